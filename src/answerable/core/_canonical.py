@@ -1,0 +1,97 @@
+"""Bytes that mean one thing: the JSON profile of receipts, and stable JSON for what agents say.
+
+Inside the profile (ASCII keys, no floats, integers below 2^53) `orjson` with sorted keys writes
+exactly RFC 8785. Outside it, bytes could differ between implementations, so it is refused.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from answerable.core._errors import EvidenceError
+
+__all__ = ["NotCanonical", "canonical_json", "parse_canonical", "sha256_name", "stable_json"]
+
+_STRICT = (
+    orjson.OPT_SORT_KEYS
+    | orjson.OPT_STRICT_INTEGER
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+_STABLE = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
+# A number with a fraction or exponent, where a value may stand. May also match inside a string,
+# which only costs the slow walk; never misses, because `":` cannot stand unescaped in a string.
+_MAYBE_FLOAT = re.compile(rb'(?:":|[\[,])-?\d+[.eE]')
+
+
+@dataclass(eq=False, kw_only=True)
+class NotCanonical(EvidenceError):
+    """A value cannot be written in the receipts' JSON profile, or bytes are not in it."""
+
+    code = "evidence.not_canonical"
+    what = "not in the receipt JSON profile: {found}"
+    why = "two implementations could write it differently, and signatures cover exact bytes"
+    fix = "write numbers as whole numbers below 2^53 or as decimal strings, and keys in ASCII"
+
+    found: str
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one encoding of a value in the JSON profile.
+
+    Raises:
+        NotCanonical: a float, an integer of 2^53 or more, a key outside ASCII, or a type JSON lacks.
+
+    Source: RFC 8785; `docs/formats/receipt.md`, "JSON profile".
+    """
+    try:
+        body = orjson.dumps(value, option=_STRICT)
+    except (orjson.JSONEncodeError, TypeError) as error:
+        raise NotCanonical(found=str(error)) from None
+    if not body.isascii() or _MAYBE_FLOAT.search(body):
+        _walk(value)
+    return body
+
+
+def _walk(value: Any) -> None:
+    if isinstance(value, float):
+        raise NotCanonical(found=f"the float {value!r}")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not key.isascii():
+                raise NotCanonical(found=f"the key {key!r}")
+            _walk(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _walk(inner)
+
+
+def parse_canonical(body: bytes) -> Any:
+    """The value that `canonical_json` wrote; bytes it would not have written are refused."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise NotCanonical(found=str(error)) from None
+    if canonical_json(value) != body:
+        raise NotCanonical(found="bytes that are not the canonical encoding of their value")
+    return value
+
+
+def stable_json(value: Any) -> bytes:
+    """JSON with sorted keys, for arguments and results: same value, same bytes in this implementation.
+
+    Floats are allowed, because tools use them; commitments cover the bytes, so nobody re-encodes.
+
+    Raises:
+        TypeError: JSON has no such value.
+    """
+    return orjson.dumps(value, option=_STABLE)
+
+
+def sha256_name(body: bytes) -> str:
+    """`sha256:` and 64 hexadecimal digits."""
+    return "sha256:" + hashlib.sha256(body).hexdigest()

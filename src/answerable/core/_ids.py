@@ -1,0 +1,47 @@
+"""Identifiers: opaque strings with a prefix that says what they name."""
+
+import os
+from typing import NewType
+
+__all__ = [
+    "AgentId",
+    "ApprovalId",
+    "BootId",
+    "ReceiptId",
+    "RunId",
+    "StepKey",
+    "TenantId",
+    "new_approval_id",
+    "new_boot_id",
+    "new_receipt_id",
+    "new_run_id",
+]
+
+TenantId = NewType("TenantId", str)
+AgentId = NewType("AgentId", str)
+RunId = NewType("RunId", str)
+StepKey = NewType("StepKey", str)
+"""32 hexadecimal digits: the first half of an HMAC-SHA256 over what was called (`docs/concepts/runs.md`)."""
+ReceiptId = NewType("ReceiptId", str)
+ApprovalId = NewType("ApprovalId", str)
+BootId = NewType("BootId", str)
+
+
+def new_run_id() -> RunId:
+    """A run id nobody can guess: `run_` and 96 random bits in hexadecimal."""
+    return RunId("run_" + os.urandom(12).hex())
+
+
+def new_receipt_id() -> ReceiptId:
+    """`rcpt_` and 96 random bits in hexadecimal."""
+    return ReceiptId("rcpt_" + os.urandom(12).hex())
+
+
+def new_approval_id() -> ApprovalId:
+    """`appr_` and 64 random bits in hexadecimal: short enough to type."""
+    return ApprovalId("appr_" + os.urandom(8).hex())
+
+
+def new_boot_id() -> BootId:
+    """`boot_` and 64 random bits in hexadecimal."""
+    return BootId("boot_" + os.urandom(8).hex())

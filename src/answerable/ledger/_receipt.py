@@ -1,0 +1,136 @@
+"""Receipts: what one is before and after it is signed.
+
+Format: `docs/formats/receipt.md`.
+"""
+
+import base64
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import orjson
+
+from answerable.core import ReceiptId, RunId, StepKey, TenantId, canonical_json
+
+__all__ = [
+    "PAYLOAD_TYPE",
+    "PREDICATE_TYPE",
+    "STATEMENT_TYPE",
+    "Draft",
+    "Phase",
+    "Receipt",
+    "envelope_json",
+    "pae",
+]
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:answerable:receipt:v1"
+
+Phase = Literal[
+    "run.open",
+    "intent",
+    "held",
+    "denied",
+    "approval",
+    "outcome",
+    "compensation",
+    "observation",
+    "signal",
+    "timer",
+    "version",
+    "control",
+    "erasure",
+    "key",
+    "run.close",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A receipt before it has a number, a place in the chain and a signature.
+
+    Args:
+        once: appended at most once in the store's life under this name; empty for no limit.
+        members: further members of the predicate (`action`, `authority`, `effect`, `control` …).
+        input, output: text that is sealed in the store and appears on the record as a commitment.
+        subjects: the people the sealed text concerns; the run itself where there are none.
+        fence: the slice's fence, for new work; a stale one is refused.
+        wake: have the run advanced after this.
+    """
+
+    tenant: TenantId
+    run: RunId
+    phase: Phase
+    agent: str
+    step: StepKey = StepKey("")
+    branch: str = ""
+    attempt: int = 0
+    intent: ReceiptId = ReceiptId("")
+    once: str = ""
+    build: str = ""
+    on_behalf_of: str = ""
+    members: dict[str, Any] = field(default_factory=dict)
+    input: bytes | None = None
+    output: bytes | None = None
+    subjects: tuple[str, ...] = ()
+    fence: int | None = None
+    wake: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """A receipt on the record.
+
+    Args:
+        position: its place in the store, from 1.
+        body: the in-toto Statement, canonical JSON: exactly the signed bytes.
+        signature: Ed25519 over the DSSE pre-authentication encoding of `body`, 64 bytes.
+        key_id: of the gate key that signed.
+        digest: `sha256:` name of the envelope; also the log entry.
+    """
+
+    position: int
+    body: bytes
+    signature: bytes
+    key_id: str
+    digest: str
+
+    @cached_property
+    def predicate(self) -> dict[str, Any]:
+        """The receipt proper (`docs/formats/receipt.md` names its members)."""
+        predicate: dict[str, Any] = orjson.loads(self.body)["predicate"]
+        return predicate
+
+    @property
+    def phase(self) -> Phase:
+        phase: Phase = self.predicate["phase"]
+        return phase
+
+    @property
+    def envelope(self) -> bytes:
+        """The DSSE envelope as it is exported, canonical JSON."""
+        return envelope_json(self.body, self.signature, self.key_id)
+
+
+def pae(body: bytes) -> bytes:
+    """What a DSSE signature covers.
+
+    Source: DSSE v1, "PAE definition".
+    """
+    return b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(body), body)
+
+
+def envelope_json(body: bytes, signature: bytes, key_id: str) -> bytes:
+    """The envelope's one encoding. Written out by hand: it is hashed for every receipt."""
+    return b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
+        base64.b64encode(body),
+        PAYLOAD_TYPE.encode(),
+        key_id.encode(),
+        base64.b64encode(signature),
+    )
+
+
+assert envelope_json(b"{}", b"", "k") == canonical_json(
+    {"payload": "e30=", "payloadType": PAYLOAD_TYPE, "signatures": [{"keyid": "k", "sig": ""}]}
+)
