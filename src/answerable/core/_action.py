@@ -157,7 +157,6 @@ class Decision:
         policy: `sha256:` name of the policy set.
         obligations: what must be met first.
         facts: the scopes that the decision read; `open` refuses to act on it if one has moved.
-        reserve: budget scopes to reserve in, each `{"scope": …, "dimension": …, "amount": …, "limit": …}`.
         error: why it was denied, for the agent and the person reading.
     """
 
@@ -167,7 +166,6 @@ class Decision:
     policy: str = ""
     obligations: tuple[Obligation, ...] = ()
     facts: tuple[FactScope, ...] = ()
-    reserve: tuple[dict[str, Any], ...] = ()
     error: AnswerableError | None = None
 
 

@@ -54,6 +54,7 @@ class Ruling:
         hold: not yet: it waits for `wait` (an approval id).
         moved: a fact that the decision read has changed since.
         approvals: the approval receipts that are taken by this opening.
+        budget: what is reserved with the intent, each `{"scope": …, "dimension": …, "amount": …}`.
     """
 
     refuse: AnswerableError | None = None
@@ -61,6 +62,7 @@ class Ruling:
     wait: str = ""
     moved: bool = False
     approvals: tuple[ReceiptId, ...] = ()
+    budget: tuple[dict[str, Any], ...] = ()
 
 
 class Projection(Protocol):
