@@ -24,13 +24,13 @@ class Prepared:
     @cached_property
     def sqlite(self) -> str:
         """The text for Python's `sqlite3`, with `:name` parameters."""
-        dialect = sqlite.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+        dialect = sqlite.dialect(paramstyle="named")
         return str(self._clause.compile(dialect=dialect))
 
     @cached_property
     def constants(self) -> dict[str, Any]:
         """Values written into the statement itself, which the driver still wants by name."""
-        dialect = sqlite.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+        dialect = sqlite.dialect(paramstyle="named")
         return {
             name: value for name, value in self._clause.compile(dialect=dialect).params.items() if value is not None
         }
