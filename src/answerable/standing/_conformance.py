@@ -79,6 +79,7 @@ def check_run(
     Clauses of specifications that do not govern a run's agent are not applicable to it.
 
     Args:
+        specs: as they stood when the runs were opened; `check_record` finds that version.
         receipts: all receipts of each run to be judged.
         record: all receipts of the tenant, for clauses that count beyond one run (`within = "record"`);
             without it such a clause is never satisfied, only undetermined.
@@ -103,8 +104,10 @@ def check_record(
     """A verdict for each clause, each run judged by the specifications recorded when it was opened.
 
     Args:
+        record: the ledger's reader.
         runs: the runs to judge; every run of the tenant if not given.
         specs: for runs that recorded none; their verdicts say so in `is_as_recorded`.
+        tenant: whose runs; counts over the record never leave it.
     """
     receipts = record.receipts(tenant=tenant)
     everything = run_records(receipts)

@@ -46,7 +46,7 @@ class ArtefactUnknown(EvidenceError):
     code = "evidence.artefact_unknown"
     what = "nothing on the record of tenant `{tenant}` is called `{asked}`"
     why = "{near}"
-    fix = "give a receipt (`rcpt_…`), a run (`run_…`), an approval (`appr_…`), a digest (`sha256:…`) or a target (`order:1001`)"
+    fix = "name a receipt (`rcpt_…`), run (`run_…`), approval (`appr_…`), digest (`sha256:…`) or target (`order:1001`)"
 
     tenant: str
     asked: str

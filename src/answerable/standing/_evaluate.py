@@ -33,6 +33,8 @@ def evaluate(check: Check, judged: Sequence[RunRecord], record: Sequence[RunReco
     """The findings of a check on the judged runs.
 
     Args:
+        check: what to look for.
+        judged: the runs that the findings are about.
         record: every run of the tenant, for checks that count over the record; None if they are not at
             hand, which such a check says instead of passing.
     """

@@ -36,7 +36,8 @@ _CLOSED_WORDS = {
 }
 _OBSERVERS = frozenset({"gate", "counterparty", "independent", "agent"})
 _OF_ANY_PHASE = frozenset({"agent", "environment", "label"})
-_OF_ACTIONS = frozenset({"kind", "name", "effect", "target", "rule", "model", "amount_over", "amount_up_to"})
+_AMOUNTS = ("amount_over", "amount_up_to")
+_OF_ACTIONS = frozenset({"kind", "name", "effect", "target", "rule", "model", *_AMOUNTS})
 _SEEN = frozenset({"outcome", "observation", "compensation"})
 
 
@@ -79,7 +80,9 @@ def parse_check(block: Mapping[str, Any]) -> Check:
     if form == "at_most":
         return AtMost(of=of, n=_count(block, "at_most", least=0), per=per, within=within)
     if of.phase not in _ACTING:
-        raise Misread(f"a sum over `{of.phase}` receipts", "select a phase that has amounts, such as `outcome`", "phase")
+        raise Misread(
+            f"a sum over `{of.phase}` receipts", "select a phase that has amounts, such as `outcome`", "phase"
+        )
     return SumAtMost(of=of, amount=_money(block["sum_at_most"], "sum_at_most"), per=per, within=within)
 
 
@@ -95,11 +98,12 @@ def _selector(table: Any, where: str) -> Selector:
     if phase in _SEEN:
         allowed |= {"status"}
     _only(table, allowed, of=f"`{phase}` receipts")
-    patterns = {
-        key: _patterns(value, key) for key, value in table.items() if key not in ("phase", "amount_over", "amount_up_to")
+    parts: dict[str, Any] = {
+        key: _money(value, key) if key in _AMOUNTS else _patterns(value, key)
+        for key, value in table.items()
+        if key != "phase"
     }
-    amounts = {key: _money(table[key], key) for key in ("amount_over", "amount_up_to") if key in table}
-    return Selector(phase=phase, **patterns, **amounts)
+    return Selector(phase=str(phase), **parts)
 
 
 def _requirements(block: Mapping[str, Any]) -> tuple[Requirement, ...]:

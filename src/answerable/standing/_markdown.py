@@ -96,10 +96,14 @@ class _Parser:
         front = self._toml(1, end, _FRONT)
         for key in front:
             if key not in ("id", "title", "owner", "governs"):
-                raise self._wrong(self._line_of(key, 1, end), _FRONT, f"`{key}`", "use `id`, `title`, `owner`, `governs`")
+                raise self._wrong(
+                    self._line_of(key, 1, end), _FRONT, f"`{key}`", "use `id`, `title`, `owner`, `governs`"
+                )
         if not _SPEC_ID.fullmatch(self._text(front, "id")):
             line = self._line_of("id", 1, end)
-            raise self._wrong(line, _FRONT, f"the id `{front['id']}`", "use lower-case letters, digits, `-`, `_` and `.`")
+            raise self._wrong(
+                line, _FRONT, f"the id `{front['id']}`", "use lower-case letters, digits, `-`, `_` and `.`"
+            )
         return front, end + 1
 
     def _text(self, front: dict[str, Any], key: str) -> str:
@@ -165,7 +169,9 @@ class _Parser:
     def _named(self, name: str, title: str, line: int, before: list[Clause]) -> tuple[str, str, int]:
         for clause in before:
             if clause.id == name:
-                raise self._wrong(line, name, f"the id of line {clause.line} again", "give each clause an id of its own")
+                raise self._wrong(
+                    line, name, f"the id of line {clause.line} again", "give each clause an id of its own"
+                )
         if not title:
             raise self._wrong(line, name, "no title", f"write `## {name} What it asks`")
         return name, title, line

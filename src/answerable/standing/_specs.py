@@ -1,7 +1,7 @@
 """The specifications in force: read from a folder, named by commit, blob and digest, kept on the record."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -139,14 +139,7 @@ def load_specs(directory: Path) -> Specs:
         spec = _read(body, path=path.name, file=str(path))
         ids = committed(path.absolute(), body)
         if ids:
-            spec = Spec(
-                document=spec.document,
-                path=spec.path,
-                text=spec.text,
-                digest=spec.digest,
-                commit=ids.commit,
-                blob=ids.blob,
-            )
+            spec = replace(spec, commit=ids.commit, blob=ids.blob)
         specs.append(spec)
     return _collected(specs)
 
@@ -168,18 +161,11 @@ def parse_snapshot(body: bytes) -> Specs:
         text = each["text"].encode()
         if sha256_name(text) != each["digest"]:
             found = f"text of `{each['id']}` without its digest"
-            raise SpecInvalid(file=each["path"], line=1, clause="snapshot", found=found, expected="read it from the record")
-        read = _read(text, path=each["path"], file=each["path"])
-        specs.append(
-            Spec(
-                document=read.document,
-                path=read.path,
-                text=read.text,
-                digest=read.digest,
-                commit=each.get("commit", ""),
-                blob=each.get("blob", ""),
+            raise SpecInvalid(
+                file=each["path"], line=1, clause="snapshot", found=found, expected="read it from the record"
             )
-        )
+        read = _read(text, path=each["path"], file=each["path"])
+        specs.append(replace(read, commit=each.get("commit", ""), blob=each.get("blob", "")))
     return _collected(specs)
 
 
@@ -196,21 +182,15 @@ def _read(body: bytes, *, path: str, file: str) -> Spec:
 
 def _collected(specs: list[Spec]) -> Specs:
     """The set, once no two specifications or clauses share an id: receipts name clauses by id alone."""
-    spec_ids: dict[str, Spec] = {}
-    clause_ids: dict[str, Spec] = {}
+    holders: dict[str, Spec] = {}
     for spec in specs:
-        if other := spec_ids.setdefault(spec.id, spec):
-            _refuse_double(spec, other, line=1, clause="front matter", name=spec.id)
-        for clause in spec.clauses:
-            if other := clause_ids.setdefault(clause.id, spec):
-                _refuse_double(spec, other, line=clause.line, clause=clause.id, name=clause.id)
+        names = [(spec.id, 1, "front matter"), *((clause.id, clause.line, clause.id) for clause in spec.clauses)]
+        for name, line, clause in names:
+            other = holders.setdefault(name, spec)
+            if other is not spec:
+                found, expected = f"the id `{name}`, which `{other.path}` has", "give it an id of its own"
+                raise SpecInvalid(file=spec.path, line=line, clause=clause, found=found, expected=expected)
     return Specs(tuple(sorted(specs, key=lambda spec: spec.id)))
-
-
-def _refuse_double(spec: Spec, other: Spec, *, line: int, clause: str, name: str) -> None:
-    if other is not spec:
-        found, expected = f"the id `{name}`, which `{other.path}` has", "give it an id of its own"
-        raise SpecInvalid(file=spec.path, line=line, clause=clause, found=found, expected=expected)
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

@@ -46,7 +46,7 @@ def _git(directory: Path, *arguments: str) -> str:
     command = ["git", "-C", str(directory), "--no-pager", "-c", "core.fsmonitor=false", *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(  # noqa: S603 - fixed program, no shell, the file's name after `--`
+        done = subprocess.run(
             command,
             capture_output=True,
             check=False,
