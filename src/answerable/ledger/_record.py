@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import sqlite3
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,6 +31,7 @@ from answerable.ledger._vault import Keyset, Vault, commitment
 
 __all__ = ["Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
 
+_LENGTHS = struct.Struct(">ii")
 _INSERT = Prepared(sa.insert(receipts))
 _HEAD = Prepared(
     sa.select(receipts.c.seq, receipts.c.digest)
@@ -200,7 +202,8 @@ class Transaction(Batch):
             keyset = keyset or of.keyset(tenant, draft.subjects, run)
             committed = committed or commitments(keyset, draft, receipt_id)
             sealed = keyset.encrypt(join_texts(draft.input, draft.output), receipt_id)
-        body = canonical_json(self._statement(draft, receipt_id, seq, head, n, committed))
+        statement = self._statement(draft, receipt_id, seq, head, n, committed)
+        body = canonical_json(statement)
         signature = of.gate.sign(pae(body))
         digest = hashlib.sha256(envelope_json(body, signature, of.gate.key_id)).digest()
         try:
@@ -229,6 +232,7 @@ class Transaction(Batch):
         self._counters[tenant] = n + 1
         frontier.append(digest)
         receipt = Receipt(position=0, body=body, signature=signature, key_id=of.gate.key_id, digest=name)
+        vars(receipt)["predicate"] = statement["predicate"]  # spares projections parsing what was just built
         self._follow(draft, receipt)
         return Appended("ok", receipt_id, seq, self.now, receipt)
 
@@ -361,18 +365,18 @@ def object_salt(keyset: Keyset, text: bytes) -> bytes:
 
 def join_texts(first: bytes | None, second: bytes | None) -> bytes:
     """Input and output as one text to seal; absent and empty stay apart."""
-    parts = [b"" if text is None else b"%d:%b" % (len(text), text) for text in (first, second)]
-    return b"|".join(parts)
+    head = _LENGTHS.pack(-1 if first is None else len(first), -1 if second is None else len(second))
+    return head + (first or b"") + (second or b"")
 
 
 def split_texts(joined: bytes) -> tuple[bytes | None, bytes | None]:
     """What `join_texts` joined."""
-    first: bytes | None = None
-    if joined[:1] != b"|":
-        length, _, rest = joined.partition(b":")
-        first, joined = rest[: int(length)], rest[int(length) :]
-    second = joined[1:]
-    return first, second.partition(b":")[2] if second else None
+    first, second = _LENGTHS.unpack_from(joined)
+    middle = _LENGTHS.size + max(first, 0)
+    return (
+        None if first < 0 else joined[_LENGTHS.size : middle],
+        None if second < 0 else joined[middle : middle + second],
+    )
 
 
 @functools.lru_cache(maxsize=4096)
