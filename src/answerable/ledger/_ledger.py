@@ -3,7 +3,8 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from answerable.ledger._store import Connection, Writer, connect
 from answerable.ledger._tables import keys
 from answerable.ledger._vault import Keyset, Vault, commitment
 
-__all__ = ["SYSTEM", "DirectoryInUse", "Ledger", "control_run"]
+__all__ = ["SYSTEM", "DirectoryInUse", "Ledger", "control_run", "lock_directory"]
 
 SYSTEM = TenantId("_system")
 _SAVE_KEY = Prepared(insert(keys).on_conflict_do_nothing())
@@ -245,6 +246,16 @@ class _Glance:
 def control_run(tenant: TenantId) -> RunId:
     """The run that a tenant's receipts belong to when they belong to no agent's run."""
     return RunId(f"control:{tenant}")
+
+
+@contextmanager
+def lock_directory(directory: Path) -> Iterator[None]:
+    """Own a data directory for the length of a block, without a gate."""
+    handle = _lock(directory)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def _lock(directory: Path) -> int:
