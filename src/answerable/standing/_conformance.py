@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from answerable.core import RunId, TenantId
-from answerable.ledger._receipt import Receipt
+from answerable.ledger import Receipt
 from answerable.standing._checks import Never
 from answerable.standing._evaluate import Finding, evaluate
 from answerable.standing._markdown import Clause

@@ -74,18 +74,18 @@ class _Parser:
         self.file = file
 
     def document(self) -> Document:
-        front, body_at = self._front_matter()
-        clauses = self._clauses(body_at)
+        front, end = self._front_matter()
+        spec_id = self._text(front, "id", end)
+        if not _SPEC_ID.fullmatch(spec_id):
+            expected = "use lower-case letters, digits, `-`, `_` and `.`"
+            raise self._wrong(self._line_of("id", 1, end), _FRONT, f"the id `{spec_id}`", expected)
+        title, owner = self._text(front, "title", end), self._text(front, "owner", end)
+        governs = self._governs(front.get("governs"), end)
+        clauses = self._clauses(end + 1)
         if not clauses:
             expected = "head each clause with `## ID Title`, such as `## REFUND-1 Large refunds are approved`"
             raise self._wrong(len(self.lines), "body", "no clause", expected)
-        return Document(
-            id=self._text(front, "id"),
-            title=self._text(front, "title"),
-            owner=self._text(front, "owner"),
-            governs=self._governs(front.get("governs")),
-            clauses=tuple(clauses),
-        )
+        return Document(id=spec_id, title=title, owner=owner, governs=governs, clauses=tuple(clauses))
 
     def _front_matter(self) -> tuple[dict[str, Any], int]:
         if not self.lines or self.lines[0].rstrip() != "+++":
@@ -99,29 +99,24 @@ class _Parser:
                 raise self._wrong(
                     self._line_of(key, 1, end), _FRONT, f"`{key}`", "use `id`, `title`, `owner`, `governs`"
                 )
-        if not _SPEC_ID.fullmatch(self._text(front, "id")):
-            line = self._line_of("id", 1, end)
-            raise self._wrong(
-                line, _FRONT, f"the id `{front['id']}`", "use lower-case letters, digits, `-`, `_` and `.`"
-            )
-        return front, end + 1
+        return front, end
 
-    def _text(self, front: dict[str, Any], key: str) -> str:
+    def _text(self, front: dict[str, Any], key: str, end: int) -> str:
         value = front.get(key)
         if not isinstance(value, str) or not value.strip():
-            raise self._wrong(self._line_of(key, 1, len(self.lines)), _FRONT, f"no `{key}`", f'write `{key} = "…"`')
+            raise self._wrong(self._line_of(key, 1, end), _FRONT, f"no `{key}`", f'write `{key} = "…"`')
         return value
 
-    def _governs(self, table: Any) -> Governs:
+    def _governs(self, table: Any, end: int) -> Governs:
         expected = "write `[governs]` with at least one of `agents`, `tools` and `files`, each a list of patterns"
-        line = self._line_of("governs", 1, len(self.lines))
+        line = self._line_of("governs", 1, end)
         if not isinstance(table, dict) or not table:
             raise self._wrong(line, _FRONT, "nothing that the specification governs", expected)
         for key, patterns in table.items():
             if key not in ("agents", "tools", "files"):
-                raise self._wrong(self._line_of(key, 1, len(self.lines)), _FRONT, f"`governs.{key}`", expected)
+                raise self._wrong(self._line_of(key, 1, end), _FRONT, f"`governs.{key}`", expected)
             if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) and p for p in patterns):
-                raise self._wrong(self._line_of(key, 1, len(self.lines)), _FRONT, f"`governs.{key}`", expected)
+                raise self._wrong(self._line_of(key, 1, end), _FRONT, f"`governs.{key}`", expected)
         return Governs(**{key: tuple(patterns) for key, patterns in table.items()})
 
     def _clauses(self, start: int) -> list[Clause]:

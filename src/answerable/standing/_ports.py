@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from answerable.core import ReceiptId, RunId, TenantId
-from answerable.ledger._receipt import Receipt
+from answerable.core import RunId, TenantId
+from answerable.ledger import Receipt
 
 __all__ = ["Record", "Unsealed"]
 
@@ -26,11 +26,8 @@ class Record(Protocol):
     def receipts(self, *, run: RunId | None = None, tenant: TenantId = TenantId("default")) -> list[Receipt]:
         """Receipts in the order they were written."""
 
-    def find(self, receipt_id: ReceiptId) -> Receipt | None:
-        """One receipt by its id."""
-
-    def text(self, receipt: Receipt) -> Unsealed:
+    def text(self, receipt: Receipt, /) -> Unsealed:
         """The receipt's sealed texts."""
 
-    def stored(self, digest: str) -> tuple[bytes, bytes] | None:
+    def stored(self, commitment: str, /) -> tuple[bytes, bytes] | None:
         """The text and salt of an object, by its commitment."""

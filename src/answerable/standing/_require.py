@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from answerable.ledger._receipt import Receipt
+from answerable.ledger import Receipt
 from answerable.standing._checks import (
     ApprovalRequired,
     Following,

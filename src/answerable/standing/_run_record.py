@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from answerable.core import Money, RunId
-from answerable.ledger._receipt import Receipt
+from answerable.ledger import Receipt
 
 __all__ = ["RunRecord", "in_words", "run_records"]
 
@@ -126,12 +126,12 @@ class RunRecord:
 
 
 def run_records(receipts: Iterable[Receipt]) -> list[RunRecord]:
-    """Receipts sorted into their runs, in the order in which the runs first appear.
+    """Receipts sorted into their runs, in the order in which the runs first appear on the record.
 
     Receipts that belong to no run (a tenant's control run) are left out.
     """
     runs: dict[str, list[Receipt]] = {}
-    for receipt in receipts:
+    for receipt in sorted(receipts, key=lambda receipt: receipt.position):
         runs.setdefault(receipt.predicate["run"], []).append(receipt)
     return [
         RunRecord(run=RunId(run), receipts=tuple(sorted(theirs, key=lambda receipt: receipt.predicate["seq"])))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from answerable.core import Money
-from answerable.ledger._receipt import Receipt
+from answerable.ledger import Receipt
 from answerable.standing._checks import Selector
 from answerable.standing._run_record import RunRecord, in_words
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from answerable.core import AnswerableError, RunId, TenantId
-from answerable.ledger._receipt import Receipt
+from answerable.ledger import Receipt
 from answerable.standing._conformance import ClauseVerdict, check_run, recorded_specs
 from answerable.standing._errors import ArtefactUnknown
 from answerable.standing._ports import Record
@@ -30,6 +30,8 @@ _DEFAULT = TenantId("default")
 _FINAL = ("outcome", "denied")
 _ACTING = ("intent", "held", "denied", "outcome", "observation", "compensation")
 _MOST_NEAR = 5
+_LEAST_BEGINNING = 5
+_MOST_COMPARED = 5_000  # comparing a name takes some 10 µs
 
 
 def why(
@@ -142,14 +144,13 @@ def _said(receipt: Receipt) -> str:
 
 
 def _near(asked: str, receipts: Sequence[Receipt]) -> str:
-    known: set[str] = set()
+    known: dict[str, None] = {}  # in order, so that the latest are compared where there are too many
     for receipt in receipts:
         said = receipt.predicate
-        known |= {said["id"], said["run"], said.get("control", {}).get("approval", "")}
-        known |= {name for name in _names(receipt) if not name.startswith("sha256:")}
-    known.discard("")
-    begins = sorted(name for name in known if name.startswith(asked))[:_MOST_NEAR] if len(asked) > 4 else []
-    near = begins or difflib.get_close_matches(asked, known, n=_MOST_NEAR, cutoff=0.6)
+        names = {said["id"], said["run"], said.get("control", {}).get("approval", "")} | _names(receipt)
+        known |= dict.fromkeys(sorted(name for name in names if name and not name.startswith("sha256:")))
+    begins = [name for name in known if name.startswith(asked)][:_MOST_NEAR] if len(asked) >= _LEAST_BEGINNING else []
+    near = begins or difflib.get_close_matches(asked, list(known)[-_MOST_COMPARED:], n=_MOST_NEAR, cutoff=0.6)
     return f"near it: {', '.join(f'`{name}`' for name in near)}" if near else "nothing comes near it"
 
 

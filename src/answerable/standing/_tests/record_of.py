@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from answerable.core import ReceiptId, RunId, TenantId, canonical_json, format_time, sha256_name
-from answerable.ledger._receipt import PREDICATE_TYPE, STATEMENT_TYPE, Receipt
+from answerable.core import RunId, TenantId, canonical_json, format_time, sha256_name
+from answerable.ledger import Receipt
 
 __all__ = ["LEAD", "OPENER", "HandMade", "Texts", "Writer"]
 
@@ -34,9 +34,6 @@ class HandMade:
         return [
             r for r in self.written if r.predicate["tenant"] == tenant and (run is None or r.predicate["run"] == run)
         ]
-
-    def find(self, receipt_id: ReceiptId) -> Receipt | None:
-        return next((r for r in self.written if r.predicate["id"] == receipt_id), None)
 
     def text(self, receipt: Receipt) -> Texts:
         return self.texts.get(receipt.predicate["id"], Texts())
@@ -94,9 +91,9 @@ class Writer:
         names = [self.run, *filter(None, [members.get("action", {}).get("target")])]
         subject = [{"name": n, "digest": {"sha256": hashlib.sha256(n.encode()).hexdigest()}} for n in names]
         statement = {
-            "_type": STATEMENT_TYPE,
+            "_type": "https://in-toto.io/Statement/v1",
             "subject": subject,
-            "predicateType": PREDICATE_TYPE,
+            "predicateType": "urn:answerable:receipt:v1",
             "predicate": predicate,
         }
         body = canonical_json(statement)

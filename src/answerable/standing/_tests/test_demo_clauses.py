@@ -1,6 +1,7 @@
 """The three clauses of the support example: each holds when it should, and each planted violation is named."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_a_large_refund_without_approval_violates_and_is_named(specs: Specs) -> 
         ({"by": ""}, "names nobody"),
     ],
 )
-def test_an_approval_that_is_not_one_violates(specs: Specs, planted: dict[str, str], said: str) -> None:
+def test_an_approval_that_is_not_one_violates(specs: Specs, planted: dict[str, Any], said: str) -> None:
     record = HandMade()
     run = Writer(record)
     approval, intent = run.approved_refund("s1", **planted)
@@ -250,11 +251,7 @@ def test_the_same_receipts_in_any_order_give_the_same_verdicts(specs: Specs) -> 
     for number in range(3):
         Writer(record, f"run_{number}").refund("s1", minor=15_000 * (number + 1))
 
-    straight = [v.to_json() for v in check_run(specs, record.written, record=record.written)]
-    turned = [v.to_json() for v in check_run(specs, record.written[::-1], record=record.written[::-1])]
+    straight = check_run(specs, record.written, record=record.written)
+    turned = check_run(specs, record.written[::-1], record=record.written[::-1])
 
-    for verdict in (*straight, *turned):
-        verdict["runs"] = sorted(verdict["runs"])
-        verdict["findings"] = sorted(map(str, verdict["findings"]))
-        verdict["shownBy"] = sorted(verdict["shownBy"])
-    assert [v | {"reason": ""} for v in straight] == [v | {"reason": ""} for v in turned]
+    assert turned == straight
