@@ -84,7 +84,9 @@ def _limited(
         for at, each in enumerate(matches):
             if each.run.run not in names:
                 continue
-            finding = _against_limit(check, matches[: at + 1], group)
+            # An outcome that may still be recorded would come after all that are, whenever its intent was.
+            before = matches[:at] + matches[at + 1 :] if each.is_unseen else matches[:at]
+            finding = _against_limit(check, [*before, each], group)
             if finding.truth is True and check.within == "record" and record is None:
                 said = f"{finding.said} among the runs at hand; the whole record was not"
                 finding = Finding(truth=None, said=said, receipts=finding.receipts, runs=finding.runs)

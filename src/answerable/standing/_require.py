@@ -131,8 +131,10 @@ def _preceded(match: Match, required: Preceding) -> Answer:
 
 
 def _followed(match: Match, required: Following) -> Answer:
+    if match.is_unseen:
+        return Answer(truth=None, said="has no place on the record yet that anything could follow")
     # An open intent of an earlier place may still get its outcome, which would then come after.
-    after = [each for each in _alike(match, required.of, required.same) if each.seq > match.seq or each.doubt]
+    after = [each for each in _alike(match, required.of, required.same) if each.seq > match.seq or each.is_unseen]
     lack = "is not followed by what the clause asks for"
     return _first(after, "is followed by", lack, is_final=match.run.is_closed)
 

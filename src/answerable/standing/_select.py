@@ -21,11 +21,13 @@ class Match:
 
     Args:
         doubt: why it only may; empty for a sure match.
+        is_unseen: an outcome is selected, and this is an intent that may still get one.
     """
 
     run: RunRecord
     receipt: Receipt
     doubt: str = ""
+    is_unseen: bool = False
 
     @property
     def id(self) -> str:
@@ -62,7 +64,7 @@ def select(selector: Selector, run: RunRecord) -> Iterator[Match]:
             continue
         truth, doubt = _matches(selector, run, receipt, is_seen=is_seen)
         if truth is not False:
-            yield Match(run=run, receipt=receipt, doubt=doubt)
+            yield Match(run=run, receipt=receipt, doubt=doubt, is_unseen=not is_seen)
 
 
 def _matches(selector: Selector, run: RunRecord, receipt: Receipt, *, is_seen: bool) -> tuple[Truth, str]:

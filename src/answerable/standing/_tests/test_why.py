@@ -104,7 +104,7 @@ def test_a_receipt_without_an_action_is_said_for_what_it_is(record: HandMade) ->
     assert trail.said.startswith("run.close of run_1")
 
 
-def test_names_are_not_disclosed_unless_asked_for(record: HandMade) -> None:
+def test_names_stay_sealed_where_that_is_asked_for(record: HandMade) -> None:
     trail = why(record, "order:1001", is_disclosing=False)
 
     assert "Dana" not in str(trail)
