@@ -228,6 +228,16 @@ def test_a_refund_whose_outcome_was_lost_leaves_the_second_one_undetermined(spec
     assert "it may have happened" in verdict.reason
 
 
+def test_a_lost_refund_counts_beside_one_that_another_run_made_since(specs: Specs) -> None:
+    record = HandMade()
+    first = Writer(record, "run_1")
+    first.intent("s1", first.action("shop.refund", target="order:1001", minor=5000))
+    Writer(record, "run_2").refund("s1")
+
+    assert judged(specs, record, "REFUND-2", "run_1").verdict == "undetermined"
+    assert judged(specs, record, "REFUND-2", "run_2").verdict == "undetermined"
+
+
 def test_a_lost_attempt_that_was_written_off_no_longer_counts(specs: Specs) -> None:
     record = HandMade()
     run = Writer(record)
