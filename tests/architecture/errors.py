@@ -20,10 +20,10 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "errors.md"
 _HEAD = """\
 # Errors
 
-Every error has a stable code, says what happened, why, and what to do, and keeps its data in fields. They form one tree:
-`ConfigError` (what was written down is wrong; nothing started), `Refused` (nothing ran), `ExecutionError` with `Transient`
-and `Permanent`, `EvidenceError` (the record does not hold what it should) and `PluginError`. Catch a branch or a leaf, all
-from `answerable.errors`. In templates below, `{name}` stands for a field.
+Every error has a stable code, says what happened, why, and what to do, and keeps its data in fields. They form one
+tree: `ConfigError` (what was written down is wrong; nothing started), `Refused` (nothing ran), `ExecutionError` with
+`Transient` and `Permanent`, `EvidenceError` (the record does not hold what it should) and `PluginError`. Catch a branch
+or a leaf, all from `answerable.errors`. In templates below, `{name}` stands for a field.
 
 <!-- Written by `make regenerate` from the classes. -->
 """

@@ -37,7 +37,13 @@ def read_manifest(path: Path = MANIFEST) -> dict[str, Requirement]:
     """The manifest, by id."""
     said = tomllib.loads(path.read_text())
     return {
-        name: Requirement(id=name, **{key: tuple(value) if key == "tests" else value for key, value in row.items()})
+        name: Requirement(
+            id=name,
+            need=row["need"],
+            status=row["status"],
+            reason=row.get("reason", ""),
+            tests=tuple(row.get("tests", ())),
+        )
         for name, row in said.items()
     }
 
@@ -107,5 +113,6 @@ def _module_marks(tree: ast.Module) -> set[str]:
 def _ids(mark: ast.expr) -> Iterator[str]:
     if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.requirement":
         for argument in mark.args:
-            assert isinstance(argument, ast.Constant), f"a requirement id is a literal, not {ast.unparse(argument)}"
-            yield argument.value
+            requirement = ast.literal_eval(argument)
+            assert isinstance(requirement, str)
+            yield requirement
