@@ -93,6 +93,7 @@ def pay(desk: Desk, **declared: Any) -> Outcome:
     return asyncio.run(toolbox.execute(pay_step(toolbox)))
 
 
+@pytest.mark.requirement("TL-4")
 def test_an_undeclared_tool_counts_as_a_write_with_untrusted_results() -> None:
     toolbox = started(Desk(Answer(structured={})))
 

@@ -95,6 +95,7 @@ def test_results_of_a_trusted_tool_carry_no_label() -> None:
     assert call(box_of(read, effect="read", trusted=True), "read").labels == ()
 
 
+@pytest.mark.requirement("TL-4")
 def test_a_declaration_says_what_a_call_is() -> None:
     def refund(order_id: str, amount_minor: int, key: str) -> None: ...
 
@@ -221,7 +222,6 @@ def test_two_tools_cannot_share_a_name() -> None:
 def star_free() -> None: ...
 
 
-@pytest.mark.requirement("TL-4")
 @pytest.mark.parametrize("effect", ["read", "write"])
 def test_an_exception_of_the_tool_is_its_own_answer_and_its_text_stays_out_of_the_message(effect: str) -> None:
     outcome = call(box_of(raising(KeyError("mara@example.com")), name="act", effect=effect), "act")
