@@ -1,0 +1,1 @@
+"""Authorize: Cedar policies, obligations, facts, approvals, budgets, stops."""
