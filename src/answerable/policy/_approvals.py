@@ -53,9 +53,7 @@ _TAKE = Prepared(
     .values(taken=_P("intent"))
 )
 _CLOSE = Prepared(
-    approvals_table.update()
-    .where(_t.run == _P("of_run"), _t.state == _P("from_state"))
-    .values(state=_P("to_state"))
+    approvals_table.update().where(_t.run == _P("of_run"), _t.state == _P("from_state")).values(state=_P("to_state"))
 )
 _STATES = {"approve": "approved", "reject": "rejected", "timeout": "timed-out"}
 _PHASES: frozenset[Phase] = frozenset({"held", "approval", "intent", "run.close"})

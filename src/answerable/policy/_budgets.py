@@ -6,7 +6,7 @@ An intent names what it reserved (`authority.budget`), so the table follows from
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -207,9 +207,7 @@ class BudgetProjection:
     def _move(self, tx: Tx, tenant: str, scope: str, dimension: str, *, reserve: int = 0, spend: int = 0) -> None:
         named = {"of_tenant": tenant, "of_scope": scope, "of_dimension": dimension}
         if not tx.run(_MOVE, reserve=reserve, spend=spend, **named):
-            tx.run(
-                _NEW, tenant=tenant, scope=scope, dimension=dimension, most=None, reserved=reserve, spent=spend
-            )
+            tx.run(_NEW, tenant=tenant, scope=scope, dimension=dimension, most=None, reserved=reserve, spent=spend)
 
     def _limits_of(self, tx: Tx, tenant: str, run: str) -> Mapping[str, int]:
         known = self._of_run.get(run)

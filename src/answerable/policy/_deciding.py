@@ -1,7 +1,7 @@
 """Where people decide: what waits, and the answer to it. The CLI, a console and a mail are views of this."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -49,9 +49,7 @@ _P = sa.bindparam
 
 _ALL = Prepared(sa.select(*_COLUMNS).where(_t.tenant == _P("tenant")).order_by(_t.asked, _t.approval))
 _IN_STATE = Prepared(
-    sa.select(*_COLUMNS)
-    .where(_t.tenant == _P("tenant"), _t.state == _P("state"))
-    .order_by(_t.asked, _t.approval)
+    sa.select(*_COLUMNS).where(_t.tenant == _P("tenant"), _t.state == _P("state")).order_by(_t.asked, _t.approval)
 )
 _ONE = Prepared(sa.select(*_COLUMNS).where(_t.approval == _P("approval"), _t.tenant == _P("tenant")))
 _DUE = Prepared(sa.select(*_COLUMNS).where(_t.state == _P("state"), _t.due <= _P("now")).order_by(_t.due))
@@ -117,9 +115,9 @@ class Approvals:
 
     book: Book
     store: Store
-    clock: Clock = SystemClock()
+    clock: Clock = field(default_factory=SystemClock)
 
-    def list(self, *, state: str | None = "waiting", tenant: TenantId = _DEFAULT) -> list[Approval]:
+    def list(self, *, state: str | None = "waiting", tenant: TenantId = _DEFAULT) -> Sequence[Approval]:
         """Approvals in a state, or in any; oldest first."""
         if state is None:
             return [_approval(row) for row in self.store.rows(_ALL, tenant=tenant)]
@@ -156,9 +154,8 @@ class Approvals:
     ) -> Approval:
         """Record a person's answer, once, and have the run go on.
 
-        Args:
-            by: who answers; the record carries a pseudonym, the sealed text the name.
-            roles: what they may act as, as whoever authenticated them says.
+        The record carries a pseudonym for `by`, the sealed text the name. `roles` is what they may act
+        as, by the word of whoever authenticated them.
 
         Raises:
             ApprovalUnknown: no such approval.
@@ -180,7 +177,7 @@ class Approvals:
             raise ApprovalClosed(approval=approval, state=self._find(approval, tenant).state)
         return self._find(approval, tenant)
 
-    async def expire_due(self, now: datetime | None = None) -> list[ApprovalId]:
+    async def expire_due(self, now: datetime | None = None) -> Sequence[ApprovalId]:
         """Deny what nobody answered in time; the ids that this call denied."""
         moment = format_time(now or self.clock.now())
         due = [_approval(row) for row in self.store.rows(_DUE, state="waiting", now=moment)]

@@ -73,12 +73,7 @@ class Facts:
 
 
 def read_facts(rows: Rows, action: Action, names: frozenset[str], today: str) -> Facts:
-    """The facts that policy reads for this action, without what the action's own step has in flight.
-
-    Args:
-        names: which to read: `prior_on_target`, `amount_today_minor`.
-        today: the UTC day, `2026-11-21`.
-    """
+    """The facts in `names`, without what the action's own step has in flight; `today` is the UTC day, `2026-11-21`."""
     described = action.described
     prior = total = 0
     scopes: list[FactScope] = []

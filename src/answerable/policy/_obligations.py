@@ -15,9 +15,7 @@ from answerable.policy._errors import ObligationInvalid
 
 __all__ = ["merge_obligations", "parse_duration", "parse_obligations"]
 
-_RESERVED = frozenset(
-    {"redact", "rate", "dry-run-first", "idempotency-key", "reserve", "sandbox", "quarantine"}
-)
+_RESERVED = frozenset({"redact", "rate", "dry-run-first", "idempotency-key", "reserve", "sandbox", "quarantine"})
 _FLAGS = frozenset({"distinct", "edit"})
 _VALUES = frozenset({"role", "n", "not", "timeout", "on_timeout"})
 _ROLE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -33,10 +31,7 @@ def parse_duration(text: str) -> timedelta | None:
 
 
 def parse_obligations(text: str, *, policy: str) -> tuple[Obligation, ...]:
-    """The obligations in one `@obligation("…")` annotation.
-
-    Args:
-        policy: id of the policy that carries it, for the message.
+    """The obligations in one `@obligation("…")` annotation of a policy.
 
     Raises:
         ObligationInvalid: not in the grammar, or not enforced by this version.

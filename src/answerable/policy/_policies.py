@@ -118,9 +118,8 @@ class PolicySet:
     def load(cls, directory: Path, *, actions: Iterable[KnownAction] | None = None) -> "PolicySet":
         """Read `authorize/*.cedar`, `obligations/*.cedar` (or one file of each name) and `schema.cedarschema`.
 
-        Args:
-            actions: what exists, so that a policy naming anything else is caught; None takes
-                what the policies name as existing.
+        `actions` is what exists, so that a policy naming anything else is caught; None takes what the
+        policies name as existing.
 
         Raises:
             PolicyInvalid: nothing there, not Cedar, an `@id` missing or doubled, a template, a name or
@@ -211,7 +210,9 @@ def _read_into(read: dict[str, CedarPolicy], text: str, *, where: str, obliges: 
     for _, annotations, est in parsed:
         policy = annotations.get("id", "")
         if not _ID.fullmatch(policy):
-            problem = f"`@id({policy!r})` is not letters, digits, `.`, `_` and `-`" if policy else "a policy has no `@id`"
+            problem = (
+                f"`@id({policy!r})` is not letters, digits, `.`, `_` and `-`" if policy else "a policy has no `@id`"
+            )
             raise PolicyInvalid(where=where, problem=problem)
         if policy in read:
             raise PolicyInvalid(where=where, problem=f"`@id` `{policy}` stands twice")
@@ -240,7 +241,7 @@ def _validate(read: Mapping[str, CedarPolicy], own: str, known: Iterable[KnownAc
     text = "\n".join(policy_text({policy.id: policy.est for policy in read.values()}).values())
     try:
         schema = _schema_of(known, own)
-    except ValueError as error:
+    except (ValueError, PolicyFailed) as error:
         raise PolicyInvalid(where=where, problem=f"schema: {error}") from None
     said = cedarpy.validate_policies(text, schema)
     if not said.validation_passed:

@@ -47,5 +47,3 @@ class Record(Protocol):
 
     def stored(self, digest: str) -> tuple[bytes, bytes] | None:
         """The text and salt of an object, by its commitment."""
-
-

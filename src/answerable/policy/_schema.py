@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from answerable.core import ActionKind, Effect
+from answerable.policy._errors import PolicyFailed
 
 __all__ = ["CONTEXT", "KINDS", "STAND_IN", "AttributeType", "KnownAction", "action_id", "groups_of", "schema_text"]
 
@@ -54,6 +55,12 @@ class KnownAction:
     kind: ActionKind = "tool"
     attributes: Mapping[str, AttributeType] = field(default_factory=dict)
 
+    @classmethod
+    def declared(cls, name: str, *, attributes: Mapping[str, bool | int | str]) -> "KnownAction":
+        """A tool whose declaration exposes these values: policies may use them as what they are."""
+        types: dict[type, AttributeType] = {bool: "Bool", int: "Long", str: "String"}
+        return cls(name=name, attributes={key: types[type(value)] for key, value in attributes.items()})
+
 
 _QUESTION = KnownAction(name="approval", kind="decision")
 
@@ -62,12 +69,12 @@ def action_id(kind: str, name: str) -> str:
     """The id of an action in policies.
 
     Raises:
-        ValueError: the tool's name would read as another kind's action, or as a group.
+        PolicyFailed: the tool's name would read as another kind's action, or as a group.
     """
     if kind == "tool":
         # SECURITY: a tool server chooses its tools' names; none may pass for a model, a question or a group.
         if ":" in name or name.endswith("*") or name == "approval" or name in KINDS:
-            raise ValueError(f"no tool may be named `{name}`: the name is reserved")
+            raise PolicyFailed(action=name, problem="no tool may have this name, which stands for something else")
         return name
     if kind == "decision" and name == "approval":
         return name
@@ -90,7 +97,7 @@ def schema_text(actions: Iterable[KnownAction]) -> str:
     """The Cedar schema of what exists; `Attributes`, the type of undeclared attributes, is left to define.
 
     Raises:
-        ValueError: a tool's name is reserved.
+        PolicyFailed: a tool's name is reserved.
     """
     # Stand-ins: a policy that names only a kind, or no action at all, must find something it applies to.
     stand_ins = [KnownAction(name=STAND_IN, kind=kind) for kind in get_args(ActionKind)]

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from answerable.core import Action, Decision, RunId, TenantId
 from answerable.ledger import Draft, Phase, Prepared, Receipt, Ruling, Tx, metadata
-from answerable.policy._errors import StopScopeInvalid, Stopped, StopUnknown
+from answerable.policy._errors import Stopped, StopScopeInvalid, StopUnknown
 from answerable.policy._ports import Book, Store
 
 __all__ = ["Stop", "Stops", "StopsProjection"]
@@ -123,9 +123,8 @@ class Stops:
     async def stop(self, scope: str, *, reason: str, by: str, tenant: TenantId = TenantId("default")) -> None:
         """Refuse every further action in `scope`, from the next one on; effects already dispatched go on.
 
-        Args:
-            scope: `run:ID`, `agent:ID`, `tool:NAME`, `tool:SERVER.*`, `model:NAME`, `tenant` or `all`.
-            by: the person's name; the record carries a pseudonym.
+        A scope is `run:ID`, `agent:ID`, `tool:NAME`, `tool:SERVER.*`, `model:NAME`, `tenant` or `all`. `by` is
+        the person's name; the record carries a pseudonym.
 
         Raises:
             StopScopeInvalid: nothing has such a name.
