@@ -4,6 +4,7 @@ Format: `docs/formats/receipt.md`, "Predicate" and "Order".
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from answerable_verify._receipt import Receipt
 
@@ -29,7 +30,7 @@ def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say) -> None:
         say("chain", f"`{name}` has no receipt at seq {_span(0, run[0].seq)}", None)
     elif not name.startswith("control:") and run[0].phase != "run.open":
         say("chain", "the first receipt of a run is not its run.open", run[0])
-    for before, after in zip(run, run[1:], strict=False):
+    for before, after in pairwise(run):
         if after.seq == before.seq:
             say("chain", f"seq {after.seq} of `{name}` is taken twice: `{before.id}` has it too", after)
             continue
@@ -69,13 +70,17 @@ def check_counters(receipts: Iterable[Receipt], *, places: Mapping[str, int], sa
         first = group[0]
         if first.section("boundary")["n"] > places[first.member]:
             say("counters", "boundary.n is larger than the number of entries logged before it", first)
-        for before, after in zip(group, group[1:], strict=False):
+        for before, after in pairwise(group):
             step = after.section("boundary")["n"] - before.section("boundary")["n"]
             room = places[after.member] - places[before.member]
             if step == 0:
                 say("counters", f"boundary.n is the same as that of `{before.id}`", after)
             elif step < 0:
-                say("counters", f"boundary.n falls below that of `{before.id}`, which stands before it in the log", after)
+                say(
+                    "counters",
+                    f"boundary.n falls below that of `{before.id}`, which stands before it in the log",
+                    after,
+                )
             elif step > room:
                 say("counters", f"boundary.n skips a number that has no entry in the log since `{before.id}`", after)
 

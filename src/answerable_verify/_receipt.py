@@ -17,13 +17,13 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:answerable:receipt:v1"
 PHASES = frozenset(
-    "run.open intent held denied approval outcome compensation observation signal timer version control erasure key"
-    " run.close".split()
+    {"run.open", "intent", "held", "denied", "approval", "outcome", "compensation", "observation"}
+    | {"signal", "timer", "version", "control", "erasure", "key", "run.close"}
 )
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"sha256:[0-9a-f]{64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
-_STEP_PHASES = frozenset({"intent", "held", "denied", "approval", "outcome"})
+_STEP_PHASES = frozenset({"intent", "held", "denied", "outcome"})
 _ATTEMPT_PHASES = frozenset({"intent", "outcome"})
 _REQUIRED = {"id": str, "tenant": str, "run": str, "seq": int, "boundary": dict, "phase": str, "at": str, "agent": dict}
 _OPTIONAL = {

@@ -14,8 +14,6 @@ from answerable_verify._receipt import Receipt
 
 __all__ = ["Steps", "check_steps"]
 
-_DIGESTED = ("kind", "name", "effect", "target", "idempotencyKey", "amount")
-
 
 @dataclass(slots=True)
 class _Step:
@@ -32,6 +30,7 @@ class Steps:
     Args:
         unknown: intents without outcome, in order.
         approvals: how many approval receipts were relied on.
+        digests: how many action digests could be computed again.
     """
 
     unknown: list[Receipt] = field(default_factory=list)
@@ -44,6 +43,7 @@ def check_steps(run: Sequence[Receipt], *, say: Say) -> Steps:
     steps: dict[str, _Step] = {}
     seen = Steps()
     by_id: dict[str, Receipt] = {}
+    asked: dict[str, Receipt] = {}  # held receipts by approval
     written_off: set[str] = set()
     for receipt in run:
         step = steps.setdefault(receipt.step, _Step()) if receipt.step else _Step()
@@ -61,19 +61,19 @@ def check_steps(run: Sequence[Receipt], *, say: Say) -> Steps:
                 if (digest := receipt.action_digest) in step.held:
                     say("steps", f"held again for the same action as `{step.held[digest].id}`", receipt)
                 step.held.setdefault(digest, receipt)
+                asked.setdefault(str(receipt.section("control").get("approval")), receipt)
             case "denied":
                 if step.outcome:
                     say("steps", f"denied after its outcome `{step.outcome.id}`", receipt)
                 step.denied = step.denied or receipt
             case "approval":
-                _check_approval(receipt, run, step, say)
+                _check_approval(receipt, run, asked, say)
             case "observation" if "intentRef" in receipt.predicate:
                 _check_reference(receipt, by_id, say)
-            case "control" if receipt.section("control").get("do") in ("write-off", "resolve"):
-                written_off.add(str(receipt.predicate.get("intentRef", "")))
+            case "control" if receipt.section("control").get("do") == "write-off":
+                written_off.add(str(receipt.section("control").get("intent")))
         if receipt.action_digest:
-            seen.digests += 1
-            _check_digest(receipt, say)
+            seen.digests += _check_digest(receipt, say)
         by_id.setdefault(receipt.id, receipt)
     for step in steps.values():
         if step.intents and not step.outcome:
@@ -122,22 +122,20 @@ def _check_reference(receipt: Receipt, by_id: Mapping[str, Receipt], say: Say) -
         say("steps", f"is of another action than the intent `{intent.id}` it answers", receipt)
 
 
-def _check_approval(receipt: Receipt, run: Sequence[Receipt], step: _Step, say: Say) -> None:
+def _check_approval(receipt: Receipt, run: Sequence[Receipt], asked: Mapping[str, Receipt], say: Say) -> None:
     control = receipt.section("control")
-    held = step.held.get(str(control.get("digest")))
+    held = asked.get(str(control.get("approval")))
     if held is None:
-        say("approvals", "decides an action that was not held before it", receipt)
+        say("approvals", "decides an approval that nothing was held for before it", receipt)
         return
-    asked = held.section("control")
-    if control.get("approval") != asked.get("approval"):
-        say("approvals", f"answers another approval than `{held.id}` asks for", receipt)
-    if control.get("decision") == "approve" and asked.get("notInitiator") and control.get("by") == _initiator(run):
+    if control.get("digest", held.action_digest) != held.action_digest:
+        say("approvals", f"decides another action than `{held.id}` holds", receipt)
+    wanted = held.section("control")
+    if control.get("decision") == "approve" and wanted.get("notInitiator") and control.get("by") == _initiator(run):
         say("approvals", "approved by the one who asked for the run", receipt)
 
 
-def _check_approvals(
-    receipt: Receipt, step: _Step, opened: Receipt, by_id: Mapping[str, Receipt], say: Say
-) -> int:
+def _check_approvals(receipt: Receipt, step: _Step, opened: Receipt, by_id: Mapping[str, Receipt], say: Say) -> int:
     """Check what an action that goes ahead relies on; the number of approvals it cites."""
     authority = receipt.section("authority")
     cited = authority.get("approvals", [])
@@ -172,14 +170,17 @@ def _initiator(run: Sequence[Receipt]) -> str:
     return str(run[0].predicate.get("onBehalfOf", "")) or "\0"
 
 
-def _check_digest(receipt: Receipt, say: Say) -> None:
+def _check_digest(receipt: Receipt, say: Say) -> bool:
+    """Check the action digest where the receipt carries all it is made of; False where it does not."""
     action = receipt.section("action")
-    said: dict[str, Any] = {name: action[name] for name in _DIGESTED if name in action}
-    said |= {"run": receipt.run, "step": receipt.step}
-    if commitment := receipt.section("commitments").get("input"):
-        said["input"] = commitment
-    else:
-        return
+    commitment = receipt.section("commitments").get("input")
+    if not commitment or "subjects" in receipt.section("control"):
+        return False  # a read that concerns further people commits to its input anew, under their keys
+    said: dict[str, Any] = {
+        name: action.get(name, "") for name in ("kind", "name", "effect", "target", "idempotencyKey")
+    }
+    said |= {"run": receipt.run, "step": receipt.step, "input": commitment, "amount": action.get("amount", {})}
     body = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     if action["digest"] != "sha256:" + hashlib.sha256(body).hexdigest():
         say("digests", "the action digest does not follow from the action", receipt)
+    return True

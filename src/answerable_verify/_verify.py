@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ class _Desk:
     questions: list[str] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)
 
-    def say(self, check: str, what: str, receipt: Receipt | None = None, *, member: str = "", claimed: str = "") -> None:
+    def say(
+        self, check: str, what: str, receipt: Receipt | None = None, *, member: str = "", claimed: str = ""
+    ) -> None:
         self.findings.append(
             Finding(
                 check=check,
@@ -173,7 +176,10 @@ def _check_manifest(desk: _Desk) -> dict[str, Any]:
             desk.say("manifest", "not listed", member=name, claimed=_claimed_id(desk.members[name]))
         elif hashlib.sha256(desk.members[name]).hexdigest() != listed[name]:
             desk.say(
-                "manifest", "not the content that the manifest lists", member=name, claimed=_claimed_id(desk.members[name])
+                "manifest",
+                "not the content that the manifest lists",
+                member=name,
+                claimed=_claimed_id(desk.members[name]),
             )
     count = sum(1 for name in desk.members if name.startswith("receipts/"))
     if manifest.get("receipts") != count:
@@ -282,7 +288,7 @@ def _check_runs(desk: _Desk, receipts: list[Receipt], manifest: dict[str, Any]) 
 
 def _check_order(desk: _Desk, run: list[Receipt]) -> None:
     """Members stand in the order of the log, hence each run in the order of its seq."""
-    for before, after in zip(run, run[1:], strict=False):
+    for before, after in pairwise(run):
         if after.seq < before.seq:
             desk.say("chain", f"stands after `{before.id}`, whose seq is higher", after)
 
@@ -338,7 +344,12 @@ def _check_inclusion(
 
     places, nodes = proofs.get("leaves"), proofs.get("nodes")
     size = checkpoint.size if checkpoint else proofs.get("size")
-    if proofs.get("size") != size or type(size) is not int or not isinstance(places, dict) or not isinstance(nodes, dict):
+    if (
+        proofs.get("size") != size
+        or type(size) is not int
+        or not isinstance(places, dict)
+        or not isinstance(nodes, dict)
+    ):
         say("states another tree size than the checkpoint, or no leaves and nodes")
         return
     try:
@@ -365,14 +376,16 @@ def _check_inclusion(
             member=ascii(member[:80])[1:-1],
             claimed=claimed,
         )
-    leaves = {places[name]: leaf_hash(hashlib.sha256(body).digest()) for name, body in envelopes.items() if name in places}
+    leaves = {
+        places[name]: leaf_hash(hashlib.sha256(body).digest()) for name, body in envelopes.items() if name in places
+    }
     try:
         root = shared_root(leaves, size=size, nodes=given)
     except BadProof as error:
         say(f"the proof does not fit: {error}")
         return
     if checkpoint and root != checkpoint.root:
-        say("receipts and proof lead to another root hash than the checkpoint states: a receipt was altered or never logged")
+        say("receipts and proof lead to another root hash than the checkpoint's: one was altered or never logged")
     desk.counts["counters"] = len(receipts)
     check_counters(receipts, places=places, say=desk.say)
 
