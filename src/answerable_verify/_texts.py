@@ -47,17 +47,23 @@ def check_requests(members: Mapping[str, bytes], receipts: Iterable[Receipt], *,
         content = members.get(f"disclosed/{name}")
         if not name or content is None or hashlib.sha256(content).hexdigest() != name:
             continue
-        count += 1
         if name not in read:
             try:
                 read[name] = read_json(content[SALT_BYTES:])
             except NotCanonical:
                 read[name] = None
         request = read[name]
-        if not isinstance(request, dict) or not {"principal", "action", "resource"} <= request.keys():
-            say("requests", "the request it was decided on names no principal, action and resource", receipt)
-            continue
-        agent = receipt.section("agent").get("id")
-        if isinstance(agent, str) and agent and agent not in str(request["principal"]):
-            say("requests", f"was decided on a request of another agent than `{agent}`", receipt)
+        if request == {}:
+            continue  # refused before policy was asked
+        count += 1
+        match request:
+            case {"principal": {"id": str(agent)}, "action": {"id": str()}, "resource": {"id": str(resource)}}:
+                pass
+            case _:
+                say("requests", "the request it was decided on names no principal, action and resource", receipt)
+                continue
+        if agent != receipt.section("agent").get("id"):
+            say("requests", "was decided on a request of another agent", receipt)
+        elif resource != (receipt.section("action").get("target") or "none"):
+            say("requests", "was decided on a request about another resource", receipt)
     return count
