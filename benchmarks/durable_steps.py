@@ -84,7 +84,7 @@ def _measure(name: str, concurrency: int, disk: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks._engines", engine, "--variant", variant]
     command += ["--concurrency", str(concurrency), "--runs", str(runs), "--dir", str(directory)]
     try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter on our own module
+        done = subprocess.run(
             command, cwd=HERE.parent, env=_environment(), capture_output=True, text=True, timeout=LONGEST_CELL_S
         )
     finally:
@@ -108,7 +108,7 @@ def _environment() -> dict[str, str]:
 def _import_cpu_ms(times: int = 5) -> list[float]:
     seen = []
     for n in range(times + 1):
-        child = subprocess.Popen([sys.executable, "-c", "import answerable"], env=_environment())  # noqa: S603
+        child = subprocess.Popen([sys.executable, "-c", "import answerable"], env=_environment())
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode != 0:
