@@ -11,6 +11,7 @@ from answerable.ledger._ledger import SYSTEM, DirectoryInUse, Ledger, control_ru
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
 from answerable.ledger._ports import Projection, Ruling, Signer, Tx
 from answerable.ledger._reader import NoStore, Reader, Texts
+from answerable.ledger._rebuild import TableRebuilt, rebuild
 from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
 from answerable.ledger._record import Appended
 from answerable.ledger._sql import Prepared, metadata
@@ -47,6 +48,7 @@ __all__ = [
     "SliceLost",
     "Stale",
     "StoreDamaged",
+    "TableRebuilt",
     "Texts",
     "Tx",
     "action_digest",
@@ -56,5 +58,6 @@ __all__ = [
     "leaf_hash",
     "metadata",
     "pae",
+    "rebuild",
     "root_hash",
 ]

@@ -3,7 +3,8 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,16 @@ from answerable.ledger._journal import RunJournal, action_digest
 from answerable.ledger._keys import FileSigner
 from answerable.ledger._leases import Leases, Slice
 from answerable.ledger._ports import Projection, Signer
+from answerable.ledger._reader import DATABASE, Reader
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
-from answerable.ledger._reader import DATABASE, Reader
 from answerable.ledger._schema import upgrade
 from answerable.ledger._sql import Prepared
 from answerable.ledger._store import Connection, Writer, connect
 from answerable.ledger._tables import keys
 from answerable.ledger._vault import Keyset, Vault, commitment
 
-__all__ = ["SYSTEM", "DirectoryInUse", "Ledger", "control_run"]
+__all__ = ["SYSTEM", "DirectoryInUse", "Ledger", "control_run", "lock_directory"]
 
 SYSTEM = TenantId("_system")
 _SAVE_KEY = Prepared(insert(keys).on_conflict_do_nothing())
@@ -126,6 +127,7 @@ class Ledger:
         self._recorder.woken = self.leases.told
         await self.leases.end_earlier()
         for signer, role in ((self._recorder.gate, "gate"), (self._recorder.log, "log")):
+            control = {"role": role, "key": signer.public_key.hex(), "id": signer.key_id, "state": "in use"}
             await self.append(
                 Draft(
                     tenant=SYSTEM,
@@ -133,9 +135,7 @@ class Ledger:
                     phase="key",
                     agent="gate",
                     once=f"key:{signer.key_id}",
-                    members={
-                        "control": {"role": role, "key": signer.public_key.hex(), "id": signer.key_id, "state": "in use"}
-                    },
+                    members={"control": control},
                 )
             )
 
@@ -247,6 +247,16 @@ def control_run(tenant: TenantId) -> RunId:
     return RunId(f"control:{tenant}")
 
 
+@contextmanager
+def lock_directory(directory: Path) -> Iterator[None]:
+    """Own a data directory for the length of a block, without a gate."""
+    handle = _lock(directory)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
 def _lock(directory: Path) -> int:
     handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -258,4 +268,3 @@ def _lock(directory: Path) -> int:
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle
-

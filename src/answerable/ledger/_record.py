@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import sqlite3
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,6 +31,7 @@ from answerable.ledger._vault import Keyset, Vault, commitment
 
 __all__ = ["Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
 
+_LENGTHS = struct.Struct(">ii")
 _INSERT = Prepared(sa.insert(receipts))
 _HEAD = Prepared(
     sa.select(receipts.c.seq, receipts.c.digest)
@@ -59,7 +61,9 @@ _WAKE = Prepared(
     .values(wake=slices.c.wake + 1, state=sa.case((slices.c.state == "parked", "ready"), else_=slices.c.state))
 )
 _OPEN_SLICE = Prepared(sa.insert(slices))
-_CLOSE_SLICE = Prepared(sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None))
+_CLOSE_SLICE = Prepared(
+    sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +183,12 @@ class Transaction(Batch):
         self._stored[text] = name
         return name
 
-    def append(self, draft: Draft, *, keyset: Keyset | None = None, committed: dict[str, str] | None = None) -> Appended:
+    def append(
+        self, draft: Draft, *, keyset: Keyset | None = None, committed: dict[str, str] | None = None
+    ) -> Appended:
         """Number, chain, sign and enter one receipt, and let projections follow it.
 
-        Args:
-            keyset, committed: keys and commitments of the texts, where the caller has them already.
+        Where the caller has the texts' keys and commitments already, it passes them.
         """
         of, run, tenant = self._of, draft.run, draft.tenant
         if draft.fence is not None and self.fence(run) != draft.fence:
@@ -200,7 +205,8 @@ class Transaction(Batch):
             keyset = keyset or of.keyset(tenant, draft.subjects, run)
             committed = committed or commitments(keyset, draft, receipt_id)
             sealed = keyset.encrypt(join_texts(draft.input, draft.output), receipt_id)
-        body = canonical_json(self._statement(draft, receipt_id, seq, head, n, committed))
+        statement = self._statement(draft, receipt_id, seq, head, n, committed)
+        body = canonical_json(statement)
         signature = of.gate.sign(pae(body))
         digest = hashlib.sha256(envelope_json(body, signature, of.gate.key_id)).digest()
         try:
@@ -229,6 +235,7 @@ class Transaction(Batch):
         self._counters[tenant] = n + 1
         frontier.append(digest)
         receipt = Receipt(position=0, body=body, signature=signature, key_id=of.gate.key_id, digest=name)
+        vars(receipt)["predicate"] = statement["predicate"]  # spares projections parsing what was just built
         self._follow(draft, receipt)
         return Appended("ok", receipt_id, seq, self.now, receipt)
 
@@ -280,9 +287,7 @@ class Transaction(Batch):
             for projection in followers:
                 projection.apply(self, receipt)
         if draft.phase == "run.open":
-            self.run(
-                _OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None
-            )
+            self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None)
             self._woken.append(draft.run)
         elif draft.phase == "run.close":
             self.run(_CLOSE_SLICE, of_run=draft.run)
@@ -299,7 +304,8 @@ class Transaction(Batch):
         known = self._of.frontiers.get(tenant)
         if known is None:
             rows = self.rows(_LOG, tenant=tenant)
-            known = Frontier(rows[0][0], [rows[0][1][i : i + 32] for i in range(0, len(rows[0][1]), 32)]) if rows else Frontier()
+            size, peaks = (rows[0][0], rows[0][1]) if rows else (0, b"")
+            known = Frontier(size, [peaks[start : start + 32] for start in range(0, len(peaks), 32)])
         self._frontiers[tenant] = own = known.copy()
         return own
 
@@ -361,18 +367,18 @@ def object_salt(keyset: Keyset, text: bytes) -> bytes:
 
 def join_texts(first: bytes | None, second: bytes | None) -> bytes:
     """Input and output as one text to seal; absent and empty stay apart."""
-    parts = [b"" if text is None else b"%d:%b" % (len(text), text) for text in (first, second)]
-    return b"|".join(parts)
+    head = _LENGTHS.pack(-1 if first is None else len(first), -1 if second is None else len(second))
+    return head + (first or b"") + (second or b"")
 
 
 def split_texts(joined: bytes) -> tuple[bytes | None, bytes | None]:
     """What `join_texts` joined."""
-    first: bytes | None = None
-    if joined[:1] != b"|":
-        length, _, rest = joined.partition(b":")
-        first, joined = rest[: int(length)], rest[int(length) :]
-    second = joined[1:]
-    return first, second.partition(b":")[2] if second else None
+    first, second = _LENGTHS.unpack_from(joined)
+    middle = _LENGTHS.size + max(first, 0)
+    return (
+        None if first < 0 else joined[_LENGTHS.size : middle],
+        None if second < 0 else joined[middle : middle + second],
+    )
 
 
 @functools.lru_cache(maxsize=4096)
