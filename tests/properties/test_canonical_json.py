@@ -29,7 +29,7 @@ def rfc_8785(value: object) -> bytes:
 @pytest.mark.requirement("EV-1")
 @given(documents)
 def test_inside_the_profile_the_encoding_is_rfc_8785(document: object) -> None:
-    assert canonical_json(document) == rfc_8785(document).replace(b"\x7f", b"\x7f")
+    assert canonical_json(document) == rfc_8785(document)
 
 
 @given(documents)
