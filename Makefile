@@ -55,7 +55,7 @@ check-types:
 check-tests:
 	$(call hold,unit and property tests,$(PY) -m pytest -q -n 2 -m 'not slow' src $(UNIT))
 check-docs:
-	$(call hold,docs,NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet)
+	$(call hold,docs,NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict)
 check-format:
 	$(call hold,format,$(PY) -m ruff format --check --quiet .)
 check-lint:

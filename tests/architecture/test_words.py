@@ -28,7 +28,7 @@ _MAY_SAY = {
     "LICENSE",
     "src/answerable_verify/LICENSE",
 }
-_OTHERS_WORDS = re.compile(r"(?i)temporal|dbos|langgraph|restate|github|vendor's|epoch seconds|Unix epoch")
+_OTHERS_WORDS = re.compile(r"(?i)temporal|dbos|langgraph|restate|github|vendor's|epoch seconds|Unix epoch|bad gateway")
 _HERE = ("work", "farm", "tmp/bash_jobs", "root")
 _HOSTS = ("pypi.org", "pythonhosted.org", "registry.npmjs.org", "crates.io", "proxy.golang.org", "deb.debian.org")
 _NOTES = ("DESIGN.md", "STYLE.md", "REQUIREMENTS.md")
