@@ -259,9 +259,10 @@ def _validate(read: Mapping[str, CedarPolicy], own: str, known: Sequence[KnownAc
 
 
 def _is_typed(attribute: str, schema: cedarpy.Schema) -> bool:
-    """Whether the schema's `Attributes` has it: Cedar then accepts the bare access, or complains that it is optional."""
+    """Whether the schema's `Attributes` has it: Cedar then accepts a bare access, or complains that it is optional."""
     read = f"context.attributes[{json.dumps(attribute)}]"
-    probe = f'permit(principal, action == Action::"{STAND_IN}", resource) when {{ context has attributes && {read} == {read} }};'
+    when = f"context has attributes && {read} == {read}"
+    probe = f'permit(principal, action == Action::"{STAND_IN}", resource) when {{ {when} }};'
     said = cedarpy.validate_policies(probe, schema)
     return said.validation_passed or all("optional attribute" in error.error for error in said.errors)
 

@@ -24,7 +24,7 @@ from answerable.core import (
     new_run_id,
     stable_json,
 )
-from answerable.ledger import Draft, Ledger, RunJournal, Slice, rebuild
+from answerable.ledger import Draft, Ledger, Projection, RunJournal, Slice, rebuild
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
@@ -176,7 +176,12 @@ def at_desk(tmp_path: Path) -> AtDesk:
         held = policies(tmp_path / "policy", authorize, obligations)
         data = tmp_path / "data"
         asyncio.run(_at_desk(data, held, body, budgets))
-        projections = [FactsProjection(), BudgetProjection(budgets), ApprovalsProjection(), StopsProjection()]
+        projections: list[Projection] = [
+            FactsProjection(),
+            BudgetProjection(budgets),
+            ApprovalsProjection(),
+            StopsProjection(),
+        ]
         for table in rebuild(data, projections):
             assert table.is_equal, table
 
@@ -187,7 +192,7 @@ async def _at_desk(
     data: Path, held: PolicySet, body: Callable[[Desk], Awaitable[None]], budgets: tuple[Budget, ...]
 ) -> None:
     stops, clock = StopsProjection(), StillClock()
-    projections = [stops, FactsProjection(), BudgetProjection(budgets), ApprovalsProjection()]
+    projections: list[Projection] = [stops, FactsProjection(), BudgetProjection(budgets), ApprovalsProjection()]
     ledger = Ledger.open(data, projections=projections, clock=clock)
     await ledger.start()
     try:

@@ -1,6 +1,7 @@
 """Policy sets: what loads, what refuses to, and what each request comes to."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -67,7 +68,8 @@ def test_an_obligation_that_applies_turns_a_permit_into_a_hold(tmp_path: Path) -
 @pytest.mark.parametrize("effect", ["permit", "forbid"])
 def test_a_policy_that_fails_to_evaluate_denies_even_where_another_permits(tmp_path: Path, effect: str) -> None:
     held = policies(
-        tmp_path, ALLOW + f'@id("sum") {effect}(principal, action, resource) when {{ context.prior_on_target + 1 > 9 }};'
+        tmp_path,
+        ALLOW + f'@id("sum") {effect}(principal, action, resource) when {{ context.prior_on_target + 1 > 9 }};',
     )
 
     evaluation = held.evaluate(request(prior_on_target=2**63 - 1))
@@ -120,7 +122,11 @@ def test_approvals_by_two_roles_at_once_are_denied_rather_than_halved(tmp_path: 
         ('@id("x") permit(principal == User::"u", action, resource);', "", "User"),
         ('@id("a b") permit(principal, action, resource);', "", "letters, digits"),
         ('@id("x") forbid(principal, action, resource) when { context has ammount };', "", "no `context.ammount`"),
-        ('@id("x") forbid(principal, action, resource) when { context has attributes.q };', "", "`context.attributes.q`"),
+        (
+            '@id("x") forbid(principal, action, resource) when { context has attributes.q };',
+            "",
+            "`context.attributes.q`",
+        ),
         ("", "", "no `authorize` policy"),
     ],
 )
@@ -228,7 +234,9 @@ def test_a_snapshot_decides_as_the_set_it_was_taken_from_and_bears_its_digest() 
 
 def test_layout_and_comments_do_not_change_the_digest_and_meaning_does(tmp_path: Path) -> None:
     plain = policies(tmp_path / "a").digest
-    spaced = policies(tmp_path / "b", '// all of it\n@id("allow")\npermit (\n  principal, action, resource\n);\n').digest
+    spaced = policies(
+        tmp_path / "b", '// all of it\n@id("allow")\npermit (\n  principal, action, resource\n);\n'
+    ).digest
     other = policies(tmp_path / "c", ALLOW.replace("permit", "forbid")).digest
 
     assert plain == spaced
@@ -278,7 +286,9 @@ _CONTEXT = st.fixed_dictionaries(
 
 @given(
     authorize=st.lists(_POLICY, min_size=1, max_size=8),
-    obligations=st.lists(st.tuples(st.just("permit"), st.sampled_from(_SCOPES), st.sampled_from(_CONDITIONS)), max_size=3),
+    obligations=st.lists(
+        st.tuples(st.just("permit"), st.sampled_from(_SCOPES), st.sampled_from(_CONDITIONS)), max_size=3
+    ),
     action=st.sampled_from(_ACTIONS),
     context=_CONTEXT,
 )
@@ -287,7 +297,7 @@ def test_a_partition_decides_as_the_whole_set_does(
     authorize: list[tuple[str, str, str]],
     obligations: list[tuple[str, str, str]],
     action: str,
-    context: dict[str, object],
+    context: dict[str, Any],
 ) -> None:
     held = policies(
         tmp_path_factory.mktemp("policy"),
