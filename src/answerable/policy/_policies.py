@@ -1,7 +1,8 @@
 """A policy set: loaded whole or not at all, evaluated a partition at a time."""
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +12,10 @@ import cedarpy
 import orjson
 
 from answerable.core import AnswerableError, Obligation, Verdict, sha256_name, stable_json
-from answerable.policy._cedar import CedarPolicy, parse_policies, policy_text, read_policy
+from answerable.policy._cedar import PRESENCE, WHOLE, CedarPolicy, parse_policies, policy_text, read_policy
 from answerable.policy._errors import PolicyDenied, PolicyFailed, PolicyInvalid
 from answerable.policy._obligations import merge_obligations
-from answerable.policy._schema import KINDS, STAND_IN, KnownAction, groups_of, schema_text
+from answerable.policy._schema import CONTEXT, KINDS, STAND_IN, KnownAction, groups_of, schema_text
 
 __all__ = ["Evaluation", "Partition", "PolicySet", "Request"]
 
@@ -237,7 +238,7 @@ def _known(id: str) -> KnownAction:
     return KnownAction(name=rest, kind=kind) if colon and kind in KINDS else KnownAction(name=name)  # type: ignore[arg-type]
 
 
-def _validate(read: Mapping[str, CedarPolicy], own: str, known: Iterable[KnownAction], *, where: str) -> None:
+def _validate(read: Mapping[str, CedarPolicy], own: str, known: Sequence[KnownAction], *, where: str) -> None:
     text = "\n".join(policy_text({policy.id: policy.est for policy in read.values()}).values())
     try:
         schema = _schema_of(known, own)
@@ -248,6 +249,22 @@ def _validate(read: Mapping[str, CedarPolicy], own: str, known: Iterable[KnownAc
         named = said.id_annotations_by_policy_id
         problems = {f"`{named.get(error.policy_id, '?')}`: {_plain(error)}": None for error in said.errors}
         raise PolicyInvalid(where=where, problem="; ".join(problems))
+    declared = {f"attributes.{name}" for each in known for name in each.attributes}
+    for policy in read.values():
+        for name in sorted(policy.reads - declared - CONTEXT.keys() - {WHOLE, PRESENCE, "attributes"}):
+            # SECURITY: to Cedar `context has ammount` is merely false, and a `forbid` behind it never applies.
+            head, _, attribute = name.partition(".")
+            if head != "attributes" or not _is_typed(attribute, schema):
+                raise PolicyInvalid(where=where, problem=f"`{policy.id}`: there is no `context.{name}`")
+
+
+def _is_typed(attribute: str, schema: cedarpy.Schema) -> bool:
+    """Whether the schema's `Attributes` has it: Cedar then accepts a bare access, or complains that it is optional."""
+    read = f"context.attributes[{json.dumps(attribute)}]"
+    when = f"context has attributes && {read} == {read}"
+    probe = f'permit(principal, action == Action::"{STAND_IN}", resource) when {{ {when} }};'
+    said = cedarpy.validate_policies(probe, schema)
+    return said.validation_passed or all("optional attribute" in error.error for error in said.errors)
 
 
 def _schema_of(known: Iterable[KnownAction], own: str) -> cedarpy.Schema:
