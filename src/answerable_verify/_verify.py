@@ -61,6 +61,7 @@ class _Desk:
     notes: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)
+    unreadable: int = 0
 
     def say(
         self, check: str, what: str, receipt: Receipt | None = None, *, member: str = "", claimed: str = ""
@@ -221,6 +222,7 @@ def _read_receipts(desk: _Desk, keys: Trust | None, seen: Seen) -> list[Receipt]
                 receipt = read_receipt(envelope, member)
             except BadReceipt as error:
                 desk.say(error.check, str(error), member=member, claimed=error.receipt)
+                desk.unreadable += 1
                 continue
             if not _check_signature(desk, receipt, keys):
                 desk.damaged.add(receipt.id)
@@ -268,15 +270,21 @@ def _check_runs(desk: _Desk, receipts: list[Receipt], manifest: dict[str, Any]) 
         desk.say("chain", f"no receipt of the run `{ascii(missing[0][:64])[1:-1]}` that the manifest lists")
     summaries = []
     for name, run in runs.items():
+        faults = len(desk.findings)
         _check_order(desk, run)
         run.sort(key=lambda receipt: receipt.seq)
         check_chain(run, damaged=desk.damaged, say=desk.say)
-        steps = check_steps(run, say=desk.say)
+        is_whole = len(desk.findings) == faults and not desk.unreadable and desk.damaged.isdisjoint(r.id for r in run)
+        # Where receipts are missing, those that answer them are not to blame.
+        steps = check_steps(run, say=desk.say if is_whole else _say_nothing)
+        if not is_whole:
+            desk.notes.append(f"the steps of `{name}` were not judged: receipts of it are missing or damaged")
         for check in ("chain", "time"):
             desk.counts[check] += len(run)
-        desk.counts["steps"] += sum(1 for receipt in run if receipt.step)
-        desk.counts["approvals"] += steps.approvals
-        desk.counts["digests"] += steps.digests
+        if is_whole:
+            desk.counts["steps"] += sum(1 for receipt in run if receipt.step)
+            desk.counts["approvals"] += steps.approvals
+            desk.counts["digests"] += steps.digests
         closed = next((receipt for receipt in run if receipt.phase == "run.close"), None)
         state = str(closed.section("control").get("state", "closed")) if closed else "open"
         if closed is None and not name.startswith("control:"):
@@ -284,6 +292,10 @@ def _check_runs(desk: _Desk, receipts: list[Receipt], manifest: dict[str, Any]) 
         unknown = tuple(intent.id for intent in steps.unknown)
         summaries.append(RunSummary(run=name, receipts=len(run), state=state, unknown=unknown))
     return tuple(summaries)
+
+
+def _say_nothing(check: str, what: str, receipt: Receipt | None) -> None:
+    pass
 
 
 def _check_order(desk: _Desk, run: list[Receipt]) -> None:
@@ -294,7 +306,9 @@ def _check_order(desk: _Desk, run: list[Receipt]) -> None:
 
 
 def _check_disclosed(desk: _Desk, receipts: list[Receipt]) -> None:
-    matched, undisclosed, faults = check_texts(desk.members, receipts)
+    matched, undisclosed, faults = check_texts(
+        desk.members, receipts, are_all_readable=not desk.damaged and not desk.unreadable
+    )
     desk.counts["texts"] = matched + len(faults)
     for member, fault in faults:
         desk.say("texts", fault, member=member)

@@ -71,7 +71,9 @@ class Clerk:
                 agent="support-clerk",
                 once=f"r:{run}",
                 on_behalf_of=ledger.pseudonym(TENANT, ASKED_BY),
-                input=stable_json({"ticket": ticket, "text": "The lamp came broken.\nPlease <b>refund</b> order 1001 🙏"}),
+                input=stable_json(
+                    {"ticket": ticket, "text": "The lamp came broken.\nPlease <b>refund</b> order 1001 🙏"}
+                ),
                 members={
                     "control": {
                         "agent": "support-clerk",
@@ -119,7 +121,7 @@ class Clerk:
             "resource": {"type": "Resource", "id": action.described.target or "none"},
             "context": {"amount": action.described.amount.minor if action.described.amount else 0},
         }
-        policy = await self.ledger.store_object(TENANT, b'permit (principal, action, resource);\n')
+        policy = await self.ledger.store_object(TENANT, b"permit (principal, action, resource);\n")
         return Decision(verdict=verdict, rules=rules, request=stable_json(request), policy=policy, **more)
 
     async def do(self, action: Action, outcome: Outcome | None, *rules: str) -> None:
