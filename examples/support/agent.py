@@ -171,7 +171,7 @@ def support_script(prompt: Sequence[Message]) -> dict[str, Any]:
     It reads the same prompt a real model gets. By design it believes what it reads: an instruction
     hidden in a ticket fools it, because some real model will be fooled some day, and the gate must hold then.
     """
-    asked = prompt[-1]["content"] if len(prompt) < 3 else prompt[1]["content"]
+    asked = next(message["content"] for message in prompt if message["role"] == "user")
     ticket = asked.partition("<ticket>")[2].partition("</ticket>")[0]
     order = json.loads(asked.partition("<order>")[2].partition("</order>")[0])
     if fooled := _INJECTED.search(ticket):
@@ -190,7 +190,7 @@ def support_script(prompt: Sequence[Message]) -> dict[str, Any]:
         reply = f"Hello, your order {order['id']} ({order['item']}) is {order['status']}."
         return _plan("reply", order, "Question about the delivery.", reply)
     if "?" in ticket:
-        reply = f"Hello, thank you for your question about the {order['item']}. We have put the answer together below."
+        reply = f"Hello, thank you for your question about the {order['item']}. We answer it today."
         return _plan("reply", order, "Question about the product.", reply)
     return _plan("close", order, "Nothing to do.", "")
 

@@ -4,13 +4,20 @@ import asyncio
 import inspect
 import typing
 from collections.abc import Callable
-from dataclasses import field, make_dataclass
+from dataclasses import field, make_dataclass, replace
 from typing import Any
 
 from answerable.action import Finding
 from answerable.core import Action, Description, Outcome, sha256_name, stable_json
 from answerable.tools._declaration import ToolDeclaration
-from answerable.tools._errors import ArgumentsInvalid, ToolResultInvalid, ToolServerLost, ToolTimedOut, ToolUnusable
+from answerable.tools._errors import (
+    ArgumentsInvalid,
+    ToolFailed,
+    ToolResultInvalid,
+    ToolServerLost,
+    ToolTimedOut,
+    ToolUnusable,
+)
 from answerable.tools._outcomes import ended_badly, lost, succeeded, told
 
 __all__ = ["NOT_DONE", "FunctionTool"]
@@ -41,7 +48,8 @@ class FunctionTool:
         self._timeout_s = declaration.timeout.total_seconds() if declaration.timeout else None
         self._labels = () if declaration.trusted else (f"untrusted:{name}",)
         self._effect = declaration.checked_effect(name)
-        self._validator, self.schema, self._result = self._compile(function)
+        self._arguments, self._result, self._unfit = self._compile(function)
+        self.schema: dict[str, Any] = self._arguments.json_schema()
         self._schema_name = sha256_name(stable_json(self.schema))
 
     def describe(self, arguments: bytes) -> Description:
@@ -55,67 +63,73 @@ class FunctionTool:
         if self.declaration.idempotency is not None:
             arguments[self.declaration.idempotency] = action.idempotency_key
         try:
-            async with asyncio.timeout(self._timeout_s) as limit:
-                value = await self._call(arguments)
+            value = await (self._call(arguments) if self._timeout_s is None else self._timed(arguments))
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise  # the gate is going down: the intent stays in doubt
             return lost(ToolServerLost(tool=self.name), effect=self._effect, labels=self._labels)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the tool's edge: becomes an outcome, exits too
-            if limit.expired():
-                late = ToolTimedOut(tool=self.name, after_ms=round((self._timeout_s or 0) * 1000))
-                return lost(late, effect=self._effect, labels=self._labels)
             return ended_badly(self.name, error, effect=self._effect, labels=self._labels)
         return self._finished(value)
 
     async def probe(self, action: Action) -> Finding:
-        if not callable(self.declaration.probe):
+        probe = self.declaration.probe
+        if not callable(probe):
             return "cannot say"
-        found = self.declaration.probe(action.idempotency_key, **self._parsed(action.arguments))
-        value = await found if inspect.isawaitable(found) else found
+        arguments = self._parsed(action.arguments)
+        if inspect.iscoroutinefunction(probe):
+            value = await probe(action.idempotency_key, **arguments)
+        else:
+            value = await asyncio.to_thread(probe, action.idempotency_key, **arguments)
         if value is None:
             return "cannot say"
         if value is NOT_DONE:
             return "did not happen"
-        outcome = self._finished(value, observed_by="counterparty")
-        return outcome if outcome.status == "ok" else "cannot say"
+        outcome = self._finished(value)
+        return replace(outcome, observed_by="counterparty") if outcome.status == "ok" else "cannot say"
+
+    async def _timed(self, arguments: dict[str, Any]) -> Any:
+        limit = asyncio.timeout(self._timeout_s)
+        try:
+            async with limit:
+                return await self._call(arguments)
+        except Exception:
+            if not limit.expired():
+                raise
+            raise ToolTimedOut(tool=self.name, after_ms=round((self._timeout_s or 0) * 1000)) from None
 
     async def _call(self, arguments: dict[str, Any]) -> Any:
         if self._is_async:
             return await self._function(**arguments)
-        value = await asyncio.to_thread(self._function, **arguments)
+        value = await asyncio.to_thread(self._in_thread, arguments)
         return await value if inspect.isawaitable(value) else value
 
-    def _finished(self, value: Any, *, observed_by: str = "gate") -> Outcome:
-        if self._result is not None:
-            from pydantic import ValidationError
-            from pydantic_core import PydanticSerializationError
+    def _in_thread(self, arguments: dict[str, Any]) -> Any:
+        try:
+            return self._function(**arguments)
+        except StopIteration:  # a future cannot carry it: whoever waits would wait for ever
+            raise ToolFailed(tool=self.name, error="StopIteration") from None
 
+    def _finished(self, value: Any) -> Outcome:
+        if self._result is not None:
             try:
                 value = self._result.dump_python(self._result.validate_python(value), mode="json")
-            except ValidationError as error:
+            except self._unfit as error:
                 invalid = ToolResultInvalid(tool=self.name, problem=_problem(error))
                 return lost(invalid, effect=self._effect, labels=self._labels)
-            except PydanticSerializationError as error:
-                invalid = ToolResultInvalid(tool=self.name, problem=str(error))
-                return lost(invalid, effect=self._effect, labels=self._labels)
-        outcome = succeeded(self.name, value, effect=self._effect, labels=self._labels)
-        if observed_by != "gate" and outcome.status == "ok":
-            return Outcome(status="ok", value=outcome.value, observed_by=observed_by, labels=self._labels)
-        return outcome
+        return succeeded(self.name, value, effect=self._effect, labels=self._labels)
 
     def _parsed(self, arguments: bytes) -> dict[str, Any]:
-        from pydantic import ValidationError
-
         try:
-            return dict(vars(self._validator.validate_json(arguments)))
-        except ValidationError as error:
+            return dict(vars(self._arguments.validate_json(arguments)))
+        except self._unfit as error:
             raise ArgumentsInvalid(tool=self.name, problem=_problem(error)) from None
 
-    def _compile(self, function: Callable[..., Any]) -> tuple[Any, dict[str, Any], Any]:
+    def _compile(self, function: Callable[..., Any]) -> tuple[Any, Any, tuple[type[Exception], ...]]:
         # pydantic costs more to import than all of ours: a process that only reads never pays for it.
-        from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+        from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
         from pydantic.errors import PydanticSchemaGenerationError
+        from pydantic_core import PydanticSerializationError
 
         try:
             hints = typing.get_type_hints(function, include_extras=True)
@@ -137,10 +151,10 @@ class FunctionTool:
             )
             arguments: TypeAdapter[Any] = TypeAdapter(shape)
             result = TypeAdapter(hints["return"]) if hints.get("return", Any) is not Any else None
-            schema = arguments.json_schema()
+            arguments.json_schema()  # raises for a type that JSON cannot describe
         except (PydanticUserError, PydanticSchemaGenerationError, TypeError) as error:
             raise ToolUnusable(tool=self.name, problem=str(error).splitlines()[0]) from None
-        return arguments, schema, result
+        return arguments, result, (ValidationError, PydanticSerializationError)
 
 
 def _field(default: Any) -> Any:
@@ -150,6 +164,8 @@ def _field(default: Any) -> Any:
 
 def _problem(error: Any) -> str:
     """The first thing wrong, without the value: arguments and results may hold personal data."""
+    if not hasattr(error, "errors"):
+        return "JSON has no such value"
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unexpected_keyword_argument":

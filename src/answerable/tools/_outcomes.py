@@ -9,7 +9,7 @@ from typing import Any
 
 from answerable.action import OutcomeUnknown
 from answerable.core import AnswerableError, Effect, Outcome, Transient, Usage, stable_json
-from answerable.tools._errors import ToolFailed, ToolResultInvalid, ToolServerLost, ToolUnavailable
+from answerable.tools._errors import ToolFailed, ToolResultInvalid, ToolServerLost, ToolTimedOut, ToolUnavailable
 
 __all__ = ["ended_badly", "lost", "succeeded", "told"]
 
@@ -46,7 +46,7 @@ def ended_badly(tool: str, error: BaseException, *, effect: Effect, labels: tupl
     it cannot tell. A time-out or a lost connection means nobody can. Anything else is the tool's own
     answer that it failed.
     """
-    if isinstance(error, OutcomeUnknown | ToolServerLost):
+    if isinstance(error, OutcomeUnknown | ToolServerLost | ToolTimedOut):
         return lost(error, effect=effect, labels=labels)
     if isinstance(error, AnswerableError) and error.code:
         return told(error, labels=labels)

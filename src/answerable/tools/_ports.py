@@ -61,6 +61,10 @@ class ToolServer(Protocol):
 
     name: str
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection stands, as far as was noticed."""
+
     async def connect(self) -> tuple[ListedTool, ...]:
         """Its tools, over a connection that is kept.
 

@@ -121,6 +121,10 @@ class Toolbox:
         for server in self._servers.values():
             await server.close()
 
+    def connected(self) -> dict[str, bool]:
+        """Each server, and whether its connection stands; one that fell is started again on the next call."""
+        return {name: server.is_connected for name, server in self._servers.items()}
+
     def names(self) -> tuple[str, ...]:
         """Every tool known by now, sorted."""
         return tuple(sorted(self._tools))

@@ -62,6 +62,10 @@ class McpStdio:
         self._connecting = asyncio.Lock()
         self._pinned: dict[str, str] = {}
 
+    @property
+    def is_connected(self) -> bool:
+        return self._link is not None and not self._link.is_over
+
     async def connect(self) -> tuple[ListedTool, ...]:
         """Its tools, over a connection that is kept; their schemas are pinned from the first time on."""
         return (await self._linked()).tools
@@ -83,7 +87,7 @@ class McpStdio:
 
     async def _linked(self) -> "_Link":
         if (link := self._link) and not link.is_over:
-            return link
+            return link  # without the lock: the usual way
         async with self._connecting:
             if (link := self._link) and not link.is_over:
                 return link  # whoever held the lock before us connected
@@ -202,7 +206,8 @@ class _Link:
             yield _Watched(read, self), write
 
     def _why_not(self, ready: "asyncio.Future[None]", startup_s: float) -> str:
-        garbage = f", and wrote {self._unreadable} lines that are not JSON-RPC" if self._unreadable else ""
+        lines = "1 line that is" if self._unreadable == 1 else f"{self._unreadable} lines that are"
+        garbage = f", and wrote {lines} not JSON-RPC" if self._unreadable else ""
         if not ready.done():
             return f"it said nothing understandable within {startup_s:g} s{garbage}"
         error = None if ready.cancelled() else ready.exception()

@@ -42,6 +42,7 @@ class Desk:
     """A tool server that answers what it is told to, and keeps what it was asked."""
 
     name = "desk"
+    is_connected = True
 
     def __init__(self, *answers: Answer | Exception, tools: tuple[ListedTool, ...] = (PAY, STATUS)) -> None:
         self.answers = list(answers)

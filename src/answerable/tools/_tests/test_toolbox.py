@@ -235,6 +235,14 @@ def test_an_exception_of_the_tool_is_its_own_answer_and_its_text_stays_out_of_th
     assert "mara" not in str(failed.value)
 
 
+def test_an_exhausted_iterator_in_a_thread_fails_the_call_instead_of_hanging_it() -> None:
+    def first() -> int:
+        return next(iter(()))
+
+    with pytest.raises(ToolFailed, match="StopIteration"):
+        _ = call(box_of(first), "first").result
+
+
 class VendorTimeoutError(Exception):
     """As client libraries name theirs."""
 
@@ -319,10 +327,14 @@ def test_a_result_of_the_wrong_type_is_invalid_and_the_effect_of_a_write_not_den
     def thing() -> Any:
         return object()
 
+    def held() -> dict[str, Any]:
+        return {"thing": object()}
+
     toolbox = box_of(count, effect=effect)
     toolbox.add(thing, effect=effect)
+    toolbox.add(held, effect=effect)
 
-    for name in ("count", "thing"):
+    for name in ("count", "thing", "held"):
         outcome = call(toolbox, name)
         assert outcome.status == status
         with pytest.raises(ToolResultInvalid):
