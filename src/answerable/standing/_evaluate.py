@@ -11,6 +11,8 @@ from answerable.standing._select import Match, Truth, select
 
 __all__ = ["Finding", "evaluate"]
 
+_MOST_SHOWN = 50  # of the receipts that came before the one at fault: a count of thousands is checked otherwise
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -81,12 +83,16 @@ def _limited(
             groups.setdefault((run.run if check.within == "run" else "", _group(check, each)), []).append(each)
     for (_, group), matches in groups.items():
         matches.sort(key=lambda each: each.receipt.position)
-        for at, each in enumerate(matches):
+        total = _Tally(check)
+        for each in matches:
+            total.add(each)
+        so_far = _Tally(check)
+        for each in matches:
+            so_far.add(each)
             if each.run.run not in names:
                 continue
             # An outcome that may still be recorded would come after all that are, whenever its intent was.
-            before = matches[:at] + matches[at + 1 :] if each.is_unseen else matches[:at]
-            finding = _against_limit(check, [*before, each], group)
+            finding = _against_limit(check, each, total if each.is_unseen else so_far, group)
             if finding.truth is True and check.within == "record" and record is None:
                 said = f"{finding.said} among the runs at hand; the whole record was not"
                 finding = Finding(truth=None, said=said, receipts=finding.receipts, runs=finding.runs)
@@ -105,47 +111,54 @@ def _group(check: AtMost | SumAtMost, each: Match) -> str:
             return "all"
 
 
-def _against_limit(check: AtMost | SumAtMost, matches: Sequence[Match], group: str) -> Finding:
-    """Whether the last of `matches` still lies within the limit, given all before it."""
-    last = matches[-1]
-    sure = [each for each in matches if not each.doubt]
-    if isinstance(check, AtMost):
-        limit, most = f"{check.n}", len(matches)
-        is_over = not last.doubt and len(sure) > check.n
-        may_be_over = most > check.n
-        count = f"{len(sure)}" if most == len(sure) else f"{len(sure)} to {most}"
-    else:
-        limit = f"{check.amount}"
-        least, most_minor, is_comparable = _sums(matches, check.amount)
-        is_over = not last.doubt and least > check.amount.minor
-        may_be_over = most_minor > check.amount.minor or not is_comparable
-        count = f"{Money(least, check.amount.currency)}" + ("" if is_comparable else " and what cannot be added")
-        if most_minor > least:
-            count += f" to {Money(most_minor, check.amount.currency)}"
+class _Tally:
+    """A running count, or sum, of matches: the least and the most it can be."""
+
+    def __init__(self, check: AtMost | SumAtMost) -> None:
+        self.limit = check.n if isinstance(check, AtMost) else check.amount.minor
+        self.unit = "" if isinstance(check, AtMost) else check.amount.currency
+        self.least = self.most = 0
+        self.is_comparable = True
+        self.first: list[Match] = []
+
+    def add(self, each: Match) -> None:
+        """Take one more into account."""
+        if len(self.first) < _MOST_SHOWN:
+            self.first.append(each)
+        weight = 1
+        if self.unit:
+            amount = each.run.amount(each.receipt)
+            if amount is None or amount.currency != self.unit:
+                self.is_comparable = False
+                return
+            weight = amount.minor
+        self.most += weight
+        self.least += 0 if each.doubt else weight
+
+    def __str__(self) -> str:
+        said = self._in_unit(self.least)
+        if self.most > self.least:
+            said += f" to {self._in_unit(self.most)}"
+        return said if self.is_comparable else f"{said} and what cannot be added"
+
+    def _in_unit(self, number: int) -> str:
+        return str(Money(number, self.unit)) if self.unit else str(number)
+
+
+def _against_limit(check: AtMost | SumAtMost, last: Match, tally: _Tally, group: str) -> Finding:
+    """Whether a match still lies within the limit, given all that count before it."""
+    limit = str(check.n if isinstance(check, AtMost) else check.amount)
     where = {"": "", "target": f" for {group}", "agent": f" by agent {group}", "initiator": f" asked for by {group}"}
     span = "on record" if check.within == "record" else "in the run"
-    said = f"{last.words} brings it to {count}{where[check.per]} {span}, at most {limit}"
-    doubts = [f"{each.id}: {each.doubt}" for each in matches if each.doubt]
+    said = f"{last.words} brings it to {tally}{where[check.per]} {span}, at most {limit}"
+    others = [each for each in tally.first if each.id != last.id]
     truth: Truth = True
-    if is_over:
-        truth = False
-    elif may_be_over:
-        truth, said = None, "; ".join([said, *doubts])
     if not group:
         truth, said = None, f"{last.words} has no {check.per} to count by"
-    others = [each.id for each in matches[:-1]]
-    return Finding(truth=truth, said=said, receipts=(last.id, *others), runs=(last.run.run,))
-
-
-def _sums(matches: Sequence[Match], limit: Money) -> tuple[int, int, bool]:
-    """The sum of the sure matches, of all of them, and whether every amount could be added."""
-    least = most = 0
-    is_comparable = True
-    for each in matches:
-        amount = each.run.amount(each.receipt)
-        if amount is None or amount.currency != limit.currency:
-            is_comparable = False
-            continue
-        most += amount.minor
-        least += 0 if each.doubt else amount.minor
-    return least, most, is_comparable
+    elif not last.doubt and tally.least > tally.limit:
+        truth = False
+    elif tally.most > tally.limit or not tally.is_comparable:
+        truth = None
+        said = "; ".join([said, *(f"{each.id}: {each.doubt}" for each in (last, *others) if each.doubt)])
+    shown = () if truth else tuple(each.id for each in others)
+    return Finding(truth=truth, said=said, receipts=(last.id, *shown), runs=(last.run.run,))

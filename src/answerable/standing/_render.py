@@ -87,7 +87,8 @@ def _action(action: ActionTrail) -> Iterator[str]:
 def _decision(decision: DecisionLink) -> str:
     said = f"{decision.decision} by {', '.join(decision.rules) or 'no rule'}"
     said += f" ({decision.reason})" if decision.reason else ""
-    said += f", asks {'; '.join(decision.obligations)}" if decision.obligations else ""
+    # The permit that follows a hold repeats what was asked: it was met, or the intent would not stand.
+    said += f", asks {'; '.join(decision.obligations)}" if decision.obligations and decision.decision == "hold" else ""
     said += f", policy {decision.policy[:_DIGEST_SHOWN]}" if decision.policy else ""
     return f"{said}, {decision.receipt}"
 

@@ -50,6 +50,10 @@ class HandMade:
         return [r for r in self.written if r.predicate["id"] not in receipt_ids]
 
 
+def _receipt_id(position: int) -> str:
+    return f"rcpt_{hashlib.sha256(str(position).encode()).hexdigest()[:24]}"
+
+
 class Writer:
     """Writes the receipts of one run; each call returns the new receipt's id."""
 
@@ -71,9 +75,13 @@ class Writer:
         control: dict[str, Any] = {"agent": agent, "environment": "demo", "resources": list(resources), "limits": {}}
         self.opened = self.write("run.open", control=control | ({"specs": specs} if specs else {}))
 
+    def id_after_next(self) -> str:
+        """The id of the receipt that will be written after the next one."""
+        return _receipt_id(len(self.record.written) + 1)
+
     def write(self, phase: str, **members: Any) -> str:
         position = len(self.record.written)
-        receipt_id = f"rcpt_{hashlib.sha256(str(position).encode()).hexdigest()[:24]}"
+        receipt_id = _receipt_id(position)
         predicate: dict[str, Any] = {
             "id": receipt_id,
             "tenant": "default",

@@ -147,6 +147,34 @@ def test_what_must_precede_is_asked_of_the_same_target() -> None:
     assert (found.verdict, found.shown_by) == ("violated", (blind,))
 
 
+def test_what_comes_after_does_not_precede() -> None:
+    record = HandMade()
+    run = Writer(record)
+    run.refund("a")
+    mail = run.action("shop.mail", target="order:1001")
+    run.outcome("b", run.intent("b", mail), mail)
+    block = (
+        'for = { phase = "outcome", name = "shop.refund" }\n'
+        'requires.preceded_by = { phase = "outcome", name = "shop.mail" }'
+    )
+
+    assert verdict(record, block).verdict == "violated"
+
+
+def test_an_effect_that_may_have_happened_may_have_followed_in_a_closed_run_too() -> None:
+    record = HandMade()
+    run = Writer(record)
+    run.intent("m", run.action("shop.mail"))
+    run.refund("a")
+    run.close()
+    block = (
+        'for = { phase = "outcome", name = "shop.refund" }\n'
+        'requires.followed_by = { phase = "outcome", name = "shop.mail" }'
+    )
+
+    assert verdict(record, block).verdict == "undetermined"
+
+
 def test_rules_and_observers_are_required() -> None:
     record = HandMade()
     run = Writer(record)

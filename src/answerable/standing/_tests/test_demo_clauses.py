@@ -113,17 +113,48 @@ def test_an_approval_after_the_intent_does_not_count(specs: Specs) -> None:
     run = Writer(record)
     action = run.action("shop.refund", target="order:1001", minor=25_000)
     held = run.held("s1", action)
-    later = f"rcpt_{'0' * 24}"
-    intent = run.intent("s1", action, approvals=[later])
+    intent = run.intent("s1", action, approvals=[run.id_after_next()])
     approval = run.approval(held, action)
     run.close()
 
     verdict = judged(specs, record, "REFUND-1")
 
     assert verdict.verdict == "violated"
-    assert approval not in verdict.shown_by
-    assert intent in verdict.shown_by
-    assert "is not on the run's record" in verdict.reason
+    assert verdict.shown_by == (intent, approval)
+    assert "came after the intent" in verdict.reason
+
+
+def test_an_approval_that_is_nowhere_on_the_record_does_not_count(specs: Specs) -> None:
+    record = HandMade()
+    run = Writer(record)
+    run.refund("s1", minor=25_000, approvals=["rcpt_made_up"])
+    run.close()
+
+    assert judged(specs, record, "REFUND-1").verdict == "violated"
+
+
+def test_an_approval_that_is_missing_from_the_receipts_at_hand_leaves_it_undetermined(specs: Specs) -> None:
+    record = HandMade()
+    run = Writer(record)
+    approval, _ = run.approved_refund("s1")
+    run.close()
+
+    verdict = next(iter(check_run(specs, record.without(approval), record=record.written)))
+
+    assert verdict.verdict == "undetermined"
+    assert "receipts of the run are missing" in verdict.findings[0].said
+
+
+def test_a_violation_outweighs_what_cannot_be_told(specs: Specs) -> None:
+    record = HandMade()
+    run = Writer(record)
+    action = run.action("shop.refund", target="order:1001", minor=90_000, currency="USD")
+    run.intent("s1", action)
+    intent = run.refund("s2", minor=90_000)
+
+    verdict = judged(specs, record, "REFUND-1")
+
+    assert (verdict.verdict, verdict.shown_by) == ("violated", (intent,))
 
 
 def test_an_approval_lying_around_that_the_intent_did_not_take_lends_nothing(specs: Specs) -> None:

@@ -123,6 +123,25 @@ def test_an_action_whose_outcome_was_lost_reads_unknown_and_a_written_off_one_do
     assert statuses == ["written off", "unknown"]
 
 
+def test_a_model_that_was_heard_later_or_in_another_branch_is_not_named() -> None:
+    record = HandMade()
+    run = Writer(record)
+    run.write(
+        "outcome",
+        step="b",
+        branch="other",
+        action={"kind": "model", "name": "scripted:x", "effect": "read"},
+        basis={"model": {"provider": "scripted", "id": "x"}},
+        effect={"status": "ok"},
+    )
+    run.refund("a", target="order:1")
+    run.model()
+
+    (action,) = why(record, "order:1").actions
+
+    assert action.model is None
+
+
 def test_a_held_action_that_nobody_answered_is_waiting() -> None:
     record = HandMade()
     run = Writer(record)
