@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine.interfaces import Compiled
 
 __all__ = ["Prepared", "metadata"]
 
@@ -22,15 +23,16 @@ class Prepared:
         self._clause = clause
 
     @cached_property
+    def _compiled(self) -> Compiled:
+        return self._clause.compile(dialect=sqlite.dialect(paramstyle="named"))
+
+    @cached_property
     def sqlite(self) -> str:
         """The text for Python's `sqlite3`, with `:name` parameters."""
-        dialect = sqlite.dialect(paramstyle="named")
-        return str(self._clause.compile(dialect=dialect))
+        return str(self._compiled)
 
     @cached_property
     def constants(self) -> dict[str, Any]:
         """Values written into the statement itself, which the driver still wants by name."""
-        dialect = sqlite.dialect(paramstyle="named")
-        return {
-            name: value for name, value in self._clause.compile(dialect=dialect).params.items() if value is not None
-        }
+        binds = getattr(self._compiled, "binds", {})
+        return {name: bind.value for name, bind in binds.items() if not bind.required}

@@ -1,0 +1,92 @@
+# Every target brings what it needs: `make demo` in a fresh clone is enough.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+# The project under test is the one in this directory, whatever the caller's environment says.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+PY := .venv/bin/python
+PINS := pyproject.toml src/answerable_verify/pyproject.toml requirements/build.txt .ci/setup
+
+.PHONY: help setup demo test check bench soak regenerate requirements wheels clean
+
+help:
+	@echo 'make demo         an agent at work: governed, killed half way, resumed, verified'
+	@echo 'make test         every test'
+	@echo 'make check        under a minute: format, lint, types, imports, unit and property tests, docs'
+	@echo 'make bench        speed beside DBOS and LangGraph, in the same run'
+	@echo 'make soak         property and crash tests, for longer'
+	@echo 'make setup        the complete .venv; the other targets call it for what they need'
+	@echo 'make regenerate   pages and lists that follow from the code and its tests'
+	@echo 'make requirements compile requirements/*.txt anew from pyproject.toml'
+	@echo 'make wheels       both wheels into dist/'
+
+setup: .venv/.base .venv/.dev .venv/.bench
+
+.venv/.base: requirements/base.txt $(PINS)
+	@.ci/setup base && touch $@
+
+.venv/.dev: requirements/base.txt requirements/dev.txt requirements/docs.txt $(PINS)
+	@.ci/setup base dev docs && touch .venv/.base $@
+
+.venv/.bench: requirements/base.txt requirements/bench.txt $(PINS) | .venv/.dev
+	@.ci/setup base bench && touch .venv/.base $@
+
+demo: .venv/.base
+	@.venv/bin/answerable demo support $(DEMO)
+
+test: .venv/.dev .venv/.bench
+	@$(PY) -m pytest -q -n auto $(TESTS)
+
+check: .venv/.dev
+	@start=$$SECONDS; $(MAKE) -j2 --output-sync=target \
+		check-format check-lint check-types check-imports check-dependencies check-docs check-tests \
+		&& echo "all checks hold ($$((SECONDS - start)) s)"
+
+# Each writes one line when it holds, and what it found when it does not.
+define hold
+@out=$$($(2) 2>&1) && echo "  ok  $(1)" || { echo "  FAILED  $(1)"; echo "$$out"; exit 1; }
+endef
+
+.PHONY: check-format check-lint check-types check-imports check-dependencies check-docs check-tests
+check-types:
+	$(call hold,types,$(PY) -m mypy)
+check-tests:
+	$(call hold,unit and property tests,$(PY) -m pytest -q -n 2 -m 'not slow' src tests/properties tests/architecture tests/docs tests/conformance)
+check-docs:
+	$(call hold,docs,NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet)
+check-format:
+	$(call hold,format,$(PY) -m ruff format --check --quiet .)
+check-lint:
+	$(call hold,lint,$(PY) -m ruff check --quiet .)
+check-imports:
+	$(call hold,import contracts,$(PY) -c 'from importlinter.cli import lint_imports_command as run; run()' --no-logo)
+check-dependencies:
+	$(call hold,dependencies,$(PY) -m deptry .)
+
+bench: .venv/.base .venv/.bench
+	@$(PY) benchmarks/durable_steps.py $(BENCH)
+
+soak: .venv/.dev
+	@$(PY) -m pytest -q -n auto --hypothesis-profile=soak --timeout=1800 tests/properties tests/faults $(TESTS)
+
+regenerate: .venv/.dev
+	@$(PY) -m tests.regenerate
+
+PIN := pip compile --universal --generate-hashes --no-emit-index-url --no-header --quiet --python-version 3.11 \
+	--no-emit-package answerable-verify $(UPGRADE)
+requirements:
+	@uv $(PIN) --group pyproject.toml:build -o requirements/build.txt
+	@echo uv | uv $(PIN) - -o requirements/uv.txt
+	@uv $(PIN) pyproject.toml -o requirements/base.txt
+	@uv $(PIN) --group pyproject.toml:dev -c requirements/base.txt -c requirements/build.txt -o requirements/dev.txt
+	@uv $(PIN) --group pyproject.toml:docs -c requirements/base.txt -c requirements/dev.txt -o requirements/docs.txt
+	@uv $(PIN) --group pyproject.toml:bench -c requirements/base.txt -c requirements/dev.txt -o requirements/bench.txt
+
+wheels: .venv/.dev
+	@rm -rf dist
+	@for part in . src/answerable_verify; do \
+		(cd "$$part" && "$(CURDIR)/$(PY)" -m hatchling build --target wheel --directory "$(CURDIR)/dist") || exit 1; done
+
+clean:
+	rm -rf .venv build dist site demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -1,0 +1,411 @@
+"""The journal of one run: claim, open and close, as the road asks for them.
+
+Every answer is on disk before it is given. A read that reserves nothing has no intent: it is
+admitted from memory, and its one receipt is the outcome.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from answerable.action import Claim, Step
+from answerable.core import (
+    Action,
+    AnswerableError,
+    Decision,
+    FaultPoint,
+    Money,
+    Outcome,
+    ReceiptId,
+    RecordedError,
+    Refused,
+    canonical_json,
+    format_time,
+    new_approval_id,
+    parse_time,
+    reach,
+    sha256_name,
+)
+from answerable.ledger._history import History
+from answerable.ledger._leases import Slice
+from answerable.ledger._ports import Ruling, Tx
+from answerable.ledger._receipt import Draft
+from answerable.ledger._record import Appended, Transaction
+from answerable.ledger._vault import commitment
+
+if TYPE_CHECKING:
+    from answerable.ledger._ledger import Ledger
+
+__all__ = ["RunJournal", "SliceLost", "action_digest"]
+
+
+@dataclass(eq=False, kw_only=True)
+class SliceLost(Refused):
+    """Another worker advances the run now; this one may start nothing new."""
+
+    code = "refused.slice_lost"
+    what = "run `{run}` is advanced by another worker now"
+    why = "this worker's lease ended while it was working"
+    fix = "nothing to do: the other worker goes on from the record"
+
+    run: str
+
+
+class RunJournal:
+    """What the road asks of the record, for one slice of one run."""
+
+    def __init__(self, ledger: "Ledger", slice_: Slice, history: History) -> None:
+        self._ledger = ledger
+        self._slice = slice_
+        self.history = history
+
+    async def claim(self, action: Action) -> Claim:
+        """What is already recorded of this step."""
+        step = action.step
+        outcome = self.history.finals.get(step)
+        if outcome is not None:
+            return Claim(action=action, outcome=outcome)
+        intent = self.history.intents.get(step)
+        if intent is None or intent.is_written_off:
+            return Claim(action=action)
+        doubt = Step(action=action, status="doubt", attempt=intent.attempt, intent=intent.receipt, wait=intent.receipt)
+        return Claim(action=action, doubt=doubt)
+
+    async def open(self, action: Action, decision: Decision) -> Step:
+        """Record the intent, the hold or the refusal; see `action.Journal.open`."""
+        before = self.history.intents.get(action.step)
+        opening = _Opening(self._ledger, self._slice, action, decision, before.attempt + 1 if before else 1)
+        if opening.is_unrecorded:
+            ruling = opening.rule(self._ledger.glance)
+            if not (ruling.refuse or ruling.hold or ruling.moved):
+                return opening.admitted
+        reach(FaultPoint.BEFORE_INTENT)
+        step, appended = await asyncio.shield(self._ledger.writer.submit(opening.record))
+        if appended is not None and appended.status == "ok":
+            self._follow(appended, opening.texts(step))
+        if step.status == "admitted":
+            reach(FaultPoint.AFTER_INTENT)
+        elif step.status == "refused":
+            reach(FaultPoint.AFTER_DENIED)
+        elif step.status == "held":
+            reach(FaultPoint.AFTER_HELD)
+        elif step.status == "doubt":  # another slice opened this attempt first: read what it wrote
+            await self.refresh()
+        return step
+
+    async def close(self, step: Step, outcome: Outcome) -> Outcome:
+        """Record the outcome, once; see `action.Journal.close`."""
+        reach(FaultPoint.AFTER_EFFECT)
+        closing = _Closing(self._ledger, step, outcome)
+        appended = await asyncio.shield(self._ledger.writer.submit(closing.record))
+        reach(FaultPoint.AFTER_OUTCOME)
+        if appended.status != "ok":  # a late outcome: what was recorded first stands
+            await self.refresh()
+            return self.history.finals.get(step.action.step, outcome)
+        self._follow(appended, (closing.input, outcome.value))
+        return self.history.finals.get(step.action.step, outcome)
+
+    async def write_off(self, step: Step, why: str) -> None:
+        """Record that the attempt in doubt did not happen."""
+        await self._ledger.write_off(step.action, step.intent, why)
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Take in what others appended to this run meanwhile."""
+        self._ledger.refresh(self.history)
+
+    def _follow(self, appended: Appended, texts: tuple[bytes | None, bytes | None]) -> None:
+        if appended.receipt is not None and appended.seq == self.history.seen + 1:
+            self.history.follow(appended.receipt, texts)
+        else:
+            self._ledger.refresh(self.history)
+
+
+class _Opening:
+    """One call of `open`: prepared on the loop, decided inside the transaction."""
+
+    def __init__(self, ledger: "Ledger", slice_: Slice, action: Action, decision: Decision, attempt: int) -> None:
+        self._ledger = ledger
+        self._slice = slice_
+        self._action = action
+        self._decision = decision
+        self._attempt = attempt
+        self._input, self._keyset, self.digest = ledger.committed_input(action)
+        self.refusal: Outcome | None = None
+
+    @property
+    def is_unrecorded(self) -> bool:
+        return self._decision.verdict == "permit" and not self._action.needs_intent
+
+    @property
+    def admitted(self) -> Step:
+        return Step(action=self._action, status="admitted", attempt=self._attempt, decision=self._decision)
+
+    def rule(self, tx: Tx) -> Ruling:
+        """What all projections together say; the first to refuse decides."""
+        approvals: tuple[ReceiptId, ...] = ()
+        budget: tuple[dict[str, Any], ...] = ()
+        wait = ""
+        for projection in self._ledger.projections:
+            ruling = projection.check(tx, self._action, self._decision, self.digest)
+            if ruling is None:
+                continue
+            if ruling.refuse or ruling.moved:
+                return ruling
+            if ruling.hold:
+                wait = ruling.wait or "new"
+            approvals += ruling.approvals
+            budget += ruling.budget
+        if self._decision.verdict == "hold" and not approvals and not wait:
+            wait = "new"  # SECURITY: nobody discharged the obligation, so it is open
+        return Ruling(hold=bool(wait), wait="" if wait == "new" else wait, approvals=approvals, budget=budget)
+
+    def record(self, tx: Transaction) -> tuple[Step, Appended | None]:
+        """Inside the transaction: the receipt that says what was decided, if one is due."""
+        if tx.fence(self._action.run) != self._slice.fence:
+            raise SliceLost(run=self._action.run)
+        if self._decision.verdict == "deny":
+            return self._deny(tx, self._decision.error)
+        ruling = self.rule(tx)
+        if ruling.moved:
+            return Step(action=self._action, status="moved", attempt=self._attempt), None
+        if ruling.refuse:
+            return self._deny(tx, ruling.refuse)
+        if ruling.hold:
+            return self._hold(tx, ruling.wait)
+        if not self._action.needs_intent and not ruling.approvals and not ruling.budget:
+            return self.admitted, None
+        return self._admit(tx, ruling)
+
+    def _admit(self, tx: Transaction, ruling: Ruling) -> tuple[Step, Appended | None]:
+        authority = self._authority(tx, "permit")
+        if ruling.approvals:
+            authority["approvals"] = sorted(ruling.approvals)
+        if ruling.budget:
+            authority["budget"] = list(ruling.budget)
+        draft = self._draft(
+            "intent",
+            once=f"i:{self._action.run}:{self._action.step}:{self._attempt}",
+            attempt=self._attempt,
+            authority=authority,
+        )
+        appended = tx.append(draft, keyset=self._keyset, committed={"input": self._input})
+        if appended.status != "ok":
+            return Step(action=self._action, status="doubt", attempt=self._attempt), None
+        step = Step(
+            action=self._action,
+            status="admitted",
+            attempt=self._attempt,
+            decision=self._decision,
+            intent=appended.id,
+        )
+        return step, appended
+
+    def _deny(self, tx: Transaction, error: AnswerableError | None) -> tuple[Step, Appended | None]:
+        error = error or RecordedError(code_then="refused.policy", message_then="policy does not permit it")
+        refusal = Outcome.of_error("refused", error)
+        authority = self._authority(tx, "deny")
+        authority["reason"] = error.code
+        draft = self._draft(
+            "denied",
+            once=f"o:{self._action.run}:{self._action.step}",
+            authority=authority,
+            output=refusal.value,
+            effect={"status": "refused", "observedBy": "gate", "error": error.code},
+        )
+        appended = tx.append(draft)
+        if appended.status == "ok":
+            refusal = Outcome.of_error("refused", error, seq=appended.seq, at=appended.at, receipt=appended.id)
+        self.refusal = refusal
+        step = Step(
+            action=self._action,
+            status="refused",
+            attempt=self._attempt,
+            decision=self._decision,
+            refusal=refusal,
+            intent=appended.id,
+        )
+        return step, appended
+
+    def _hold(self, tx: Transaction, wait: str) -> tuple[Step, Appended | None]:
+        held = Step(action=self._action, status="held", attempt=self._attempt, decision=self._decision, wait=wait)
+        if wait:
+            return held, None
+        obligation = next(iter(self._decision.obligations), None)
+        if obligation is None:  # SECURITY: a hold that nobody can answer is a refusal
+            return self._deny(tx, None)
+        approval = new_approval_id()
+        due = parse_time(tx.now) + (obligation.timeout or timedelta(days=3))
+        draft = self._draft(
+            "held",
+            once=f"h:{self._action.run}:{self._action.step}:{self.digest}",
+            authority=self._authority(tx, "hold"),
+            control={
+                "approval": approval,
+                "role": obligation.role,
+                "n": obligation.n,
+                "notInitiator": obligation.not_initiator,
+                "due": format_time(due),
+                "onTimeout": obligation.on_timeout,
+            },
+        )
+        appended = tx.append(draft, keyset=self._keyset, committed={"input": self._input})
+        return Step(action=self._action, status="held", attempt=self._attempt, wait=approval), appended
+
+    def _draft(self, phase: Any, *, once: str, attempt: int = 0, output: bytes | None = None, **members: Any) -> Draft:
+        action = self._action
+        return Draft(
+            tenant=action.tenant,
+            run=action.run,
+            phase=phase,
+            agent=action.agent,
+            build=action.build,
+            step=action.step,
+            branch=action.branch,
+            attempt=attempt,
+            once=once,
+            on_behalf_of=self._ledger.party(action),
+            members={**action_members(action, self.digest), **members},
+            input=action.arguments,
+            output=output,
+            subjects=action.subjects,
+            fence=self._slice.fence,
+        )
+
+    def _authority(self, tx: Transaction, decided: str) -> dict[str, Any]:
+        return authority_of(tx, self._action, self._decision, decided)
+
+    def texts(self, step: Step) -> tuple[bytes | None, bytes | None]:
+        return self._action.arguments, self.refusal.value if self.refusal else None
+
+
+class _Closing:
+    """One call of `close`."""
+
+    def __init__(self, ledger: "Ledger", step: Step, outcome: Outcome) -> None:
+        self._ledger = ledger
+        self._step = step
+        self._outcome = outcome
+        # A read has no intent: its outcome is its only receipt, and carries its input and authority too.
+        self.input = None if step.intent else step.action.arguments
+
+    def record(self, tx: Transaction) -> Appended:
+        step, outcome, action = self._step, self._outcome, self._step.action
+        input_, keyset, digest = self._ledger.committed_input(action)
+        subjects = action.subjects
+        is_unknown = outcome.status == "unknown"
+        effect: dict[str, Any] = {"status": outcome.status, "observedBy": outcome.observed_by}
+        if outcome.evidence:
+            effect["evidence"] = list(outcome.evidence)
+        if outcome.tries > 1:
+            effect["tries"] = outcome.tries
+        if outcome.status != "ok":
+            effect["error"] = error_code(outcome)
+        members = {**action_members(action, digest), "effect": effect}
+        if outcome.labels:
+            members["labels"] = sorted(outcome.labels)
+        else:
+            members.pop("labels", None)
+        if outcome.usage:
+            members["usage"] = outcome.usage.to_json()
+        if outcome.subjects:
+            subjects = tuple(sorted({*action.subjects, *outcome.subjects}))
+            keyset = self._ledger.keyset(action.tenant, subjects, action.run)
+            members["control"] = {"subjects": list(outcome.subjects)}
+        if not step.intent and step.decision:
+            members["authority"] = authority_of(tx, action, step.decision, "permit")
+        output = commitment(keyset.salt(action.run, action.step, "output"), outcome.value)
+        committed = {"output": output} if self.input is None else {"input": input_, "output": output}
+        if self.input is not None and outcome.subjects:
+            committed["input"] = commitment(keyset.salt(action.run, action.step, "input"), self.input)
+        draft = Draft(
+            tenant=action.tenant,
+            run=action.run,
+            phase="observation" if is_unknown else "outcome",
+            agent=action.agent,
+            build=action.build,
+            step=action.step,
+            branch=action.branch,
+            attempt=step.attempt,
+            intent=step.intent,
+            once="" if is_unknown else f"o:{action.run}:{action.step}",
+            on_behalf_of=self._ledger.party(action),
+            members=members,
+            input=self.input,
+            output=outcome.value,
+            subjects=subjects,
+        )
+        return tx.append(draft, keyset=keyset, committed=committed)
+
+
+def authority_of(tx: Transaction, action: Action, decision: Decision, decided: str) -> dict[str, Any]:
+    """What decided, so that it can be evaluated again from the record alone."""
+    authority: dict[str, Any] = {
+        "decision": decided,
+        "rules": list(decision.rules),
+        "request": tx.store(action.tenant, decision.request),
+        "asOf": tx.position_of(action.tenant),
+    }
+    if decision.policy:
+        authority["policy"] = decision.policy
+    if decision.obligations:
+        authority["obligations"] = [str(obligation) for obligation in decision.obligations]
+    return authority
+
+
+def action_members(action: Action, digest: str) -> dict[str, Any]:
+    """What a receipt says of the action itself."""
+    described = action.described
+    said: dict[str, Any] = {
+        "kind": action.kind,
+        "name": action.name,
+        "effect": described.effect.value,
+        "idempotencyKey": action.idempotency_key or action.step,
+        "digest": digest,
+    }
+    if described.target:
+        said["target"] = described.target
+    if described.schema:
+        said["schema"] = described.schema
+    if described.amount:
+        said["amount"] = described.amount.to_json()
+    members: dict[str, Any] = {"action": said}
+    basis: dict[str, Any] = {}
+    if described.specs:
+        basis["specs"] = list(described.specs)
+    if described.model:
+        basis["model"] = described.model
+    if basis:
+        members["basis"] = basis
+    if action.labels:
+        members["labels"] = list(action.labels)
+    return members
+
+
+def action_digest(action: Action, input_: str) -> str:
+    """Names what is to be done, over commitments: approvals are bound to it.
+
+    Source: `docs/formats/receipt.md`, "Action digest".
+    """
+    amount: Money | None = action.described.amount
+    said = {
+        "run": action.run,
+        "step": action.step,
+        "kind": action.kind,
+        "name": action.name,
+        "effect": action.described.effect.value,
+        "target": action.described.target,
+        "idempotencyKey": action.idempotency_key or action.step,
+        "input": input_,
+        "amount": amount.to_json() if amount else {},
+    }
+    return sha256_name(canonical_json(said))
+
+
+def error_code(outcome: Outcome) -> str:
+    """The code of the error that an outcome carries."""
+    code: str = orjson.loads(outcome.value).get("code", "")
+    return code

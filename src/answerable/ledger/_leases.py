@@ -1,0 +1,173 @@
+"""Leases: who may advance a run now. Liveness only; the journal's constraints give safety.
+
+One process owns a data directory, so a lease lasts as long as the process: taking the directory's
+lock ends all earlier leases at once. `renew` still answers, because engines are written for stores
+that many machines share.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from answerable.core import Clock, RunId, format_time, parse_time
+from answerable.ledger._reader import Reader
+from answerable.ledger._record import Transaction
+from answerable.ledger._sql import Prepared
+from answerable.ledger._store import Writer
+from answerable.ledger._tables import slices
+
+__all__ = ["Again", "Busy", "Gone", "Leases", "Parked", "Slice", "Stale"]
+
+_FIND = Prepared(
+    sa.select(slices.c.tenant, slices.c.state, slices.c.fence, slices.c.wake, slices.c.seen, slices.c.due).where(
+        slices.c.run == sa.bindparam("run")
+    )
+)
+_TAKE = Prepared(
+    sa.update(slices)
+    .where(slices.c.run == sa.bindparam("of_run"))
+    .values(state="leased", fence=slices.c.fence + 1, seen=slices.c.wake, due=None)
+)
+_SET = Prepared(
+    sa.update(slices)
+    .where(slices.c.run == sa.bindparam("of_run"))
+    .values(state=sa.bindparam("to"), due=sa.bindparam("at"))
+)
+_SEEN = Prepared(sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(seen=slices.c.wake))
+_END_LEASES = Prepared(sa.update(slices).where(slices.c.state == "leased").values(state="ready"))
+_UNSERVED = Prepared(
+    sa.select(slices.c.run)
+    .where(
+        sa.or_(
+            slices.c.state == "ready",
+            sa.and_(slices.c.state == "parked", slices.c.due <= sa.bindparam("moment")),
+        )
+    )
+    .limit(sa.bindparam("most"))
+)
+_NEXT_DUE = Prepared(sa.select(sa.func.min(slices.c.due)).where(slices.c.state == "parked"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """The right to advance one run until it waits.
+
+    Args:
+        fence: new work carries it; a later slice's fence makes it stale.
+        seen: wakes of the run counted when it was taken.
+    """
+
+    tenant: str
+    run: RunId
+    fence: int
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another slice advances the run; never stolen from a live owner."""
+
+    retry_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The run is over, or there is no such run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Nobody advances the run until a wake, or `until`."""
+
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A wake came in while the slice was ending: look once more, under this slice."""
+
+    slice: Slice
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Another slice has the run now."""
+
+
+class Leases:
+    """Hands out slices and the fences that go with them."""
+
+    def __init__(self, writer: Writer[Transaction], reading: Reader, clock: Clock) -> None:
+        self._writer = writer
+        self._reading = reading
+        self._clock = clock
+        self._listeners: list[Callable[[Sequence[str]], None]] = []
+
+    def listen(self, listener: Callable[[Sequence[str]], None]) -> None:
+        """Call `listener(runs)` after each commit that woke runs (started ones included)."""
+        self._listeners.append(listener)
+
+    def told(self, runs: Sequence[str]) -> None:
+        """Pass a commit's wakes on."""
+        for listener in self._listeners:
+            listener(runs)
+
+    def claim(self, run: RunId, worker: str = "") -> "asyncio.Future[Slice | Busy | Gone]":
+        """Take the run, if nobody has it."""
+
+        def work(tx: Transaction) -> Slice | Busy | Gone:
+            rows = tx.rows(_FIND, run=run)
+            if not rows or rows[0][1] == "closed":
+                return Gone()
+            tenant, state, fence, wake, _, _ = rows[0]
+            if state == "leased":
+                return Busy(self._clock.now())
+            tx.run(_TAKE, of_run=run)
+            tx.set_fence(run, fence + 1)
+            return Slice(tenant=tenant, run=run, fence=fence + 1, seen=wake)
+
+        return self._writer.submit(work)
+
+    def park(self, taken: Slice, until: datetime | None) -> "asyncio.Future[Parked | Again | Stale]":
+        """Let go until a wake or `until`; `Again` where a wake came in meanwhile."""
+
+        def work(tx: Transaction) -> Parked | Again | Stale:
+            if tx.fence(taken.run) != taken.fence:
+                return Stale()
+            rows = tx.rows(_FIND, run=taken.run)
+            if rows[0][3] != taken.seen:
+                tx.run(_SEEN, of_run=taken.run)
+                return Again(Slice(tenant=taken.tenant, run=taken.run, fence=taken.fence, seen=rows[0][3]))
+            tx.run(_SET, of_run=taken.run, to="parked", at=format_time(until) if until else None)
+            tx.set_fence(taken.run, None)
+            return Parked(until)
+
+        return self._writer.submit(work)
+
+    def release(self, taken: Slice) -> "asyncio.Future[bool]":
+        """Give the run back unfinished, for whoever takes it next."""
+
+        def work(tx: Transaction) -> bool:
+            if tx.fence(taken.run) != taken.fence:
+                return False
+            tx.run(_SET, of_run=taken.run, to="ready", at=None)
+            tx.set_fence(taken.run, None)
+            return True
+
+        return self._writer.submit(work)
+
+    def end_earlier(self) -> "asyncio.Future[int]":
+        """End the leases of whoever owned the directory before."""
+        return self._writer.submit(lambda tx: tx.run(_END_LEASES))
+
+    def unserved(self, limit: int) -> list[RunId]:
+        """Runs that nobody advances and somebody should: woken, due or never started."""
+        return [row[0] for row in self._reading.rows(_UNSERVED, moment=format_time(self._clock.now()), most=limit)]
+
+    def next_due(self) -> datetime | None:
+        """When the earliest parked timer is due."""
+        due = self._reading.rows(_NEXT_DUE)[0][0]
+        return parse_time(due) if due else None

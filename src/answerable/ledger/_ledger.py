@@ -1,0 +1,270 @@
+"""The record of one data directory: opened by one process, which is then its only writer."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from answerable.core import (
+    Action,
+    Clock,
+    ConfigError,
+    FaultPoint,
+    ReceiptId,
+    RunId,
+    SystemClock,
+    TenantId,
+    new_boot_id,
+    reach,
+)
+from answerable.ledger._history import History
+from answerable.ledger._journal import RunJournal, action_digest
+from answerable.ledger._keys import FileSigner
+from answerable.ledger._leases import Leases, Slice
+from answerable.ledger._ports import Projection, Signer
+from answerable.ledger._reader import DATABASE, Reader
+from answerable.ledger._receipt import Draft
+from answerable.ledger._record import Appended, Recorder, Transaction
+from answerable.ledger._schema import upgrade
+from answerable.ledger._sql import Prepared
+from answerable.ledger._store import Connection, Writer, connect
+from answerable.ledger._tables import keys
+from answerable.ledger._vault import Keyset, Vault, commitment
+
+__all__ = ["SYSTEM", "DirectoryInUse", "Ledger", "control_run", "lock_directory"]
+
+SYSTEM = TenantId("_system")
+_SAVE_KEY = Prepared(insert(keys).on_conflict_do_nothing())
+_KEY_ROWS = Prepared(sa.select(keys.c.key_id, keys.c.id))
+_REMEMBERED = 4096
+
+
+@dataclass(eq=False, kw_only=True)
+class DirectoryInUse(ConfigError):
+    """Another process owns the data directory."""
+
+    code = "config.directory_in_use"
+    what = "the data directory `{directory}` is in use by process {pid}"
+    why = "two writers could fork the record, so one process owns a data directory"
+    fix = "stop that process, or let it do the work: the command line reaches it through `gate.sock`"
+
+    directory: str
+    pid: int
+
+
+class Ledger:
+    """Appends receipts and answers what is on the record. See `docs/concepts/evidence.md`."""
+
+    def __init__(
+        self, directory: Path, lock: int, connection: Connection, projections: Sequence[Projection], recorder: Recorder
+    ) -> None:
+        self.directory = directory
+        self.projections = tuple(projections)
+        self.reader = Reader.open(directory)
+        self.glance = _Glance(self.reader, recorder)
+        self.writer: Writer[Transaction]
+        self.leases: Leases
+        self._lock = lock
+        self._connection = connection
+        self._recorder = recorder
+        self._inputs: dict[tuple[str, str], tuple[bytes, str, Keyset, str]] = {}
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        projections: Sequence[Projection] = (),
+        clock: Clock | None = None,
+        isolation: str = "same-process",
+        gate: Signer | None = None,
+        log: Signer | None = None,
+    ) -> "Ledger":
+        """Own a data directory; what is missing in it is made.
+
+        Raises:
+            DirectoryInUse: another process owns it.
+            KeyFileUnsafe: a key file can be read by others.
+            StoreDamaged: the database cannot be read.
+        """
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _lock(directory)
+        try:
+            gate = gate or FileSigner.open(directory / "keys" / "gate.key")
+            log = log or FileSigner.open(directory / "keys" / "log.key")
+            vault = Vault(directory / "keys" / "master.key")
+            connection = connect(directory / DATABASE, writable=True)
+            upgrade(directory / DATABASE, connection)
+            for signer, role in ((gate, "gate"), (log, "log")):
+                connection.run(_SAVE_KEY, id=None, key_id=signer.key_id, public=signer.public_key, role=role)
+            recorder = Recorder(
+                connection,
+                lookups=connect(directory / DATABASE, writable=False),
+                gate=gate,
+                log=log,
+                vault=vault,
+                clock=clock or SystemClock(),
+                boundary={"id": f"gate_{gate.key_id[:16]}", "boot": new_boot_id(), "isolation": isolation},
+                key_rows={row[0]: row[1] for row in connection.rows(_KEY_ROWS)},
+                projections=projections,
+            )
+            return cls(directory, lock, connection, projections, recorder)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    async def start(self) -> None:
+        """Begin to write: ends all earlier leases, and puts the keys on the record at first."""
+        self.writer = Writer(self._connection, self._recorder.transaction)
+        self.leases = Leases(self.writer, self.reader, self._recorder.clock)
+        self._recorder.woken = self.leases.told
+        await self.leases.end_earlier()
+        for signer, role in ((self._recorder.gate, "gate"), (self._recorder.log, "log")):
+            control = {"role": role, "key": signer.public_key.hex(), "id": signer.key_id, "state": "in use"}
+            await self.append(
+                Draft(
+                    tenant=SYSTEM,
+                    run=control_run(SYSTEM),
+                    phase="key",
+                    agent="gate",
+                    once=f"key:{signer.key_id}",
+                    members={"control": control},
+                )
+            )
+
+    async def close(self) -> None:
+        """Finish writing and let the directory go."""
+        if hasattr(self, "writer"):
+            await self.writer.close()
+        self.reader.close()
+        self._connection.raw.close()
+        os.close(self._lock)
+
+    @property
+    def clock(self) -> Clock:
+        """Where the record takes its times from."""
+        return self._recorder.clock
+
+    async def append(self, draft: Draft) -> Appended:
+        """Put one receipt on the record."""
+        return await asyncio.shield(self.writer.submit(lambda tx: tx.append(draft)))
+
+    async def open_run(self, draft: Draft) -> Appended:
+        """Put a `run.open` on the record; the run is advanced from then on."""
+        appended = await self.append(draft)
+        reach(FaultPoint.RUN_OPENED)
+        return appended
+
+    async def store_object(self, tenant: TenantId, text: bytes) -> str:
+        """Keep a text that names nobody (a policy, a specification), once; its commitment comes back."""
+        return await asyncio.shield(self.writer.submit(lambda tx: tx.store(tenant, text)))
+
+    async def journal(self, slice_: Slice) -> RunJournal:
+        """The journal of the run that a slice may advance."""
+        return RunJournal(self, slice_, self.reader.history(slice_.run))
+
+    async def write_off(self, action: Action, intent: ReceiptId, why: str, *, by: str = "") -> Appended:
+        """Record that an attempt in doubt did not happen: the step may be tried again."""
+        control = {"do": "write-off", "intent": intent, "why": why}
+        if by:
+            control["by"] = self.pseudonym(action.tenant, by)
+        return await self.append(
+            Draft(
+                tenant=action.tenant,
+                run=action.run,
+                phase="control",
+                agent=action.agent,
+                step=action.step,
+                branch=action.branch,
+                once=f"w:{intent}",
+                members={"control": control},
+                wake=True,
+            )
+        )
+
+    def refresh(self, history: History) -> None:
+        """Take in what was appended to a run since its history was read."""
+        self.reader.refresh(history)
+
+    def run_key(self, tenant: TenantId, run: RunId) -> bytes:
+        """The key that names a run's steps, 32 bytes."""
+        return self._recorder.vault.run_key(tenant, run)
+
+    def pseudonym(self, tenant: TenantId, name: str) -> str:
+        """What the record calls a person or system."""
+        return self._recorder.vault.pseudonym(tenant, name)
+
+    def party(self, action: Action) -> str:
+        """What the record calls whoever the action is done for."""
+        return action.on_behalf_of and self.pseudonym(action.tenant, action.on_behalf_of)
+
+    def keyset(self, tenant: TenantId, subjects: tuple[str, ...], run: RunId) -> Keyset:
+        """Keys for texts concerning these people."""
+        return self._recorder.keyset(tenant, subjects, run)
+
+    def committed_input(self, action: Action) -> tuple[str, Keyset, str]:
+        """Commitment to the action's arguments, the keys behind it, and the action digest."""
+        name = (action.run, action.step)
+        known = self._inputs.get(name)
+        if known is not None and known[0] == action.arguments:
+            return known[1:]
+        keyset = self.keyset(action.tenant, action.subjects, action.run)
+        input_ = commitment(keyset.salt(action.run, action.step, "input"), action.arguments)
+        digest = action_digest(action, input_)
+        if len(self._inputs) >= _REMEMBERED:
+            self._inputs.pop(next(iter(self._inputs)))
+        self._inputs[name] = (action.arguments, input_, keyset, digest)
+        return input_, keyset, digest
+
+
+class _Glance:
+    """A transaction that only looks: for reads, which are admitted without waiting for the disk."""
+
+    def __init__(self, reader: Reader, recorder: Recorder) -> None:
+        self.rows = reader.rows
+        self._recorder = recorder
+
+    @property
+    def now(self) -> str:
+        return self._recorder.last_at
+
+    def run(self, statement: Prepared, /, **params: Any) -> int:
+        raise RuntimeError("a check may not write")
+
+    def wake(self, run: str) -> None:
+        raise RuntimeError("a check may not write")
+
+
+def control_run(tenant: TenantId) -> RunId:
+    """The run that a tenant's receipts belong to when they belong to no agent's run."""
+    return RunId(f"control:{tenant}")
+
+
+@contextmanager
+def lock_directory(directory: Path) -> Iterator[None]:
+    """Own a data directory for the length of a block, without a gate."""
+    handle = _lock(directory)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(directory: Path) -> int:
+    handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(handle, 20, 0).decode(errors="replace").strip()
+        os.close(handle)
+        raise DirectoryInUse(directory=str(directory), pid=int(holder) if holder.isdigit() else 0) from None
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    return handle

@@ -1,0 +1,222 @@
+"""Reading the record: from the gate's own process or any other, while the gate runs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from answerable.core import ConfigError, RunId, TenantId
+from answerable.ledger._history import History
+from answerable.ledger._merkle import inclusion_path, leaf_hash
+from answerable.ledger._receipt import Receipt
+from answerable.ledger._record import object_salt, split_texts
+from answerable.ledger._sql import Prepared
+from answerable.ledger._store import Connection, connect
+from answerable.ledger._tables import keys, logs, objects, receipts, subject_keys
+from answerable.ledger._vault import Keyset, ObjectErased, Vault
+
+__all__ = ["DATABASE", "NoStore", "Reader", "Texts"]
+
+DATABASE = "answerable.sqlite3"
+_COLUMNS = (
+    receipts.c.position,
+    receipts.c.body,
+    receipts.c.signature,
+    receipts.c.key,
+    receipts.c.digest,
+    receipts.c.sealed,
+    receipts.c.subjects,
+)
+_OF_RUN = Prepared(
+    sa.select(*_COLUMNS)
+    .where(receipts.c.run == sa.bindparam("run"), receipts.c.seq > sa.bindparam("after"))
+    .order_by(receipts.c.seq)
+)
+_OF_TENANT = Prepared(
+    sa.select(*_COLUMNS).where(receipts.c.tenant == sa.bindparam("tenant")).order_by(receipts.c.position)
+)
+_ALL = Prepared(sa.select(*_COLUMNS).order_by(receipts.c.position))
+_BY_ID = Prepared(sa.select(*_COLUMNS).where(receipts.c.id == sa.bindparam("id")))
+_LEAF = Prepared(sa.select(receipts.c.leaf).where(receipts.c.digest == sa.bindparam("digest")))
+_ENTRIES = Prepared(
+    sa.select(receipts.c.digest)
+    .where(receipts.c.tenant == sa.bindparam("tenant"), receipts.c.leaf < sa.bindparam("size"))
+    .order_by(receipts.c.leaf)
+)
+_LOG = Prepared(sa.select(logs.c.origin, logs.c.size, logs.c.checkpoint).where(logs.c.tenant == sa.bindparam("tenant")))
+_KEYS = Prepared(sa.select(keys.c.id, keys.c.key_id, keys.c.public, keys.c.role))
+_OBJECT = Prepared(sa.select(objects.c.tenant, objects.c.sealed).where(objects.c.commitment == sa.bindparam("name")))
+_SUBJECT = Prepared(
+    sa.select(subject_keys.c.wrapped).where(
+        subject_keys.c.tenant == sa.bindparam("tenant"), subject_keys.c.subject == sa.bindparam("subject")
+    )
+)
+
+
+@dataclass(eq=False, kw_only=True)
+class NoStore(ConfigError):
+    """There is no record where one was looked for."""
+
+    code = "config.no_store"
+    what = "`{directory}` holds no Answerable record"
+    why = "no agent has run with this data directory yet, or the path is another one"
+    fix = "run an agent first, or name the directory with `--data DIR` or ANSWERABLE_DATA"
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """The texts behind a receipt's commitments, and the salts that open them (32 bytes each)."""
+
+    input: bytes | None = None
+    input_salt: bytes | None = None
+    output: bytes | None = None
+    output_salt: bytes | None = None
+
+
+class Reader:
+    """The record, read-only. Sees what is committed, and nothing else."""
+
+    def __init__(self, connection: Connection, vault: Vault) -> None:
+        self._connection = connection
+        self._vault = vault
+        self._key_ids: dict[int, str] = {}
+
+    @classmethod
+    def open(cls, directory: Path) -> "Reader":
+        """Read the record in a data directory.
+
+        Raises:
+            NoStore: there is none.
+            StoreDamaged: the database file cannot be read.
+        """
+        if not (directory / DATABASE).exists():
+            raise NoStore(directory=str(directory))
+        return cls(connect(directory / DATABASE, writable=False), Vault(directory / "keys" / "master.key"))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.raw.close()
+
+    def rows(self, statement: Prepared, /, **params: Any) -> list[Any]:
+        """The rows a query finds in any table, projections' included."""
+        return self._connection.rows(statement, **params)
+
+    def receipts(self, *, run: RunId | None = None, tenant: TenantId = TenantId("default")) -> list[Receipt]:
+        """All receipts of a run by `seq`, or of a tenant in the order of its log."""
+        rows = self.rows(_OF_RUN, run=run, after=-1) if run else self.rows(_OF_TENANT, tenant=tenant)
+        return [self._receipt(row) for row in rows]
+
+    def all(self) -> Iterator[Receipt]:
+        """Every receipt of every tenant in the order they were written."""
+        for row in self._connection.raw.execute(_ALL.sqlite):
+            yield self._receipt(row)
+
+    def find(self, receipt_id: str) -> Receipt | None:
+        """The receipt with this id."""
+        rows = self.rows(_BY_ID, id=receipt_id)
+        return self._receipt(rows[0]) if rows else None
+
+    def text(self, receipt: Receipt) -> Texts:
+        """What the receipt's commitments stand for.
+
+        Raises:
+            ObjectErased: a person it concerns was erased.
+        """
+        said = receipt.predicate
+        rows = self.rows(_BY_ID, id=said["id"])
+        if not rows or rows[0][5] is None:
+            return Texts()
+        keyset, texts = self._unseal(said, rows[0])
+        context = said.get("step") or said["id"]
+        salts = [
+            keyset.salt(said["run"], context, field) if text is not None else None
+            for field, text in zip(("input", "output"), texts, strict=True)
+        ]
+        return Texts(input=texts[0], input_salt=salts[0], output=texts[1], output_salt=salts[1])
+
+    def stored(self, commitment: str) -> tuple[bytes, bytes] | None:
+        """Text and salt of an object that is kept once: a decided request, a policy, a specification."""
+        rows = self.rows(_OBJECT, name=commitment)
+        if not rows:
+            return None
+        keyset = self._vault.tenant_keyset(rows[0][0])
+        text = keyset.decrypt(rows[0][1], commitment)
+        return text, object_salt(keyset, text)
+
+    def history(self, run: RunId) -> History:
+        """What the record holds of a run, for replay."""
+        history = History(run=run)
+        self.refresh(history)
+        return history
+
+    def refresh(self, history: History) -> None:
+        """Take in what was appended to the run since."""
+        for row in self.rows(_OF_RUN, run=history.run, after=history.seen):
+            receipt = self._receipt(row)
+            said = receipt.predicate
+            wanted = row[5] is not None and said["phase"] in ("run.open", "outcome", "denied", "signal")
+            history.follow(receipt, self._unseal(said, row)[1] if wanted else (None, None))
+
+    def checkpoint(self, tenant: TenantId = TenantId("default")) -> str:
+        """The latest signed checkpoint of the tenant's log; empty before its first receipt."""
+        rows = self.rows(_LOG, tenant=tenant)
+        return rows[0][2] if rows else ""
+
+    def log_size(self, tenant: TenantId = TenantId("default")) -> int:
+        """The number of entries in the tenant's log."""
+        rows = self.rows(_LOG, tenant=tenant)
+        return rows[0][1] if rows else 0
+
+    def leaf(self, receipt: Receipt) -> int:
+        """The index of the receipt's entry in its tenant's log."""
+        return int(self.rows(_LEAF, digest=bytes.fromhex(receipt.digest[7:]))[0][0])
+
+    def entries(self, tenant: TenantId = TenantId("default"), size: int | None = None) -> list[bytes]:
+        """The first `size` log entries, 32 bytes each; all of them by default."""
+        found = self.rows(_ENTRIES, tenant=tenant, size=self.log_size(tenant) if size is None else size)
+        return [row[0] for row in found]
+
+    def inclusion(self, tenant: TenantId, index: int, size: int) -> list[bytes]:
+        """The audit path of an entry in the tree of `size`, leaf to root (RFC 6962 §2.1.1)."""
+        return inclusion_path([leaf_hash(entry) for entry in self.entries(tenant, size)], index)
+
+    def gate_keys(self) -> dict[str, bytes]:
+        """Raw public keys (32 bytes) that signed receipts, by key id."""
+        return {row[1]: row[2] for row in self.rows(_KEYS) if row[3] == "gate"}
+
+    def log_key(self, tenant: TenantId = TenantId("default")) -> tuple[str, bytes]:
+        """The origin of the tenant's log and the raw public key (32 bytes) of its checkpoints."""
+        public = next(row[2] for row in self.rows(_KEYS) if row[3] == "log")
+        return self.rows(_LOG, tenant=tenant)[0][0], public
+
+    def pseudonym(self, tenant: TenantId, name: str) -> str:
+        """What the record calls this person or system."""
+        return self._vault.pseudonym(tenant, name)
+
+    def _receipt(self, row: Any) -> Receipt:
+        if row[3] not in self._key_ids:
+            self._key_ids = {key[0]: key[1] for key in self.rows(_KEYS)}
+        return Receipt(
+            position=row[0],
+            body=row[1],
+            signature=row[2],
+            key_id=self._key_ids[row[3]],
+            digest="sha256:" + row[4].hex(),
+        )
+
+    def _unseal(self, said: dict[str, Any], row: Any) -> tuple[Keyset, tuple[bytes | None, bytes | None]]:
+        subjects = tuple(row[6].split("\n"))
+
+        def stored(tenant: TenantId, subject: str) -> bytes:
+            rows = self.rows(_SUBJECT, tenant=tenant, subject=subject)
+            if not rows:
+                raise ObjectErased(receipt=said["id"])
+            wrapped: bytes = rows[0][0]
+            return wrapped
+
+        keyset = self._vault.keyset(said["tenant"], subjects, stored)
+        return keyset, split_texts(keyset.decrypt(row[5], said["id"]))

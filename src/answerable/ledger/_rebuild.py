@@ -1,0 +1,95 @@
+"""Rebuild projections from receipts alone, and show where the live tables differ."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from answerable.ledger._ledger import lock_directory
+from answerable.ledger._ports import Projection
+from answerable.ledger._reader import DATABASE, NoStore, Reader
+from answerable.ledger._sql import Prepared
+from answerable.ledger._store import Connection, connect
+
+__all__ = ["TableRebuilt", "rebuild"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRebuilt:
+    """One table, as it was and as the receipts say it is.
+
+    Args:
+        missing: rows the receipts imply and the live table lacked.
+        extra: rows the live table had and no receipt implies.
+    """
+
+    table: str
+    rows: int
+    missing: tuple[tuple[Any, ...], ...]
+    extra: tuple[tuple[Any, ...], ...]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the live table was what the receipts say."""
+        return not self.missing and not self.extra
+
+
+def rebuild(directory: Path, projections: Sequence[Projection]) -> list[TableRebuilt]:
+    """Make every projection's tables anew from the receipts, in one transaction.
+
+    Needs the data directory to itself. Leases and wakes are not rebuilt: they say who works now.
+
+    Raises:
+        NoStore: there is no record.
+        DirectoryInUse: a gate is running.
+    """
+    if not (directory / DATABASE).exists():
+        raise NoStore(directory=str(directory))
+    with lock_directory(directory):
+        reader = Reader.open(directory)
+        connection = connect(directory / DATABASE, writable=True)
+        connection.raw.execute("BEGIN IMMEDIATE")
+        try:
+            tables = [table for projection in projections for table in projection.tables]
+            live = {table.name: _rows(connection, table) for table in tables}
+            for table in reversed(tables):
+                connection.run(Prepared(sa.delete(table)))
+            replay = _Replay(connection)
+            for receipt in reader.all():
+                replay.now = receipt.predicate["at"]
+                for projection in projections:
+                    if receipt.phase in projection.phases:
+                        projection.apply(replay, receipt)
+            results = [_compare(table.name, live[table.name], _rows(connection, table)) for table in tables]
+            connection.raw.execute("COMMIT")
+            return results
+        finally:
+            connection.raw.close()
+            reader.close()
+
+
+class _Replay:
+    """The transaction that projections see while they are rebuilt: nobody is woken."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.now = ""
+        self.rows = connection.rows
+        self.run = connection.run
+
+    def wake(self, run: str) -> None:
+        """Nobody is waiting."""
+
+
+def _rows(connection: Connection, table: sa.Table) -> set[tuple[Any, ...]]:
+    return {tuple(row) for row in connection.rows(Prepared(sa.select(table)))}
+
+
+def _compare(name: str, live: set[tuple[Any, ...]], rebuilt: set[tuple[Any, ...]]) -> TableRebuilt:
+    return TableRebuilt(
+        table=name,
+        rows=len(rebuilt),
+        missing=tuple(sorted(rebuilt - live, key=repr)),
+        extra=tuple(sorted(live - rebuilt, key=repr)),
+    )

@@ -1,0 +1,386 @@
+"""The one place where receipts are numbered, chained, signed and entered in the log."""
+
+import functools
+import hashlib
+import sqlite3
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from answerable.core import Clock, ReceiptId, RunId, TenantId, canonical_json, format_time, new_receipt_id
+from answerable.ledger._checkpoint import origin_of, sign_checkpoint
+from answerable.ledger._merkle import Frontier
+from answerable.ledger._ports import Projection, Signer
+from answerable.ledger._receipt import (
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    Draft,
+    Phase,
+    Receipt,
+    envelope_json,
+    pae,
+)
+from answerable.ledger._sql import Prepared
+from answerable.ledger._store import Batch, Connection
+from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
+from answerable.ledger._vault import Keyset, Vault, commitment
+
+__all__ = ["Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
+
+_LENGTHS = struct.Struct(">ii")
+_INSERT = Prepared(sa.insert(receipts))
+_HEAD = Prepared(
+    sa.select(receipts.c.seq, receipts.c.digest)
+    .where(receipts.c.run == sa.bindparam("run"))
+    .order_by(receipts.c.seq.desc())
+    .limit(1)
+)
+_LOG = Prepared(sa.select(logs.c.size, logs.c.peaks, logs.c.origin).where(logs.c.tenant == sa.bindparam("tenant")))
+_PUT_LOG = insert(logs)
+_SAVE_LOG = Prepared(
+    _PUT_LOG.on_conflict_do_update(
+        index_elements=[logs.c.tenant],
+        set_={name: _PUT_LOG.excluded[name] for name in ("size", "peaks", "checkpoint")},
+    )
+)
+_SAVE_OBJECT = Prepared(insert(objects).on_conflict_do_nothing())
+_SAVE_SUBJECT = Prepared(insert(subject_keys).on_conflict_do_nothing())
+_FIND_SUBJECT = Prepared(
+    sa.select(subject_keys.c.wrapped).where(
+        subject_keys.c.tenant == sa.bindparam("tenant"), subject_keys.c.subject == sa.bindparam("subject")
+    )
+)
+_LAST_AT = Prepared(sa.select(receipts.c.body).order_by(receipts.c.position.desc()).limit(1))
+_WAKE = Prepared(
+    sa.update(slices)
+    .where(slices.c.run == sa.bindparam("of_run"), slices.c.state != "closed")
+    .values(wake=slices.c.wake + 1, state=sa.case((slices.c.state == "parked", "ready"), else_=slices.c.state))
+)
+_OPEN_SLICE = Prepared(sa.insert(slices))
+_CLOSE_SLICE = Prepared(
+    sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a draft.
+
+    `dup`: its `once` name was taken before; `stale`: another slice has the run now; `closed`: the run is over.
+    """
+
+    status: Literal["ok", "dup", "stale", "closed"]
+    id: ReceiptId = ReceiptId("")
+    seq: int = -1
+    at: str = ""
+    receipt: Receipt | None = None
+
+
+class Recorder:
+    """What every transaction needs: keys, clock, chain heads and log frontiers as last committed."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        lookups: Connection,
+        gate: Signer,
+        log: Signer,
+        vault: Vault,
+        clock: Clock,
+        boundary: dict[str, Any],
+        key_rows: dict[str, int],
+        projections: Sequence[Projection],
+    ) -> None:
+        self.connection = connection
+        self._lookups = lookups  # `connection` may be inside a COMMIT on the writer thread
+        self.gate = gate
+        self.log = log
+        self.vault = vault
+        self.clock = clock
+        self.boundary = boundary
+        self.gate_row = key_rows[gate.key_id]
+        self.projections = tuple(projections)
+        self.by_phase: dict[Phase, list[Projection]] = {}
+        for projection in projections:
+            for phase in projection.phases:
+                self.by_phase.setdefault(phase, []).append(projection)
+        self.heads: dict[str, tuple[int, str]] = {}
+        self.counters: dict[str, int] = {}
+        self.frontiers: dict[str, Frontier] = {}
+        self.fences: dict[str, int] = {}
+        """The fence of every leased run: mirrors `slices`, which this process alone writes."""
+        self.stored: dict[bytes, str] = {}
+        self.woken: Callable[[Sequence[str]], None] = lambda runs: None
+        self.last_at = self._last_at()
+
+    def transaction(self) -> "Transaction":
+        """A fresh batch on top of what is committed."""
+        return Transaction(self)
+
+    def keyset(self, tenant: TenantId, subjects: tuple[str, ...], run: str) -> Keyset:
+        """Keys for texts concerning these people, or the run itself."""
+        return self.vault.keyset(tenant, subjects or (run,), self._wrapped)
+
+    def _wrapped(self, tenant: TenantId, subject: str) -> bytes | None:
+        rows = self._lookups.rows(_FIND_SUBJECT, tenant=tenant, subject=subject)
+        return rows[0][0] if rows else None
+
+    def _last_at(self) -> str:
+        rows = self.connection.rows(_LAST_AT)
+        return Receipt(position=0, body=rows[0][0], signature=b"", key_id="", digest="").predicate["at"] if rows else ""
+
+
+class Transaction(Batch):
+    """One batch: the receipts in it are on disk together or not at all."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._of = recorder
+        moment = format_time(recorder.clock.now())
+        self.now = max(moment, recorder.last_at)  # a clock set back must not reorder the record
+        self._heads: dict[str, tuple[int, str]] = {}
+        self._counters: dict[str, int] = {}
+        self._frontiers: dict[str, Frontier] = {}
+        self._fences: dict[str, int | None] = {}
+        self._stored: dict[bytes, str] = {}
+        self._woken: list[str] = []
+        self._closed: list[str] = []
+        self.rows = recorder.connection.rows
+        self.run = recorder.connection.run
+
+    def wake(self, run: str) -> None:
+        """Have the run advanced once this is on disk."""
+        self.run(_WAKE, of_run=run)
+        self._woken.append(run)
+
+    def fence(self, run: str) -> int | None:
+        """The fence under which the run is leased now."""
+        if run in self._fences:
+            return self._fences[run]
+        return self._of.fences.get(run)
+
+    def set_fence(self, run: str, fence: int | None) -> None:
+        """The run is leased under this fence, or not leased any more."""
+        self._fences[run] = fence
+
+    def position_of(self, tenant: str) -> dict[str, int]:
+        """`asOf`: the last counter of each live boot, as decisions saw the record."""
+        last = self._counters.get(tenant, self._of.counters.get(tenant, 0)) - 1
+        return {self._of.boundary["boot"]: last} if last >= 0 else {}
+
+    def store(self, tenant: TenantId, text: bytes) -> str:
+        """Keep a text that names nobody, once; its commitment comes back."""
+        known = self._stored.get(text) or self._of.stored.get(text)
+        if known:
+            return known
+        keyset = self._of.vault.tenant_keyset(tenant)
+        name = commitment(object_salt(keyset, text), text)
+        self.run(_SAVE_OBJECT, commitment=name, tenant=tenant, sealed=keyset.encrypt(text, name))
+        self._stored[text] = name
+        return name
+
+    def append(
+        self, draft: Draft, *, keyset: Keyset | None = None, committed: dict[str, str] | None = None
+    ) -> Appended:
+        """Number, chain, sign and enter one receipt, and let projections follow it.
+
+        Where the caller has the texts' keys and commitments already, it passes them.
+        """
+        of, run, tenant = self._of, draft.run, draft.tenant
+        if draft.fence is not None and self.fence(run) != draft.fence:
+            return Appended("stale")
+        head = self._heads.get(run) or of.heads.get(run) or self._stored_head(run)
+        seq = head[0] + 1 if head else 0
+        n = self._counters.get(tenant, of.counters.get(tenant, 0))
+        frontier = self._frontiers.get(tenant) or self._own_frontier(tenant)
+        receipt_id = new_receipt_id()
+
+        sealed = None
+        subjects = draft.subjects or (run,)
+        if draft.input is not None or draft.output is not None:
+            keyset = keyset or of.keyset(tenant, draft.subjects, run)
+            committed = committed or commitments(keyset, draft, receipt_id)
+            sealed = keyset.encrypt(join_texts(draft.input, draft.output), receipt_id)
+        statement = self._statement(draft, receipt_id, seq, head, n, committed)
+        body = canonical_json(statement)
+        signature = of.gate.sign(pae(body))
+        digest = hashlib.sha256(envelope_json(body, signature, of.gate.key_id)).digest()
+        try:
+            self.run(
+                _INSERT,
+                position=None,
+                tenant=tenant,
+                leaf=frontier.size,
+                run=run,
+                seq=seq,
+                id=receipt_id,
+                once=draft.once or None,
+                digest=digest,
+                body=body,
+                signature=signature,
+                key=of.gate_row,
+                sealed=sealed,
+                subjects="\n".join(subjects) if sealed else None,
+            )
+        except sqlite3.IntegrityError as error:
+            if draft.once and "receipts.once" in str(error):
+                return Appended("dup")
+            raise
+        name = "sha256:" + digest.hex()
+        self._heads[run] = (seq, name)
+        self._counters[tenant] = n + 1
+        frontier.append(digest)
+        receipt = Receipt(position=0, body=body, signature=signature, key_id=of.gate.key_id, digest=name)
+        vars(receipt)["predicate"] = statement["predicate"]  # spares projections parsing what was just built
+        self._follow(draft, receipt)
+        return Appended("ok", receipt_id, seq, self.now, receipt)
+
+    def _statement(
+        self,
+        draft: Draft,
+        receipt_id: ReceiptId,
+        seq: int,
+        head: tuple[int, str] | None,
+        n: int,
+        committed: dict[str, str] | None,
+    ) -> dict[str, Any]:
+        predicate: dict[str, Any] = {
+            "id": receipt_id,
+            "tenant": draft.tenant,
+            "run": draft.run,
+            "seq": seq,
+            "boundary": {**self._of.boundary, "n": n},
+            "phase": draft.phase,
+            "at": self.now,
+            "agent": {"id": draft.agent, "build": draft.build} if draft.build else {"id": draft.agent},
+            **draft.members,
+        }
+        if head:
+            predicate["prev"] = head[1]
+        if draft.step:
+            predicate["step"] = draft.step
+        if draft.branch:
+            predicate["branch"] = draft.branch
+        if draft.attempt:
+            predicate["attempt"] = draft.attempt
+        if draft.intent:
+            predicate["intentRef"] = draft.intent
+        if draft.on_behalf_of:
+            predicate["onBehalfOf"] = draft.on_behalf_of
+        if committed:
+            predicate["commitments"] = committed
+        if draft.phase == "run.close":
+            predicate["control"] = {**predicate.get("control", {}), "count": seq, "last": head[1] if head else ""}
+        subject = [_artefact(draft.run)]
+        target = draft.members.get("action", {}).get("target")
+        if target:
+            subject.append(_artefact(target))
+        return {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": PREDICATE_TYPE, "predicate": predicate}
+
+    def _follow(self, draft: Draft, receipt: Receipt) -> None:
+        followers = self._of.by_phase.get(draft.phase)
+        if followers:
+            for projection in followers:
+                projection.apply(self, receipt)
+        if draft.phase == "run.open":
+            self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None)
+            self._woken.append(draft.run)
+        elif draft.phase == "run.close":
+            self.run(_CLOSE_SLICE, of_run=draft.run)
+            self._fences[draft.run] = None
+            self._closed.append(draft.run)
+        if draft.wake:
+            self.wake(draft.run)
+
+    def _stored_head(self, run: RunId) -> tuple[int, str] | None:
+        rows = self.rows(_HEAD, run=run)
+        return (rows[0][0], "sha256:" + rows[0][1].hex()) if rows else None
+
+    def _own_frontier(self, tenant: TenantId) -> Frontier:
+        known = self._of.frontiers.get(tenant)
+        if known is None:
+            rows = self.rows(_LOG, tenant=tenant)
+            size, peaks = (rows[0][0], rows[0][1]) if rows else (0, b"")
+            known = Frontier(size, [peaks[start : start + 32] for start in range(0, len(peaks), 32)])
+        self._frontiers[tenant] = own = known.copy()
+        return own
+
+    def prepare(self) -> None:
+        """Sign the checkpoint of every log that grew, and keep new subjects' keys."""
+        of = self._of
+        for tenant, frontier in self._frontiers.items():
+            origin = origin_of(of.log, tenant)
+            self.run(
+                _SAVE_LOG,
+                tenant=tenant,
+                origin=origin,
+                size=frontier.size,
+                peaks=b"".join(frontier.peaks),
+                checkpoint=sign_checkpoint(of.log, origin, frontier.size, frontier.root()),
+            )
+        self._subjects = list(of.vault.unsaved)
+        for (tenant, subject), wrapped in of.vault.unsaved.items():
+            self.run(_SAVE_SUBJECT, tenant=tenant, subject=subject, wrapped=wrapped)
+
+    def publish(self) -> None:
+        """On disk now: later transactions build on this one, and woken runs are told."""
+        of = self._of
+        of.heads.update(self._heads)
+        of.counters.update(self._counters)
+        of.frontiers.update(self._frontiers)
+        for run, fence in self._fences.items():
+            if fence is None:
+                of.fences.pop(run, None)
+            else:
+                of.fences[run] = fence
+        of.stored.update(self._stored)
+        while len(of.stored) > 4096:
+            of.stored.pop(next(iter(of.stored)))
+        for run in self._closed:
+            of.heads.pop(run, None)
+            of.vault.forget(run)
+        of.vault.saved(self._subjects)
+        of.last_at = self.now
+        if self._woken:
+            of.woken(self._woken)
+
+
+def commitments(keyset: Keyset, draft: Draft, receipt_id: str) -> dict[str, str]:
+    """Commitments to a draft's texts, by the step they belong to, or by receipt outside a step."""
+    context = draft.step or receipt_id
+    found = {}
+    if draft.input is not None:
+        found["input"] = commitment(keyset.salt(draft.run, context, "input"), draft.input)
+    if draft.output is not None:
+        found["output"] = commitment(keyset.salt(draft.run, context, "output"), draft.output)
+    return found
+
+
+def object_salt(keyset: Keyset, text: bytes) -> bytes:
+    """The salt of a text that is kept once: derives from the tenant's key and the text itself."""
+    return keyset.salt("", hashlib.sha256(text).hexdigest(), "object")
+
+
+def join_texts(first: bytes | None, second: bytes | None) -> bytes:
+    """Input and output as one text to seal; absent and empty stay apart."""
+    head = _LENGTHS.pack(-1 if first is None else len(first), -1 if second is None else len(second))
+    return head + (first or b"") + (second or b"")
+
+
+def split_texts(joined: bytes) -> tuple[bytes | None, bytes | None]:
+    """What `join_texts` joined."""
+    first, second = _LENGTHS.unpack_from(joined)
+    middle = _LENGTHS.size + max(first, 0)
+    return (
+        None if first < 0 else joined[_LENGTHS.size : middle],
+        None if second < 0 else joined[middle : middle + second],
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _artefact(name: str) -> dict[str, Any]:
+    return {"name": name, "digest": {"sha256": hashlib.sha256(name.encode()).hexdigest()}}

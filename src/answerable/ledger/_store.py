@@ -1,0 +1,210 @@
+"""The SQLite store: one writer, group commit, nothing answered before it is on disk.
+
+Statements run on the event loop; only COMMIT, which waits for the disk, runs on the writer thread,
+while the loop prepares and gathers the next batch.
+
+MEASURED: committing on the thread and preparing on the loop is worth 10–25 % at 100 runs over doing
+both on the thread; a driver that hops threads per statement costs 20 times more.
+"""
+
+import asyncio
+import functools
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from answerable.core import EvidenceError, FaultPoint, reach
+from answerable.ledger._sql import Prepared
+
+__all__ = ["Batch", "Connection", "StoreDamaged", "Writer", "connect"]
+
+T = TypeVar("T")
+B = TypeVar("B", bound="Batch")
+
+_LARGEST_BATCH = 512  # items: bounds how long the loop is held by one batch, about 40 ms
+
+
+@dataclass(eq=False, kw_only=True)
+class StoreDamaged(EvidenceError):
+    """The database file is not what was written."""
+
+    code = "evidence.store_damaged"
+    what = "the store `{path}` cannot be read: {reason}"
+    why = "the file is damaged, or is not an Answerable store"
+    fix = "stop the gate, keep a copy of the file, and restore the data directory from a backup"
+
+    path: str
+    reason: str
+
+
+class Connection:
+    """One connection, with statements compiled once."""
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self.raw = raw
+
+    def rows(self, statement: Prepared, /, **params: Any) -> list[Any]:
+        """The rows a query finds."""
+        if statement.constants:
+            params = {**statement.constants, **params}
+        return self.raw.execute(statement.sqlite, params).fetchall()
+
+    def run(self, statement: Prepared, /, **params: Any) -> int:
+        """The number of rows a statement changed."""
+        if statement.constants:
+            params = {**statement.constants, **params}
+        return self.raw.execute(statement.sqlite, params).rowcount
+
+
+def connect(path: Path, *, writable: bool) -> Connection:
+    """A connection to the store, durable at every commit (`synchronous=FULL`).
+
+    Raises:
+        StoreDamaged: the file is no SQLite database, or its pages are broken.
+    """
+    mode = "rwc" if writable else "ro"
+    try:
+        raw = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            timeout=30,
+        )
+        if writable:
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.execute("PRAGMA synchronous=FULL")
+            raw.execute("PRAGMA secure_delete=ON")
+            raw.execute("PRAGMA wal_autocheckpoint=4000")
+        else:
+            raw.execute("PRAGMA query_only=ON")
+        raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise StoreDamaged(path=str(path), reason=str(error)) from None
+    return Connection(raw)
+
+
+class Batch:
+    """What one transaction changes in memory, published only once it is on disk."""
+
+    def prepare(self) -> None:
+        """Last statements before COMMIT."""
+
+    def publish(self) -> None:
+        """The transaction is on disk."""
+
+
+class Writer(Generic[B]):
+    """Runs functions inside transactions, many to a commit.
+
+    A function that raises fails alone: the batch is rolled back and run again without it.
+    INVARIANT: a future is answered only after the commit that holds its work.
+    """
+
+    def __init__(self, connection: Connection, begin: Callable[[], B]) -> None:
+        self._connection = connection
+        self._begin = begin
+        self._waiting: list[tuple[Callable[[B], Any], asyncio.Future[Any]]] = []
+        self._loop = asyncio.get_running_loop()
+        self._committing = False
+        self._scheduled = False
+        self._closed: asyncio.Future[None] | None = None
+        self._commits: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="answerable-commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[B], T]) -> "asyncio.Future[T]":
+        """Have `work` done in the next transaction; its result comes when that is on disk.
+
+        Cancelling the future does not undo the work.
+        """
+        if self._closed is not None:
+            raise RuntimeError("the store is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._waiting.append((work, future))
+        if not self._committing and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    async def close(self) -> None:
+        """Finish what was submitted, then stop."""
+        if self._closed is None:
+            self._closed = self._loop.create_future()
+            if not self._committing and not self._scheduled:
+                self._closed.set_result(None)
+        await self._closed
+        self._commits.put(None)
+        self._thread.join()
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        items, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
+        while items:
+            batch = self._begin()
+            results: list[Any] = []
+            try:
+                self._connection.raw.execute("BEGIN IMMEDIATE")
+                for work, _ in items:
+                    results.append(work(batch))
+                batch.prepare()
+            except Exception as error:  # noqa: BLE001 - goes to whoever submitted the work
+                self._rollback()
+                # The one that raised fails alone; where `prepare` raised, nobody is to blame but all fail.
+                culprits = items[len(results) : len(results) + 1] or items
+                for _, future in culprits:
+                    if not future.done():
+                        future.set_exception(error)
+                items = [item for item in items if item not in culprits]
+                continue
+            reach(FaultPoint.BEFORE_COMMIT)
+            self._committing = True
+            self._commits.put(functools.partial(self._commit, batch, [future for _, future in items], results))
+            return
+        self._next()
+
+    def _serve(self) -> None:
+        while work := self._commits.get():
+            work()
+
+    def _commit(self, batch: B, futures: Sequence["asyncio.Future[Any]"], results: list[Any]) -> None:
+        try:
+            self._connection.raw.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - goes to everyone in the batch
+            self._loop.call_soon_threadsafe(self._failed, futures, error)
+        else:
+            reach(FaultPoint.AFTER_COMMIT)
+            self._loop.call_soon_threadsafe(self._committed, batch, futures, results)
+
+    def _committed(self, batch: B, futures: Sequence["asyncio.Future[Any]"], results: list[Any]) -> None:
+        self._committing = False
+        batch.publish()
+        for future, result in zip(futures, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+        self._next()
+
+    def _failed(self, futures: Sequence["asyncio.Future[Any]"], error: Exception) -> None:
+        self._committing = False
+        self._rollback()
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
+        self._next()
+
+    def _next(self) -> None:
+        # The futures answered just now wake their tasks first: what those submit joins the next batch.
+        if self._waiting:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+        elif self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+
+    def _rollback(self) -> None:
+        if self._connection.raw.in_transaction:
+            self._connection.raw.execute("ROLLBACK")

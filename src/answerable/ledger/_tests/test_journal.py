@@ -1,0 +1,171 @@
+"""Claim, open and close: each answered from the disk, each at most once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from answerable.core import Decision, Effect, Outcome, stable_json
+from answerable.ledger import Draft, Ledger, SliceLost
+from answerable.ledger._tests.conftest import PERMIT, TENANT, a_run, an_action
+
+WithLedger = Callable[[Callable[[Ledger], Awaitable[None]]], None]
+DONE = Outcome(status="ok", value=stable_json({"refunded": True}))
+
+
+@pytest.mark.requirement("EV-1", "RT-3")
+def test_a_write_leaves_an_intent_before_and_an_outcome_after(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, _, journal = await a_run(ledger)
+
+        step = await journal.open(an_action(run), PERMIT)
+        phases_before = [receipt.phase for receipt in ledger.reader.receipts(run=run)]
+        outcome = await journal.close(step, DONE)
+
+        assert phases_before == ["run.open", "intent"]
+        assert [receipt.phase for receipt in ledger.reader.receipts(run=run)] == ["run.open", "intent", "outcome"]
+        assert (outcome.seq, outcome.result) == (2, {"refunded": True})
+
+    with_ledger(body)
+
+
+def test_a_read_leaves_one_receipt_with_its_input_and_authority(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, _, journal = await a_run(ledger)
+
+        step = await journal.open(an_action(run, effect=Effect.READ), PERMIT)
+        await journal.close(step, DONE)
+
+        receipt = ledger.reader.receipts(run=run)[-1]
+        assert receipt.phase == "outcome"
+        assert set(receipt.predicate["commitments"]) == {"input", "output"}
+        assert receipt.predicate["authority"]["rules"] == ["allow"]
+        assert ledger.reader.text(receipt).input == b'{"order":1}'
+
+    with_ledger(body)
+
+
+@pytest.mark.requirement("RT-3")
+def test_a_second_outcome_of_a_step_is_not_recorded_and_the_first_comes_back(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, _, journal = await a_run(ledger)
+        step = await journal.open(an_action(run), PERMIT)
+        await journal.close(step, DONE)
+
+        late = await journal.close(step, Outcome(status="ok", value=b'"again"'))
+
+        assert late.result == {"refunded": True}
+        assert len(ledger.reader.receipts(run=run)) == 3
+
+    with_ledger(body)
+
+
+@pytest.mark.requirement("RT-3")
+def test_an_intent_without_an_outcome_is_in_doubt_after_a_restart(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, taken, journal = await a_run(ledger)
+        step = await journal.open(an_action(run), PERMIT)
+
+        again = await ledger.journal(taken)
+        claim = await again.claim(an_action(run))
+
+        assert claim.doubt is not None
+        assert (claim.doubt.attempt, claim.doubt.intent) == (1, step.intent)
+
+    with_ledger(body)
+
+
+def test_an_attempt_that_was_written_off_may_be_opened_again_as_the_next(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, taken, journal = await a_run(ledger)
+        await journal.open(an_action(run), PERMIT)
+        again = await ledger.journal(taken)
+        doubt = (await again.claim(an_action(run))).doubt
+        assert doubt is not None
+
+        await again.write_off(doubt, "the probe found nothing")
+        claim = await again.claim(an_action(run))
+        step = await again.open(an_action(run), PERMIT)
+
+        assert claim.doubt is None
+        assert (step.status, step.attempt) == ("admitted", 2)
+
+    with_ledger(body)
+
+
+@pytest.mark.requirement("GV-1")
+def test_a_denied_action_leaves_a_receipt_that_is_final_for_its_step(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, taken, journal = await a_run(ledger)
+
+        step = await journal.open(an_action(run), Decision(verdict="deny", policy="sha256:00"))
+        claim = await (await ledger.journal(taken)).claim(an_action(run))
+
+        assert step.status == "refused"
+        assert [receipt.phase for receipt in ledger.reader.receipts(run=run)] == ["run.open", "denied"]
+        assert claim.outcome is not None
+        assert claim.outcome.status == "refused"
+
+    with_ledger(body)
+
+
+def test_a_hold_that_nobody_can_answer_is_a_refusal(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, _, journal = await a_run(ledger)
+
+        step = await journal.open(an_action(run), Decision(verdict="hold"))
+
+        assert step.status == "refused"
+
+    with_ledger(body)
+
+
+def test_a_stale_slice_opens_nothing_but_its_outcome_is_still_taken(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, taken, journal = await a_run(ledger)
+        step = await journal.open(an_action(run, 1), PERMIT)
+        await ledger.leases.release(taken)
+        await ledger.leases.claim(run)
+
+        with pytest.raises(SliceLost):
+            await journal.open(an_action(run, 2), PERMIT)
+        outcome = await journal.close(step, DONE)
+
+        assert outcome.seq == 2
+
+    with_ledger(body)
+
+
+def test_work_that_raises_fails_alone_and_leaves_its_batch_whole(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, _, journal = await a_run(ledger)
+
+        def broken(tx: object) -> None:
+            raise ZeroDivisionError
+
+        results = await asyncio.gather(
+            journal.open(an_action(run, 1), PERMIT),
+            ledger.writer.submit(broken),
+            journal.open(an_action(run, 2), PERMIT),
+            return_exceptions=True,
+        )
+
+        assert isinstance(results[1], ZeroDivisionError)
+        assert [receipt.predicate["seq"] for receipt in ledger.reader.receipts(run=run)] == [0, 1, 2]
+
+    with_ledger(body)
+
+
+def test_a_name_appended_once_is_not_appended_twice(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, _, _ = await a_run(ledger)
+        draft = Draft(
+            tenant=TENANT, run=run, phase="signal", agent="clerk", once="s:1", members={"control": {"name": "go"}}
+        )
+
+        first, second = await asyncio.gather(ledger.append(draft), ledger.append(draft))
+
+        assert (first.status, second.status) == ("ok", "dup")
+        assert [receipt.predicate["seq"] for receipt in ledger.reader.receipts(run=run)] == [0, 1]
+
+    with_ledger(body)
