@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from answerable.action import Effects, Finding, OutcomeUnknown, Step
-from answerable.core import Action, ActionKind, Description, Effect, FaultPoint, Outcome, Transient, reach
+from answerable.core import (
+    Action,
+    ActionKind,
+    AnswerableError,
+    Description,
+    Effect,
+    FaultPoint,
+    Outcome,
+    Transient,
+    reach,
+)
 from answerable.runtime._errors import TimedOut
 
 __all__ = ["Reliable", "RetryPolicy"]
@@ -38,8 +48,9 @@ class RetryPolicy:
 class Reliable:
     """An `Effects` that retries another's within one attempt: one intent, one outcome.
 
-    Tried again is only what changes nothing when done twice (reads, calls that honour their key), or
-    what surely was not dispatched (the error says so by `dispatched = False`).
+    Tried again is only what surely did not happen (a `failed` outcome that is `Transient`, or an
+    error that says `dispatched = False`) and what changes nothing when done twice (reads, and calls
+    that honour their key).
 
     Args:
         policy_for: the retry policy of an action.
@@ -67,22 +78,24 @@ class Reliable:
         return await self._effects.probe(step)
 
     async def execute(self, step: Step) -> Outcome:
-        """Do it, again if need be. A write that was dispatched and not answered raises: its fate is unknown."""
+        """Do it, again if need be. A write that was dispatched and not answered ends `unknown`."""
         policy = self._policy_for(step.action)
         tried = 0
         while True:
             tried += 1
+            error: AnswerableError | None
             try:
                 outcome = await self._once(step)
-            except (Transient, OutcomeUnknown, TimedOut) as error:
-                is_certain = getattr(error, "dispatched", True) is False
-                if tried >= policy.tries or not (step.action.is_repeatable or is_certain):
-                    if is_certain or step.action.effect is Effect.READ:
-                        return Outcome.of_error("failed", error, tries=tried)
-                    raise
+            except (Transient, OutcomeUnknown, TimedOut) as raised:
+                error, is_certain = raised, getattr(raised, "dispatched", True) is False
+                outcome = Outcome.of_error("failed" if is_certain or _is_read(step) else "unknown", raised)
             else:
+                error = _passing(outcome)
+            may_repeat = outcome.status == "failed" or step.action.is_repeatable
+            if error is None or not may_repeat or tried >= policy.tries:
                 return replace(outcome, tries=tried) if tried > 1 else outcome
-            await self._sleep(policy.pause_s(tried, self._chance()))
+            asked_s = getattr(error, "retry_after_s", 0)
+            await self._sleep(max(policy.pause_s(tried, self._chance()), asked_s))
 
     async def _once(self, step: Step) -> Outcome:
         reach(FaultPoint.EFFECT_DISPATCHED)
@@ -96,7 +109,7 @@ class Reliable:
             if not timer.expired():
                 raise
             name, limit_s = step.action.name, f"{limit.total_seconds():g}"
-            if step.action.effect is Effect.READ:
+            if _is_read(step):
                 raise TimedOut(name=name, limit_s=limit_s) from None
             raise OutcomeUnknown(name=name, reason=f"no answer within {limit_s} s") from None
 
@@ -106,3 +119,20 @@ _DEFAULT = RetryPolicy()
 
 def _default_policy(action: Action) -> RetryPolicy:
     return _DEFAULT
+
+
+def _is_read(step: Step) -> bool:
+    return step.action.effect is Effect.READ
+
+
+def _passing(outcome: Outcome) -> AnswerableError | None:
+    """The error in an outcome, if trying again may help."""
+    if outcome.status not in ("failed", "unknown"):
+        return None
+    try:
+        outcome.result  # noqa: B018 - raises what the outcome carries
+    except (Transient, OutcomeUnknown, TimedOut) as error:
+        return error
+    except AnswerableError:
+        return None
+    return None
