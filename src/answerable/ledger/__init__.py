@@ -3,6 +3,7 @@
 One process owns a data directory and writes (`Ledger`); any process may read (`Reader`).
 """
 
+from answerable.ledger._bundle import Member, NothingToExport, export_bundle, write_trust
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
@@ -32,7 +33,9 @@ __all__ = [
     "KeyFileUnsafe",
     "Leases",
     "Ledger",
+    "Member",
     "NoStore",
+    "NothingToExport",
     "ObjectErased",
     "Parked",
     "Phase",
@@ -54,10 +57,12 @@ __all__ = [
     "action_digest",
     "control_run",
     "envelope_json",
+    "export_bundle",
     "inclusion_path",
     "leaf_hash",
     "metadata",
     "pae",
     "rebuild",
     "root_hash",
+    "write_trust",
 ]

@@ -15,7 +15,6 @@ from answerable.action import Claim, Step
 from answerable.core import (
     Action,
     AnswerableError,
-    ApprovalObligation,
     Decision,
     FaultPoint,
     Money,
@@ -72,9 +71,7 @@ class RunJournal:
         intent = self.history.intents.get(step)
         if intent is None or intent.is_written_off:
             return Claim(action=action)
-        doubt = Step(
-            action=action, status="doubt", attempt=intent.attempt, intent=intent.receipt, wait=intent.receipt
-        )
+        doubt = Step(action=action, status="doubt", attempt=intent.attempt, intent=intent.receipt, wait=intent.receipt)
         return Claim(action=action, doubt=doubt)
 
     async def open(self, action: Action, decision: Decision) -> Step:
@@ -237,7 +234,7 @@ class _Opening:
         held = Step(action=self._action, status="held", attempt=self._attempt, decision=self._decision, wait=wait)
         if wait:
             return held, None
-        obligation = next((o for o in self._decision.obligations if isinstance(o, ApprovalObligation)), None)
+        obligation = next(iter(self._decision.obligations), None)
         if obligation is None:  # SECURITY: a hold that nobody can answer is a refusal
             return self._deny(tx, None)
         approval = new_approval_id()
@@ -412,4 +409,3 @@ def error_code(outcome: Outcome) -> str:
     """The code of the error that an outcome carries."""
     code: str = orjson.loads(outcome.value).get("code", "")
     return code
-

@@ -13,9 +13,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from answerable.core import Clock, RunId, format_time, parse_time
+from answerable.ledger._reader import Reader
 from answerable.ledger._record import Transaction
 from answerable.ledger._sql import Prepared
-from answerable.ledger._reader import Reader
 from answerable.ledger._store import Writer
 from answerable.ledger._tables import slices
 

@@ -29,9 +29,9 @@ from answerable.ledger._journal import RunJournal, action_digest
 from answerable.ledger._keys import FileSigner
 from answerable.ledger._leases import Leases, Slice
 from answerable.ledger._ports import Projection, Signer
+from answerable.ledger._reader import DATABASE, Reader
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
-from answerable.ledger._reader import DATABASE, Reader
 from answerable.ledger._schema import upgrade
 from answerable.ledger._sql import Prepared
 from answerable.ledger._store import Connection, Writer, connect
@@ -127,6 +127,7 @@ class Ledger:
         self._recorder.woken = self.leases.told
         await self.leases.end_earlier()
         for signer, role in ((self._recorder.gate, "gate"), (self._recorder.log, "log")):
+            control = {"role": role, "key": signer.public_key.hex(), "id": signer.key_id, "state": "in use"}
             await self.append(
                 Draft(
                     tenant=SYSTEM,
@@ -134,9 +135,7 @@ class Ledger:
                     phase="key",
                     agent="gate",
                     once=f"key:{signer.key_id}",
-                    members={
-                        "control": {"role": role, "key": signer.public_key.hex(), "id": signer.key_id, "state": "in use"}
-                    },
+                    members={"control": control},
                 )
             )
 
@@ -269,4 +268,3 @@ def _lock(directory: Path) -> int:
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle
-

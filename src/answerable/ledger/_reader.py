@@ -45,9 +45,7 @@ _ENTRIES = Prepared(
     .where(receipts.c.tenant == sa.bindparam("tenant"), receipts.c.leaf < sa.bindparam("size"))
     .order_by(receipts.c.leaf)
 )
-_LOG = Prepared(
-    sa.select(logs.c.origin, logs.c.size, logs.c.checkpoint).where(logs.c.tenant == sa.bindparam("tenant"))
-)
+_LOG = Prepared(sa.select(logs.c.origin, logs.c.size, logs.c.checkpoint).where(logs.c.tenant == sa.bindparam("tenant")))
 _KEYS = Prepared(sa.select(keys.c.id, keys.c.key_id, keys.c.public, keys.c.role))
 _OBJECT = Prepared(sa.select(objects.c.tenant, objects.c.sealed).where(objects.c.commitment == sa.bindparam("name")))
 _SUBJECT = Prepared(
@@ -109,10 +107,7 @@ class Reader:
 
     def receipts(self, *, run: RunId | None = None, tenant: TenantId = TenantId("default")) -> list[Receipt]:
         """All receipts of a run by `seq`, or of a tenant in the order of its log."""
-        if run is not None:
-            rows = self.rows(_OF_RUN, run=run, after=-1)
-        else:
-            rows = self.rows(_OF_TENANT, tenant=tenant)
+        rows = self.rows(_OF_RUN, run=run, after=-1) if run else self.rows(_OF_TENANT, tenant=tenant)
         return [self._receipt(row) for row in rows]
 
     def all(self) -> Iterator[Receipt]:
@@ -225,4 +220,3 @@ class Reader:
 
         keyset = self._vault.keyset(said["tenant"], subjects, stored)
         return keyset, split_texts(keyset.decrypt(row[5], said["id"]))
-

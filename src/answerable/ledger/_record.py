@@ -61,7 +61,9 @@ _WAKE = Prepared(
     .values(wake=slices.c.wake + 1, state=sa.case((slices.c.state == "parked", "ready"), else_=slices.c.state))
 )
 _OPEN_SLICE = Prepared(sa.insert(slices))
-_CLOSE_SLICE = Prepared(sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None))
+_CLOSE_SLICE = Prepared(
+    sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +183,12 @@ class Transaction(Batch):
         self._stored[text] = name
         return name
 
-    def append(self, draft: Draft, *, keyset: Keyset | None = None, committed: dict[str, str] | None = None) -> Appended:
+    def append(
+        self, draft: Draft, *, keyset: Keyset | None = None, committed: dict[str, str] | None = None
+    ) -> Appended:
         """Number, chain, sign and enter one receipt, and let projections follow it.
 
-        Args:
-            keyset, committed: keys and commitments of the texts, where the caller has them already.
+        Where the caller has the texts' keys and commitments already, it passes them.
         """
         of, run, tenant = self._of, draft.run, draft.tenant
         if draft.fence is not None and self.fence(run) != draft.fence:
@@ -284,9 +287,7 @@ class Transaction(Batch):
             for projection in followers:
                 projection.apply(self, receipt)
         if draft.phase == "run.open":
-            self.run(
-                _OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None
-            )
+            self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None)
             self._woken.append(draft.run)
         elif draft.phase == "run.close":
             self.run(_CLOSE_SLICE, of_run=draft.run)
@@ -303,7 +304,8 @@ class Transaction(Batch):
         known = self._of.frontiers.get(tenant)
         if known is None:
             rows = self.rows(_LOG, tenant=tenant)
-            known = Frontier(rows[0][0], [rows[0][1][i : i + 32] for i in range(0, len(rows[0][1]), 32)]) if rows else Frontier()
+            size, peaks = (rows[0][0], rows[0][1]) if rows else (0, b"")
+            known = Frontier(size, [peaks[start : start + 32] for start in range(0, len(peaks), 32)])
         self._frontiers[tenant] = own = known.copy()
         return own
 

@@ -8,6 +8,7 @@ both on the thread; a driver that hops threads per statement costs 20 times more
 """
 
 import asyncio
+import functools
 import queue
 import sqlite3
 import threading
@@ -163,8 +164,7 @@ class Writer(Generic[B]):
                 continue
             reach(FaultPoint.BEFORE_COMMIT)
             self._committing = True
-            futures = [future for _, future in items]
-            self._commits.put(lambda: self._commit(batch, futures, results))
+            self._commits.put(functools.partial(self._commit, batch, [future for _, future in items], results))
             return
         self._next()
 

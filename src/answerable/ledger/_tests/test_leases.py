@@ -54,7 +54,7 @@ def test_a_parked_run_is_unserved_when_woken_or_due(with_ledger: WithLedger) -> 
     async def body(ledger: Ledger) -> None:
         woken, first, _ = await a_run(ledger)
         due, second, _ = await a_run(ledger)
-        later, third, _ = await a_run(ledger)
+        _, third, _ = await a_run(ledger)
         now = SystemClock().now()
         await ledger.leases.park(first, None)
         await ledger.leases.park(second, now - timedelta(seconds=1))

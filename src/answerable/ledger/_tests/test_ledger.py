@@ -1,6 +1,8 @@
 """The record as a whole: chained, counted, logged, sealed, owned by one process."""
 
 import asyncio
+import base64
+import itertools
 import json
 import os
 import subprocess
@@ -46,7 +48,7 @@ def test_receipts_of_a_run_are_chained_signed_and_counted(with_ledger: WithLedge
         run = await a_full_run(ledger)
 
         receipts = ledger.reader.receipts(run=run)  # type: ignore[arg-type]
-        for before, after in zip(receipts, receipts[1:], strict=False):
+        for before, after in itertools.pairwise(receipts):
             assert after.predicate["prev"] == before.digest
         assert [receipt.predicate["seq"] for receipt in receipts] == list(range(12))
         assert [receipt.predicate["boundary"]["n"] for receipt in receipts] == list(range(12))
@@ -67,7 +69,6 @@ def test_the_checkpoint_commits_with_the_receipts_it_covers(with_ledger: WithLed
         entries = ledger.reader.entries()
         assert int(size) == len(entries) == 12
         assert origin.startswith("answerable.local/")
-        import base64
 
         assert base64.b64decode(root) == root_hash([leaf_hash(entry) for entry in entries])
 
