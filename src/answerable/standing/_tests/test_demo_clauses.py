@@ -177,6 +177,18 @@ def test_with_nobody_named_as_initiator_it_cannot_be_told_whether_someone_else_a
     assert judged(specs, record, "REFUND-1").verdict == "undetermined"
 
 
+def test_people_named_in_different_ways_cannot_be_told_apart(specs: Specs) -> None:
+    record = HandMade()
+    run = Writer(record, initiator="person:dana")
+    run.approved_refund("s1", by=LEAD)
+    run.close()
+
+    verdict = judged(specs, record, "REFUND-1")
+
+    assert verdict.verdict == "undetermined"
+    assert "may be the same person" in verdict.reason
+
+
 def test_an_amount_in_another_currency_cannot_be_compared(specs: Specs) -> None:
     record = HandMade()
     run = Writer(record)
