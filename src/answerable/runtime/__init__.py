@@ -1,0 +1,69 @@
+"""Durable runs: an agent's function is advanced until it waits, and replayed from its journal after a crash.
+
+`Worker.advance` drives one slice of a run; an `Engine` decides when; `Runs` is the door from outside.
+The store is the journal: see `docs/concepts/runs.md`.
+"""
+
+from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._decisions import DecisionEffects
+from answerable.runtime._engine import StoreEngine
+from answerable.runtime._errors import (
+    AgentFailed,
+    AgentUnknown,
+    CallInProgress,
+    InputInvalid,
+    RepeatedCall,
+    ReplayDiverged,
+    RunCancelled,
+    RunUnknown,
+    SignalTimedOut,
+    StepLimitExceeded,
+    TimedOut,
+    TimeLimitExceeded,
+)
+from answerable.runtime._journal import Performing
+from answerable.runtime._limits import Limits
+from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Parked, Retry
+from answerable.runtime._reliable import Reliable, RetryPolicy
+from answerable.runtime._run import Run
+from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
+from answerable.runtime._slice import Gate
+from answerable.runtime._worker import Worker
+
+__all__ = [
+    "Advance",
+    "Advanced",
+    "AgentFailed",
+    "AgentSpec",
+    "AgentUnknown",
+    "Agents",
+    "Busy",
+    "CallInProgress",
+    "DecisionEffects",
+    "Done",
+    "Engine",
+    "Gate",
+    "InputInvalid",
+    "Limits",
+    "Parked",
+    "Performing",
+    "Reliable",
+    "RepeatedCall",
+    "ReplayDiverged",
+    "Retry",
+    "RetryPolicy",
+    "Run",
+    "RunCancelled",
+    "RunRow",
+    "RunUnknown",
+    "Runs",
+    "RunsProjection",
+    "SignalTimedOut",
+    "StepLimitExceeded",
+    "StoreEngine",
+    "TimeLimitExceeded",
+    "TimedOut",
+    "Worker",
+    "find_run",
+    "list_runs",
+]

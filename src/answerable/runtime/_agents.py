@@ -1,0 +1,66 @@
+"""What the runtime knows of an agent."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from answerable.core import AgentId, TenantId
+from answerable.runtime._errors import AgentUnknown
+from answerable.runtime._limits import Limits
+
+__all__ = ["AgentSpec", "Agents"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSpec:
+    """An agent: an async function `agent(run, input)` and what was declared of it.
+
+    Args:
+        name: its name here; also its id on receipts unless `id` gives another.
+        environment: `development`, `production` …; policy sees it.
+        owner: who is liable for it.
+        model: the model that `run.model` asks by default.
+        build: digest of the agent's code; empty when unknown.
+        specs: clause ids that govern it, with the digest of their text.
+    """
+
+    name: str
+    fn: Callable[..., Awaitable[Any]]
+    id: AgentId = AgentId("")
+    limits: Limits = Limits()
+    environment: str = "development"
+    owner: str = ""
+    model: str = ""
+    build: str = ""
+    tenant: TenantId = TenantId("default")
+    specs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def agent_id(self) -> AgentId:
+        """The id on its receipts."""
+        return self.id or AgentId(self.name)
+
+
+class Agents:
+    """The agents of this process, by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, AgentSpec] = {}
+
+    def add(self, spec: AgentSpec) -> None:
+        """Register an agent; a second one of the same name replaces it."""
+        self._by_name[spec.name] = spec
+
+    def get(self, name: str) -> AgentSpec:
+        """The agent of this name.
+
+        Raises:
+            AgentUnknown: there is none.
+        """
+        spec = self._by_name.get(name)
+        if spec is None:
+            raise AgentUnknown(agent=name, known=", ".join(sorted(self._by_name)) or "none")
+        return spec
+
+    def __iter__(self) -> Any:
+        return iter(self._by_name.values())

@@ -1,0 +1,48 @@
+"""One call of an agent: its step key and the future its outcome is handed back in."""
+
+import asyncio
+import hmac
+from dataclasses import dataclass
+
+from answerable.core import Action, AnswerableError, Outcome, StepKey, stable_json
+
+__all__ = ["Call", "SliceFuture", "step_key"]
+
+
+class SliceFuture(asyncio.Future[Outcome]):
+    """Where a slice hands an outcome back. Its type tells a durable wait from any other."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Call:
+    """One call between the moment the agent makes it and the moment its outcome is handed back.
+
+    Args:
+        signature: branch, kind, name and arguments; identical writes of one signature exclude each other.
+        future: what the agent awaits; the agent may cancel it without any effect on the call.
+        denial: why the runtime refuses it, decided when the call was made.
+        seen_wakes: how many wakes the slice had seen when the journal was last asked about this step.
+        is_waiting: at the gate, for a person, the clock or a signal: nothing is being done for it.
+        task: the gate's task, if there is one.
+    """
+
+    step: StepKey
+    signature: tuple[str, str, str, bytes]
+    future: SliceFuture
+    is_write: bool
+    action: Action | None = None
+    denial: AnswerableError | None = None
+    seen_wakes: int = 0
+    is_waiting: bool = False
+    has_arrived: bool = False
+    task: asyncio.Task[None] | None = None
+
+
+def step_key(run_key: bytes, signature: tuple[str, str, str, bytes], occurrence: int) -> StepKey:
+    """The name of a call within its run: the same in every replay, and of no meaning without the run's key.
+
+    Source: `docs/concepts/runs.md`, "Step keys".
+    """
+    branch, kind, name, arguments = signature
+    said = stable_json([branch, kind, name, arguments.decode(), occurrence])
+    return StepKey(hmac.digest(run_key, said, "sha256").hex()[:32])

@@ -1,0 +1,128 @@
+"""The engine that needs nothing but the store: dispatches from the slices table itself."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from answerable.core import Clock, RunId
+from answerable.ledger import Leases
+from answerable.runtime._ports import Advance, Advanced, Busy, Retry
+
+__all__ = ["StoreEngine"]
+
+log = logging.getLogger("answerable.runtime")
+
+_SWEEP = timedelta(seconds=5)
+_BATCH = 256
+_ON_ERROR = timedelta(seconds=5)
+
+
+class StoreEngine:
+    """Advances runs in this process: on a wake at once, on a timer when it is due, and by a sweep otherwise.
+
+    Args:
+        sweep: how long a lost notification may go unnoticed.
+    """
+
+    def __init__(self, leases: Leases, clock: Clock, *, sweep: timedelta = _SWEEP) -> None:
+        self._leases = leases
+        self._clock = clock
+        self._sweep_s = sweep.total_seconds()
+        self._queue: deque[RunId] = deque()
+        self._queued: set[RunId] = set()
+        self._active: dict[RunId, asyncio.Task[None]] = {}
+        self._again: set[RunId] = set()
+        self._later: dict[RunId, datetime] = {}
+        self._news = asyncio.Event()
+        self._has_more = False
+        leases.listen(self._told)
+
+    def notify(self, run: RunId, *, not_before: datetime | None = None) -> None:
+        """There may be something to do for this run."""
+        if not_before is not None and not_before > self._clock.now():
+            self._later[run] = not_before
+        elif run in self._active:
+            self._again.add(run)
+        elif run not in self._queued:
+            self._queued.add(run)
+            self._queue.append(run)
+        self._news.set()
+
+    async def serve(self, advance: Advance, *, slots: int = 100) -> None:
+        """Advance runs, at most `slots` at a time, until cancelled; effects under way are then finished first."""
+        self._sweep()
+        try:
+            while True:
+                self._dispatch(advance, slots)
+                if self._has_more and len(self._active) < slots:
+                    self._sweep()
+                    continue
+                self._news.clear()
+                try:
+                    async with asyncio.timeout(self._pause_s()):
+                        await self._news.wait()
+                except TimeoutError:
+                    self._sweep()
+        finally:
+            tasks = list(self._active.values())
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+
+    async def retire(self, run: RunId) -> None:
+        """The run is over: forget it."""
+        self._later.pop(run, None)
+        self._again.discard(run)
+
+    def _told(self, runs: Sequence[str]) -> None:
+        for run in runs:
+            self.notify(RunId(run))
+
+    def _dispatch(self, advance: Advance, slots: int) -> None:
+        while self._queue and len(self._active) < slots:
+            run = self._queue.popleft()
+            self._queued.discard(run)
+            self._active[run] = asyncio.create_task(self._advance(run, advance))
+
+    async def _advance(self, run: RunId, advance: Advance) -> None:
+        answer: Advanced | None = None
+        try:
+            answer = await advance(run)
+        except Exception:
+            log.exception("run %s could not be advanced", run)
+            answer = Retry(self._clock.now() + _ON_ERROR)
+        finally:
+            del self._active[run]
+            self._news.set()
+        if isinstance(answer, Busy):
+            self.notify(run, not_before=answer.retry_at + timedelta(milliseconds=50))
+        elif isinstance(answer, Retry):
+            self.notify(run, not_before=answer.at)
+        elif run in self._again:
+            # A wake that came too late for the slice left the run ready; one the slice saw did not.
+            self._again.discard(run)
+            if run in self._leases.unserved(_BATCH * 8):
+                self.notify(run)
+
+    def _sweep(self) -> None:
+        now = self._clock.now()
+        for run in [run for run, at in self._later.items() if at <= now]:
+            del self._later[run]
+            self.notify(run)
+        found = self._leases.unserved(_BATCH)
+        fresh = [run for run in found if run not in self._active and run not in self._later and run not in self._queued]
+        for run in fresh:
+            self.notify(run)
+        self._has_more = len(found) == _BATCH and bool(fresh)
+
+    def _pause_s(self) -> float:
+        """Until the next sweep, or the next thing that is due."""
+        due = [*self._later.values()]
+        if (timer := self._leases.next_due()) is not None:
+            due.append(timer)
+        if not due:
+            return self._sweep_s
+        return max(0.001, min(self._sweep_s, (min(due) - self._clock.now()).total_seconds()))

@@ -1,0 +1,167 @@
+"""What can go wrong with a run, and the control flow that ends one.
+
+`RunCancelled` is not an error: it derives from `BaseException`, so that `except Exception` in an
+agent lets it pass.
+"""
+
+from dataclasses import dataclass
+
+from answerable.core import ConfigError, Permanent, Refused, RunId
+
+__all__ = [
+    "AgentFailed",
+    "AgentUnknown",
+    "CallInProgress",
+    "InputInvalid",
+    "RepeatedCall",
+    "ReplayDiverged",
+    "RunCancelled",
+    "RunUnknown",
+    "SignalTimedOut",
+    "StepLimitExceeded",
+    "TimeLimitExceeded",
+    "TimedOut",
+]
+
+
+class RunCancelled(BaseException):
+    """The slice that drove this run is over: it parked, ended, or its worker is shutting down.
+
+    Calls on its `Run` do nothing any more. Let it pass.
+    """
+
+
+@dataclass(eq=False, kw_only=True)
+class ReplayDiverged(Permanent):
+    """The agent's code no longer does what the journal says it did."""
+
+    code = "execution.replay_diverged"
+    what = "the journal holds `{journalled}`, which the agent did not call again; instead came {instead}"
+    why = "an effect that was done cannot be left out of its run in silence"
+    fix = "restore the old code path for this run, or mark the change with `run.version`"
+
+    journalled: str
+    instead: str
+
+
+@dataclass(eq=False, kw_only=True)
+class CallInProgress(Refused):
+    """The same write is still under way in the same branch."""
+
+    code = "refused.call_in_progress"
+    what = "call refused: the same call of `{name}` is still under way in this branch"
+    why = "two identical writes side by side cannot be told apart when the run is replayed"
+    fix = "await the first one, or give each its own `run.branch(name)`"
+
+    name: str
+
+
+@dataclass(eq=False, kw_only=True)
+class StepLimitExceeded(Refused):
+    """The run has used up its steps."""
+
+    code = "refused.step_limit"
+    what = "call of `{name}` refused: the run has taken {limit} steps, its limit"
+    why = "the agent's declaration bounds each run"
+    fix = "finish in fewer steps, or raise `steps` in the agent's limits"
+
+    name: str
+    limit: int
+
+
+@dataclass(eq=False, kw_only=True)
+class TimeLimitExceeded(Refused):
+    """The run has used up its time."""
+
+    code = "refused.time_limit"
+    what = "call of `{name}` refused: the run is older than {limit_s} s, its limit"
+    why = "the agent's declaration bounds each run"
+    fix = "finish sooner, or raise `wall` in the agent's limits"
+
+    name: str
+    limit_s: int
+
+
+@dataclass(eq=False, kw_only=True)
+class RepeatedCall(Refused):
+    """The agent keeps making the same call and keeps getting the same answer."""
+
+    code = "refused.repeated_call"
+    what = "call of `{name}` refused: the same call gave the same result {times} times"
+    why = "an agent that repeats itself makes no progress and costs money"
+    fix = "use the answer already given, or raise `identical_calls` in the agent's limits"
+
+    name: str
+    times: int
+
+
+@dataclass(eq=False, kw_only=True)
+class TimedOut(Permanent):
+    """Nothing came back within the declared time, and the call had no effect to lose."""
+
+    code = "execution.timed_out"
+    what = "`{name}` did not answer within {limit_s} s"
+    fix = "raise the time-out in its declaration"
+
+    name: str
+    limit_s: str
+
+
+@dataclass(eq=False, kw_only=True)
+class SignalTimedOut(Permanent):
+    """The signal did not arrive in time."""
+
+    code = "execution.signal_timed_out"
+    what = "no signal `{name}` arrived within {limit_s} s"
+
+    name: str
+    limit_s: str
+
+
+@dataclass(eq=False, kw_only=True)
+class AgentFailed(Permanent):
+    """The agent's own code raised."""
+
+    code = "execution.agent_failed"
+    what = "the agent's code raised `{kind}` at {where}"
+    why = "its message is not put on the record, because it may hold personal data"
+    fix = "read the gate's log for the traceback"
+
+    kind: str
+    where: str
+
+
+@dataclass(eq=False, kw_only=True)
+class InputInvalid(Refused):
+    """The input does not fit the type that the agent's function declares."""
+
+    code = "refused.input_invalid"
+    what = "input for agent `{agent}` refused: {problem}"
+    fix = "give what the agent's second parameter declares"
+
+    agent: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class AgentUnknown(ConfigError):
+    """No agent of this name is registered here."""
+
+    code = "config.agent_unknown"
+    what = "no agent `{agent}` is registered; there are: {known}"
+    fix = "register it with `@app.agent`"
+
+    agent: str
+    known: str
+
+
+@dataclass(eq=False, kw_only=True)
+class RunUnknown(Refused):
+    """There is no such run, or it has ended."""
+
+    code = "refused.run_unknown"
+    what = "{problem}: `{run}`"
+    fix = "list the runs with `answerable runs list`"
+
+    run: RunId
+    problem: str

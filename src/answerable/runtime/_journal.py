@@ -1,0 +1,104 @@
+"""The road's journal and authorizer as one slice gives them: they know what the slice knows."""
+
+import asyncio
+from typing import Protocol
+
+from answerable.action import Authorizer, Claim, Step
+from answerable.core import Action, AnswerableError, Decision, Effect, Outcome, StepKey
+from answerable.ledger import RunJournal
+
+__all__ = ["Performing", "SliceAuthorizer", "SliceJournal", "Waits"]
+
+
+class Waits(Protocol):
+    """A slice, as far as its journal knows it."""
+
+    def asked(self, step: StepKey) -> None:
+        """The record is about to be read for this step: what wakes from now on is news to it."""
+
+    async def cleared(self, action: Action) -> None:
+        """Return once a new write may go ahead: the journal holds no effect the agent has yet to call."""
+
+    async def answered(self, step: StepKey) -> None:
+        """Return once something woke the run after `asked`."""
+
+    def denial(self, action: Action) -> AnswerableError | None:
+        """Why the runtime itself refuses the action."""
+
+
+class Performing:
+    """Effects under way in this process, whichever slice began them: they are not in doubt."""
+
+    def __init__(self) -> None:
+        self._done: dict[tuple[str, StepKey], asyncio.Future[None]] = {}
+
+    def begin(self, action: Action) -> None:
+        """The gate is doing it."""
+        self._done[action.run, action.step] = asyncio.get_running_loop().create_future()
+
+    def end(self, action: Action) -> None:
+        """The gate has its outcome on the record, or has lost it."""
+        done = self._done.pop((action.run, action.step), None)
+        if done is not None and not done.done():
+            done.set_result(None)
+
+    def pending(self, action: Action) -> "asyncio.Future[None] | None":
+        """Resolves when the effect is no longer under way; None if it is not."""
+        return self._done.get((action.run, action.step))
+
+
+class SliceJournal:
+    """A run's journal whose waits end when the slice is woken."""
+
+    def __init__(self, inner: RunJournal, waits: Waits, performing: Performing) -> None:
+        self._inner = inner
+        self._waits = waits
+        self._performing = performing
+
+    async def claim(self, action: Action) -> Claim:
+        """What is already recorded of this step; a new write waits until it may be new."""
+        self._waits.asked(action.step)
+        while (under_way := self._performing.pending(action)) is not None:
+            await asyncio.shield(under_way)  # an earlier slice of this worker began it and is still at it
+            await self._inner.refresh()
+        claim = await self._inner.claim(action)
+        if claim.outcome is None and claim.doubt is None and action.effect is not Effect.READ:
+            await self._waits.cleared(action)
+        return claim
+
+    async def open(self, action: Action, decision: Decision) -> Step:
+        """Record the intent, the hold or the refusal."""
+        step = await self._inner.open(action, decision)
+        if step.status == "admitted" and step.intent:
+            self._performing.begin(action)
+        return step
+
+    async def close(self, step: Step, outcome: Outcome) -> Outcome:
+        """Record the outcome, once."""
+        try:
+            return await self._inner.close(step, outcome)
+        finally:
+            self._performing.end(step.action)
+
+    async def write_off(self, step: Step, why: str) -> None:
+        """Record that the attempt in doubt did not happen."""
+        await self._inner.write_off(step, why)
+
+    async def answered(self, step: Step) -> None:
+        """Park until something woke the run."""
+        await self._waits.answered(step.action.step)
+
+
+class SliceAuthorizer:
+    """Policy, after the runtime's own refusals, so that these leave a receipt like any other."""
+
+    def __init__(self, inner: Authorizer, waits: Waits) -> None:
+        self._inner = inner
+        self._waits = waits
+
+    async def authorize(self, action: Action) -> Decision:
+        """The decision on this action now."""
+        denial = self._waits.denial(action)
+        if denial is not None:
+            return Decision(verdict="deny", rules=("runtime",), error=denial)
+        return await self._inner.authorize(action)

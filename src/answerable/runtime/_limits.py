@@ -1,0 +1,118 @@
+"""Bounds on one run, from its agent's declaration."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from answerable.core import AnswerableError, Outcome
+from answerable.runtime._errors import RepeatedCall, StepLimitExceeded, TimeLimitExceeded
+
+__all__ = ["Bounds", "Limits"]
+
+_MOST_IGNORED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most a run may do; None for no bound.
+
+    Args:
+        steps: calls of tools and models.
+        wall: age of the run, waiting included.
+        tokens: tokens read and written by models; held by the budget.
+        cost_nano_usd: price in 10⁻⁹ US dollars; held by the budget.
+        identical_calls: how often the same call may give the same result, unless a timer or signal came between.
+    """
+
+    steps: int | None = 1000
+    wall: timedelta | None = None
+    tokens: int | None = None
+    cost_nano_usd: int | None = None
+    identical_calls: int | None = 5
+
+    def to_json(self) -> dict[str, int]:
+        """As `run.open` states them, so that budgets follow from the record alone."""
+        said = {
+            "steps": self.steps,
+            "wallS": None if self.wall is None else int(self.wall.total_seconds()),
+            "tokens": self.tokens,
+            "costNanoUsd": self.cost_nano_usd,
+            "identicalCalls": self.identical_calls,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+
+class Bounds:
+    """Counts what a run did against what `run.open` allows it.
+
+    Replay counts the same, because it makes the same calls and is handed the same outcomes.
+    """
+
+    def __init__(self, limits: dict[str, Any]) -> None:
+        self._steps: int | None = limits.get("steps")
+        self._wall_s: int | None = limits.get("wallS")
+        self._identical: int | None = limits.get("identicalCalls")
+        self._taken = 0
+        self._ignored = 0
+        self._answers: dict[tuple[str, str, bytes], tuple[bytes, int]] = {}
+        self._stuck: dict[tuple[str, str, bytes], AnswerableError] = {}
+        self.breach: AnswerableError | None = None
+        """A breach that the agent was told of: every further call gets it at once."""
+
+    def told_before(self, kind: str, name: str, arguments: bytes) -> AnswerableError | None:
+        """The breach this call runs into again; it gets no second receipt."""
+        found = self.breach or self._stuck.get((kind, name, arguments))
+        self._ignored += found is not None
+        return found
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether the agent goes on calling as if it had not been told."""
+        return self._ignored > _MOST_IGNORED
+
+    def count(self, kind: str, name: str, arguments: bytes) -> AnswerableError | None:
+        """Count a call; what it breaks, if anything."""
+        self._taken += 1
+        if self._steps is not None and self._taken > self._steps:
+            return StepLimitExceeded(name=name, limit=self._steps)
+        answer = self._answers.get((kind, name, arguments))
+        if answer is not None and self._identical is not None and answer[1] >= self._identical:
+            return RepeatedCall(name=name, times=answer[1])
+        return None
+
+    def check_age(self, name: str, age_s: float) -> AnswerableError | None:
+        """What a new call breaks by coming this late."""
+        if self._wall_s is not None and age_s > self._wall_s:
+            return TimeLimitExceeded(name=name, limit_s=self._wall_s)
+        return None
+
+    def learn(self, kind: str, name: str, arguments: bytes, outcome: Outcome) -> None:
+        """Take in an outcome that was handed back."""
+        call = (kind, name, arguments)
+        if outcome.status == "refused":
+            self._learn_refusal(call, outcome)
+            return
+        last, times = self._answers.get(call, (b"", 0))
+        self._answers[call] = (outcome.value, times + 1 if last == outcome.value else 1)
+
+    def progressed(self) -> None:
+        """A timer or signal came: asking again is no longer idle repetition."""
+        self._answers.clear()
+
+    def _learn_refusal(self, call: tuple[str, str, bytes], outcome: Outcome) -> None:
+        # Codes of the runtime's own refusals are rare, so look before parsing.
+        for kind in (StepLimitExceeded, TimeLimitExceeded, RepeatedCall):
+            if kind.code.encode() in outcome.value:
+                error = _error_of(outcome)
+                if isinstance(error, RepeatedCall):
+                    self._stuck[call] = error
+                elif isinstance(error, StepLimitExceeded | TimeLimitExceeded):
+                    self.breach = error
+
+
+def _error_of(outcome: Outcome) -> AnswerableError | None:
+    try:
+        outcome.result  # noqa: B018 - raises what is recorded
+    except AnswerableError as error:
+        return error
+    return None

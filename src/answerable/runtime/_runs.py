@@ -1,0 +1,331 @@
+"""Runs from outside: start one, await its result, signal it, settle what is in doubt."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from answerable.core import RunId, StepKey, TenantId, error_from_json, new_run_id, stable_json
+from answerable.ledger import Draft, Ledger, Phase, Prepared, Reader, Receipt, Tx, metadata
+from answerable.runtime._agents import Agents
+from answerable.runtime._errors import InputInvalid, RunUnknown
+from answerable.runtime._limits import Limits
+from answerable.runtime._typed import from_json, input_type, to_json
+
+__all__ = ["RunRow", "Runs", "RunsProjection", "find_run", "list_runs"]
+
+_runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("agent_id", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("started", sa.Text, nullable=False),
+    sa.Column("ended", sa.Text),
+    sa.Column("result", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("start_key", sa.Text),
+    sa.Index("runs_by_key", "tenant", "agent", "start_key", unique=True),
+    sa.Index("runs_by_start", "tenant", "started"),
+)
+_COLUMNS = (
+    _runs.c.run,
+    _runs.c.tenant,
+    _runs.c.agent,
+    _runs.c.agent_id,
+    _runs.c.state,
+    _runs.c.started,
+    _runs.c.ended,
+    _runs.c.result,
+    _runs.c.error,
+)
+_OPEN = Prepared(sa.insert(_runs))
+_CLOSE = Prepared(
+    sa.update(_runs)
+    .where(_runs.c.run == sa.bindparam("of_run"))
+    .values(
+        state=sa.bindparam("to"), ended=sa.bindparam("at"), result=sa.bindparam("receipt"), error=sa.bindparam("code")
+    )
+)
+_FIND = Prepared(sa.select(*_COLUMNS).where(_runs.c.run == sa.bindparam("run")))
+_LIST = Prepared(
+    sa.select(*_COLUMNS)
+    .where(_runs.c.tenant == sa.bindparam("tenant"))
+    .order_by(_runs.c.started.desc(), _runs.c.run)
+    .limit(sa.bindparam("most"))
+)
+_BY_KEY = Prepared(
+    sa.select(_runs.c.run).where(
+        _runs.c.tenant == sa.bindparam("tenant"),
+        _runs.c.agent == sa.bindparam("agent"),
+        _runs.c.start_key == sa.bindparam("start_key"),
+    )
+)
+
+
+class RunsProjection:
+    """The table `runs`: which there are, and what became of them."""
+
+    @property
+    def tables(self) -> Sequence[sa.Table]:
+        """The table `runs`."""
+        return (_runs,)
+
+    @property
+    def phases(self) -> frozenset[Phase]:
+        """How a run begins and ends."""
+        return frozenset({"run.open", "run.close"})
+
+    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
+        """It has no say in what is opened."""
+
+    def apply(self, tx: Tx, receipt: Receipt) -> None:
+        """Follow one receipt."""
+        said = receipt.predicate
+        control = said["control"]
+        if said["phase"] == "run.open":
+            tx.run(
+                _OPEN,
+                run=said["run"],
+                tenant=said["tenant"],
+                agent=control["agent"],
+                agent_id=said["agent"]["id"],
+                state="open",
+                started=said["at"],
+                ended=None,
+                result=None,
+                error=None,
+                start_key=control.get("startKey"),
+            )
+        else:
+            code = said.get("effect", {}).get("error")
+            tx.run(_CLOSE, of_run=said["run"], to=control["state"], at=said["at"], receipt=said["id"], code=code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run as it stands on the record.
+
+    Args:
+        state: `open`, `done`, `failed` or `killed`.
+        started, ended: RFC 3339 UTC.
+        result: id of its `run.close` receipt.
+        error: code of the error it ended with.
+    """
+
+    run: RunId
+    tenant: TenantId
+    agent: str
+    agent_id: str
+    state: str
+    started: str
+    ended: str | None
+    result: str | None
+    error: str | None
+
+
+def find_run(reader: Reader, run: RunId) -> RunRow | None:
+    """The run, if there is one."""
+    rows = reader.rows(_FIND, run=run)
+    return _row(rows[0]) if rows else None
+
+
+def list_runs(reader: Reader, *, tenant: TenantId = TenantId("default"), most: int = 100) -> list[RunRow]:
+    """The tenant's runs, the newest first."""
+    return [_row(row) for row in reader.rows(_LIST, tenant=tenant, most=most)]
+
+
+def _row(row: Sequence[Any]) -> RunRow:
+    names = ("run", "tenant", "agent", "agent_id", "state", "started", "ended", "result", "error")
+    return RunRow(**dict(zip(names, row, strict=True)))
+
+
+class Runs:
+    """Starts runs and reaches them from outside. Needs `RunsProjection` among the ledger's projections."""
+
+    def __init__(self, ledger: Ledger, agents: Agents) -> None:
+        self._ledger = ledger
+        self._agents = agents
+        self._awaited: dict[str, list[asyncio.Future[None]]] = {}
+        ledger.leases.listen(self._told)
+
+    async def start(
+        self,
+        agent: str,
+        given: Any = None,
+        *,
+        key: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        subjects: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> RunId:
+        """Start a run, on disk when this returns; the same `key` gives the same run.
+
+        Args:
+            agent: the agent's name.
+            given: its input, checked against what the agent's function declares.
+            on_behalf_of: the person or system that asks, as `type:id`.
+            resources: what the run is about, as `type:id`; policy may hold the run to it.
+            subjects: the people its data concern.
+            limits: instead of the agent's own.
+
+        Raises:
+            AgentUnknown: no such agent here.
+            InputInvalid: the input does not fit.
+        """
+        spec = self._agents.get(agent)
+        body = to_json(given)
+        try:
+            from_json(input_type(spec.fn), body)
+        except ValueError as error:
+            raise InputInvalid(agent=agent, problem=type(error).__name__) from None
+        if key and (known := self._by_key(spec.tenant, agent, key)) is not None:
+            return known
+        run = new_run_id()
+        control: dict[str, Any] = {
+            "agent": agent,
+            "environment": spec.environment,
+            "resources": list(resources),
+            "limits": (limits or spec.limits).to_json(),
+        }
+        control.update({"startKey": key} if key else {})
+        control.update({"subjects": sorted(subjects)} if subjects else {})
+        control.update({"specs": spec.specs} if spec.specs else {})
+        appended = await self._ledger.open_run(
+            Draft(
+                tenant=spec.tenant,
+                run=run,
+                phase="run.open",
+                agent=spec.agent_id,
+                build=spec.build,
+                once=f"k:{spec.tenant}:{agent}:{key}" if key else "",
+                on_behalf_of=on_behalf_of and self._ledger.pseudonym(spec.tenant, on_behalf_of),
+                members={"control": control},
+                input=body,
+                # The pseudonym stands on the receipt; who it is, is sealed beside the input.
+                output=stable_json({"onBehalfOf": on_behalf_of}) if on_behalf_of else None,
+                subjects=tuple(sorted(subjects)),
+            )
+        )
+        if appended.status == "dup":  # the same key, a moment earlier
+            return self._by_key(spec.tenant, agent, key) or run
+        return run
+
+    async def result(self, run: RunId) -> Any:
+        """What the run returned, once it has ended.
+
+        Raises:
+            RunUnknown: there is no such run.
+            AnswerableError: what the run failed with.
+        """
+        while True:
+            row = self._find(run)
+            if row.result is not None:
+                break
+            ended = asyncio.get_running_loop().create_future()
+            self._awaited.setdefault(run, []).append(ended)
+            await ended
+        receipt = self._ledger.reader.find(row.result)
+        text = self._ledger.reader.text(receipt).output if receipt is not None else None
+        said = orjson.loads(text or b"null")
+        if row.state != "done":
+            raise error_from_json(said)
+        return said
+
+    async def signal(self, run: RunId, name: str, payload: Any = None) -> None:
+        """Send a signal; the run finds it when it asks for it.
+
+        Raises:
+            RunUnknown: no such run, or it has ended.
+        """
+        row = self._find_open(run)
+        appended = await self._ledger.append(
+            Draft(
+                tenant=row.tenant,
+                run=run,
+                phase="signal",
+                agent=row.agent_id,
+                members={"control": {"name": name}},
+                input=to_json(payload),
+                wake=True,
+            )
+        )
+        if appended.status == "closed":
+            raise RunUnknown(run=run, problem="the run has ended")
+
+    async def resolve(
+        self, run: RunId, step: StepKey, *, happened: bool, result: Any = None, by: str, reason: str
+    ) -> None:
+        """Settle a step in doubt by a person's word: with this result, or as not having happened.
+
+        Raises:
+            RunUnknown: no such run, it has ended, or the step is not in doubt.
+        """
+        row = self._find_open(run)
+        history = self._ledger.reader.history(run)
+        intent = history.intents.get(step)
+        if intent is None or intent.is_written_off or step in history.finals:
+            raise RunUnknown(run=run, problem=f"step `{step}` is not in doubt in this run")
+        receipt = self._ledger.reader.find(intent.receipt)
+        assert receipt is not None
+        said = receipt.predicate
+        person = self._ledger.pseudonym(row.tenant, by)
+        control = {"do": "resolve" if happened else "write-off", "intent": intent.receipt, "by": person}
+        common: dict[str, Any] = {
+            "tenant": row.tenant,
+            "run": run,
+            "agent": row.agent_id,
+            "step": step,
+            "branch": said.get("branch", ""),
+        }
+        await self._ledger.append(
+            Draft(
+                phase="control",
+                once="" if happened else f"w:{intent.receipt}",
+                members={"control": control},
+                input=stable_json({"by": by, "reason": reason}),
+                wake=not happened,
+                **common,
+            )
+        )
+        if happened:
+            await self._ledger.append(
+                Draft(
+                    phase="outcome",
+                    attempt=intent.attempt,
+                    intent=intent.receipt,
+                    once=f"o:{run}:{step}",
+                    members={"action": said["action"], "effect": {"status": "ok", "observedBy": "independent"}},
+                    output=to_json(result),
+                    wake=True,
+                    **common,
+                )
+            )
+
+    def _find(self, run: RunId) -> RunRow:
+        row = find_run(self._ledger.reader, run)
+        if row is None:
+            raise RunUnknown(run=run, problem="there is no such run")
+        return row
+
+    def _find_open(self, run: RunId) -> RunRow:
+        row = self._find(run)
+        if row.state != "open":
+            raise RunUnknown(run=run, problem="the run has ended")
+        return row
+
+    def _by_key(self, tenant: TenantId, agent: str, key: str) -> RunId | None:
+        rows = self._ledger.reader.rows(_BY_KEY, tenant=tenant, agent=agent, start_key=key)
+        return RunId(rows[0][0]) if rows else None
+
+    def _told(self, runs: Sequence[str]) -> None:
+        for run in runs:
+            for ended in self._awaited.pop(run, ()):
+                if not ended.done():
+                    ended.set_result(None)

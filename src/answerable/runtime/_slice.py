@@ -1,0 +1,661 @@
+"""One slice: an attempt to advance a run until it waits or ends.
+
+The agent's calls go down the road in tasks that the gate owns. Outcomes are handed back one at a
+time in the order of the record, the next when every task of the agent is suspended again: so what
+the agent does between two outcomes is the same live and in every replay.
+`docs/concepts/runs.md` tells the whole story.
+"""
+
+import asyncio
+import heapq
+import logging
+import random
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from answerable.action import Authorizer, Effects, Reporter, Road
+from answerable.core import (
+    Action,
+    ActionKind,
+    AnswerableError,
+    Clock,
+    Description,
+    Effect,
+    FaultPoint,
+    Outcome,
+    Refused,
+    StepKey,
+    format_time,
+    parse_time,
+    reach,
+    stable_json,
+)
+from answerable.ledger import Draft, Ledger, Recorded, RunJournal, SliceLost
+from answerable.ledger import Slice as Lease
+from answerable.runtime._agents import AgentSpec
+from answerable.runtime._calls import Call, SliceFuture, step_key
+from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled, SignalTimedOut
+from answerable.runtime._journal import Performing, SliceAuthorizer, SliceJournal
+from answerable.runtime._limits import Bounds
+from answerable.runtime._tasks import current_slice, foreign_waits
+from answerable.runtime._watch import TaskWatch
+
+__all__ = ["Ending", "Gate", "Slice"]
+
+log = logging.getLogger("answerable.runtime")
+
+_READ = Description(effect=Effect.READ)
+_MOST_CALLS_AFTER_END = 100
+_SECONDS_TO_UNWIND = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What every slice of this process shares: the rooms around the road, the clock, the linger.
+
+    Args:
+        linger: how long a quiet run stays in memory before it parks.
+        sleep: waits that many seconds; tests put their own in.
+    """
+
+    ledger: Ledger
+    authorizer: Authorizer
+    effects: Effects
+    reporter: Reporter
+    performing: Performing
+    linger: timedelta = timedelta(milliseconds=50)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    @property
+    def clock(self) -> Clock:
+        """The record's clock."""
+        return self.ledger.clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a slice ended: the run waits, the agent finished, or the slice was lost."""
+
+    kind: Literal["quiet", "finished", "lost"]
+    until: datetime | None = None
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Slice:
+    """One attempt to advance a run. `Run` is the agent's view of it."""
+
+    def __init__(self, gate: Gate, spec: AgentSpec, lease: Lease, journal: RunJournal, on_behalf_of: str) -> None:
+        opened = journal.history.opened
+        self.gate = gate
+        self.spec = spec
+        self.run = lease.run
+        self.tenant = spec.tenant
+        self.run_key = gate.ledger.run_key(spec.tenant, lease.run)
+        self.at = opened["at"]
+        self.wakes = 0
+        self.history = journal.history
+        self._opened = opened
+        self._control = opened["control"]
+        self._lease = lease
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._watch = TaskWatch(self._loop, self._on_still)
+        self._road = Road(
+            journal=SliceJournal(journal, self, gate.performing),
+            authorizer=SliceAuthorizer(gate.authorizer, self),
+            effects=gate.effects,
+            reporter=gate.reporter,
+        )
+        self._bounds = Bounds(self._control.get("limits", {}))
+        self._calls: dict[StepKey, Call] = {}
+        self._occurrences: dict[tuple[str, str, str, bytes], int] = {}
+        self._pending_writes: dict[tuple[str, str, str, bytes], StepKey] = {}
+        self._cursor = 0
+        self._ready: list[tuple[int, Call, Recorded]] = []
+        self._unclaimed: dict[StepKey, Recorded] = {}
+        self._unclaimed_effects: dict[StepKey, str] = {}
+        self._signals: defaultdict[str, deque[Recorded]] = defaultdict(deque)
+        self._listening: defaultdict[str, deque[Call]] = defaultdict(deque)
+        self._versions: list[Call] = []
+        self._gated: dict[StepKey, asyncio.Future[None]] = {}
+        self._waits: dict[StepKey, asyncio.Future[None]] = {}
+        self._dues: dict[StepKey, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._working = 0
+        self._labels: tuple[str, ...] = ()
+        self._subjects: tuple[str, ...] = tuple(self._control.get("subjects", ()))
+        self._linger: asyncio.TimerHandle | None = None
+        self._warned = False
+        self.chances: dict[str, random.Random] = {}
+        self._calls_after_end = 0
+        self._is_sealed = False
+        self._is_closing = False
+        self._diverged: ReplayDiverged | None = None
+        self._on_behalf_of = on_behalf_of
+        self._ending: asyncio.Future[Ending] = self._loop.create_future()
+        self._find_lost_effects()
+        self._absorb()
+
+    # -- what the agent's `Run` calls, synchronously, at the moment of the call ------------------------------------
+
+    def call(self, branch: str, kind: ActionKind, name: str, arguments: bytes) -> SliceFuture:
+        """An action on the road; its outcome comes in the future."""
+        self._check_open()
+        future = SliceFuture(loop=self._loop)
+        if self._is_sealed:
+            return future
+        told = self._diverged or self._bounds.told_before(kind, name, arguments)
+        if told is not None:
+            return self._tell_again(future, told)
+        signature = (branch, kind, name, arguments)
+        step = self._step(signature)
+        breach = self._bounds.count(kind, name, arguments)
+        call = Call(step=step, signature=signature, future=future, is_write=False, denial=breach)
+        if self._claim(call):
+            return future
+        described = self._describe(call, kind, name, arguments)
+        call.is_write = described.effect is not Effect.READ
+        if call.is_write:
+            if call.denial is None and signature in self._pending_writes:
+                call.denial = CallInProgress(name=name)
+            self._pending_writes.setdefault(signature, step)
+        call.action = self._action(call, kind, described)
+        self._start(call, self._travel(call))
+        return future
+
+    def sleep(self, branch: str, name: str, duration: timedelta, future: SliceFuture | None = None) -> SliceFuture:
+        """A durable timer; with a future, the time-out of a signal awaited in it."""
+        self._check_open()
+        future = future or SliceFuture(loop=self._loop)
+        if self._is_sealed:
+            return future
+        arguments = stable_json({"us": duration // timedelta(microseconds=1)})
+        signature = (branch, "timer", name, arguments)
+        call = Call(step=self._step(signature), signature=signature, future=future, is_write=False)
+        if not self._claim(call):
+            self._start(call, self._time(call, duration))
+        return future
+
+    def signal(self, branch: str, name: str, timeout: timedelta | None) -> SliceFuture:
+        """The first signal of this name that nobody took yet."""
+        self._check_open()
+        future = SliceFuture(loop=self._loop)
+        if self._is_sealed:
+            return future
+        call = Call(step=StepKey(""), signature=(branch, "signal", name, b""), future=future, is_write=False)
+        self._listening[name].append(call)
+        if timeout is not None:
+            self.sleep(branch, f"signal:{name}", timeout, future)
+        self._stir()
+        return future
+
+    def version(self, branch: str, name: str) -> SliceFuture:
+        """Whether the code behind this marker may run: not in a run that went past here before it existed."""
+        self._check_open()
+        future = SliceFuture(loop=self._loop)
+        if self._is_sealed:
+            return future
+        signature = (branch, "version", name, b"{}")
+        step = step_key(self.run_key, signature, 0)
+        call = Call(step=step, signature=signature, future=future, is_write=False)
+        earlier = self._calls.get(step)
+        if earlier is not None:  # the answer of the first time stands
+            earlier.future.add_done_callback(lambda done: _pass_on(done, future))
+            return future
+        if not self._claim(call):
+            self._versions.append(call)
+            self._stir()
+        return future
+
+    def track(self, task: asyncio.Task[Any]) -> None:
+        """A task of the agent's (called by the task factory)."""
+        self._watch.track(task)
+
+    # -- driving ----------------------------------------------------------------------------------------------------
+
+    async def drive(self, agent: Coroutine[Any, Any, Any]) -> Ending:
+        """Run the agent until the run waits, ends, or the slice is lost."""
+        context = self._context.copy()
+        context.run(current_slice.set, self)
+        root = self._loop.create_task(agent, context=context)
+        root.add_done_callback(self._root_done)
+        try:
+            ending = await self._ending
+        except asyncio.CancelledError:
+            await self._unwind()
+            await self._finish_work()
+            raise
+        await self._unwind()
+        await self._finish_work()
+        return self._finished(ending) if ending.kind == "finished" else ending
+
+    def wake(self) -> None:
+        """Something was recorded that this run waits for, or may."""
+        if self._is_sealed:
+            return
+        self.wakes += 1
+        try:
+            self.gate.ledger.refresh(self.history)
+        except Exception as error:  # noqa: BLE001 - the record cannot be read: the slice cannot go on
+            self._lose(error)
+            return
+        self._absorb()
+        for wait in list(self._waits.values()):
+            if not wait.done():
+                wait.set_result(None)
+        self._stir()
+
+    # -- what the road asks (journal and authorizer) ------------------------------------------------------------------
+
+    def asked(self, step: StepKey) -> None:
+        self._calls[step].seen_wakes = self.wakes
+
+    async def cleared(self, action: Action) -> None:
+        if self._unclaimed_effects:
+            self._gated[action.step] = clear = self._loop.create_future()
+            try:
+                await self._wait_for(self._calls[action.step], lambda: clear)
+            finally:
+                del self._gated[action.step]
+
+    async def answered(self, step: StepKey) -> None:
+        call = self._calls[step]
+        if call.seen_wakes != self.wakes:
+            return  # it was answered between `open` and here
+        self._waits[step] = answer = self._loop.create_future()
+        try:
+            await self._wait_for(call, lambda: answer)
+        finally:
+            del self._waits[step]
+
+    def denial(self, action: Action) -> AnswerableError | None:
+        call = self._calls[action.step]
+        if call.denial is not None:
+            return call.denial
+        age = self.gate.clock.now() - parse_time(self._opened["at"])
+        return self._bounds.check_age(action.name, age.total_seconds())
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if not self._is_sealed:
+            return
+        self._calls_after_end += 1
+        if self._calls_after_end < _MOST_CALLS_AFTER_END:
+            raise RunCancelled
+        # Code that swallows even this, in a loop, would hold the event loop: it gets a future nobody answers.
+
+    def _step(self, signature: tuple[str, str, str, bytes]) -> StepKey:
+        occurrence = self._occurrences.get(signature, 0)
+        self._occurrences[signature] = occurrence + 1
+        return step_key(self.run_key, signature, occurrence)
+
+    def _claim(self, call: Call) -> bool:
+        """Register the call; whether its outcome is on the record already."""
+        self._calls[call.step] = call
+        if self._linger is not None:
+            self._disarm()
+        recorded = self._unclaimed.pop(call.step, None)
+        if self._unclaimed_effects.pop(call.step, None) is not None and not self._unclaimed_effects:
+            for clear in self._gated.values():
+                if not clear.done():
+                    clear.set_result(None)
+        if recorded is None:
+            return False
+        if recorded.effect is not Effect.READ:
+            call.is_write = True
+            self._pending_writes.setdefault(call.signature, call.step)
+        heapq.heappush(self._ready, (recorded.seq, call, recorded))
+        self._watch.poke()
+        return True
+
+    def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes) -> Description:
+        try:
+            return self.gate.effects.describe(kind, name, arguments)
+        except Refused as error:
+            call.denial = error
+            return _READ
+
+    def _action(self, call: Call, kind: ActionKind, described: Description) -> Action:
+        branch, _, name, arguments = call.signature
+        subjects = self._subjects
+        if described.subjects:
+            subjects = tuple(sorted({*subjects, *described.subjects}))
+        return Action(
+            tenant=self.tenant,
+            run=self.run,
+            agent=self.spec.agent_id,
+            step=call.step,
+            branch=branch,
+            kind=kind,
+            name=name,
+            arguments=arguments,
+            described=described,
+            environment=self._control.get("environment", ""),
+            on_behalf_of=self._on_behalf_of,
+            idempotency_key=call.step,
+            resources=tuple(self._control.get("resources", ())),
+            labels=self._labels,
+            subjects=subjects,
+            build=self.spec.build,
+        )
+
+    def _tell_again(self, future: SliceFuture, told: AnswerableError) -> SliceFuture:
+        if self._bounds.is_ignored:
+            self._end(Ending(kind="finished", error=told))
+            return future
+        future.set_result(Outcome.of_error("refused", told))
+        return future
+
+    # -- work the gate does for the slice -----------------------------------------------------------------------------
+
+    def _start(self, call: Call, work: Coroutine[Any, Any, None]) -> None:
+        self._working += 1
+        # A copy each, as asyncio itself makes: what a tool sets in its context must not reach the next.
+        call.task = self._loop.create_task(self._do(call, work), context=self._context.copy())
+        self._tasks.add(call.task)
+        call.task.add_done_callback(self._tasks.discard)
+
+    async def _do(self, call: Call, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except SliceLost as error:
+            self._lose(error)
+        except Exception as error:
+            log.exception("run %s: the gate lost a step", self.run)
+            self._lose(error)
+        finally:
+            self._working -= 1
+        self._absorb()
+        if not self._is_sealed:
+            self._watch.look()
+
+    async def _travel(self, call: Call) -> None:
+        assert call.action is not None
+        try:
+            await self._road.perform(call.action)
+        finally:
+            self.gate.performing.end(call.action)
+
+    async def _time(self, call: Call, duration: timedelta) -> None:
+        due = self.history.timers.get(call.step)
+        if due is None:
+            due = format_time(self.gate.clock.now() + duration)
+            await self._append(call, "timer", f"t:{self.run}:{call.step}", {"state": "set", "due": due})
+            reach(FaultPoint.AFTER_TIMER)
+        remaining_s = (parse_time(due) - self.gate.clock.now()).total_seconds()
+        if remaining_s > 0:
+            self._dues[call.step] = due
+            try:
+                await self._wait_for(call, lambda: self.gate.sleep(remaining_s))
+            finally:
+                del self._dues[call.step]
+        if call.future.done() and call.signature[2].startswith("signal:"):
+            return
+        await self._append(call, "timer", f"f:{self.run}:{call.step}", {"state": "fired", "due": due})
+        reach(FaultPoint.AFTER_TIMER)
+
+    async def _mark(self, call: Call) -> None:
+        branch, _, name, _ = call.signature
+        await self._append(call, "version", f"v:{self.run}:{branch}:{name}", {"name": name})
+
+    async def _append(self, call: Call, phase: Literal["timer", "version"], once: str, control: dict[str, Any]) -> None:
+        appended = await self.gate.ledger.append(
+            Draft(
+                tenant=self.tenant,
+                run=self.run,
+                phase=phase,
+                agent=self.spec.agent_id,
+                build=self.spec.build,
+                step=call.step,
+                branch=call.signature[0],
+                once=once,
+                members={"control": control},
+                fence=self._lease.fence,
+            )
+        )
+        if appended.status == "stale":
+            raise SliceLost(run=self.run)
+        self.gate.ledger.refresh(self.history)
+
+    async def _wait_for(self, call: Call, wait: Callable[[], Awaitable[None]]) -> None:
+        """Wait for something outside the gate; meanwhile nothing is being done for the call."""
+        if self._is_closing:
+            raise asyncio.CancelledError  # the agent is gone: nobody waits for the answer any more
+        self._working -= 1
+        call.is_waiting = True
+        if not self._working:
+            self._watch.poke()
+        try:
+            await wait()
+        finally:
+            self._working += 1
+            call.is_waiting = False
+            self._disarm()
+
+    # -- hand-back ----------------------------------------------------------------------------------------------------
+
+    def _find_lost_effects(self) -> None:
+        for step, intent in self.history.intents.items():
+            if step not in self.history.finals and not intent.is_written_off:
+                receipt = self.gate.ledger.reader.find(intent.receipt)
+                if receipt is not None and receipt.predicate["action"]["effect"] != Effect.READ:
+                    self._unclaimed_effects[step] = receipt.predicate["action"]["name"]
+
+    def _absorb(self) -> None:
+        """Sort what the record has gained: for a call that was made, for a later one, or a signal."""
+        recorded = self.history.recorded
+        while self._cursor < len(recorded):
+            one = recorded[self._cursor]
+            self._cursor += 1
+            if one.kind == "signal":
+                self._signals[one.name].append(one)
+            elif (call := self._calls.get(one.step)) is not None:
+                heapq.heappush(self._ready, (one.seq, call, one))
+            else:
+                self._unclaimed[one.step] = one
+                if one.effect is not Effect.READ and one.outcome is not None and one.outcome.status != "refused":
+                    self._unclaimed_effects[one.step] = one.name
+
+    def _on_still(self) -> None:
+        """Every task of the agent is suspended: hand back what comes next on the record."""
+        if self._is_sealed or (not self._ready and self._working and not self._versions and not self._listening):
+            return
+        if self._versions and self._answer_versions():
+            return
+        while (picked := self._pick()) is not None:
+            if self._hand_back(*picked):
+                if self._ready or not self._working:
+                    self._watch.poke()
+                return
+        if not self._working:
+            self._rest()
+
+    def _pick(self) -> tuple[Call, Recorded] | None:
+        lowest = self._ready[0][0] if self._ready else None
+        found: str | None = None
+        for name, waiting in list(self._listening.items()):
+            while waiting and waiting[0].future.done():
+                waiting.popleft()  # timed out, or cancelled by the agent: the signal is for the next
+            if not waiting:
+                del self._listening[name]
+            elif (queue := self._signals.get(name)) and (lowest is None or queue[0].seq < lowest):
+                lowest, found = queue[0].seq, name
+        if found is not None:
+            return self._listening[found].popleft(), self._signals[found].popleft()
+        if self._ready:
+            _, call, recorded = heapq.heappop(self._ready)
+            return call, recorded
+        return None
+
+    def _hand_back(self, call: Call, recorded: Recorded) -> bool:
+        """Give the outcome to the agent; whether it was still waiting for it."""
+        outcome = recorded.outcome
+        if outcome is None:
+            outcome = self._outcome_of(call, recorded)
+            self._bounds.progressed()
+        else:
+            _, kind, name, arguments = call.signature
+            self._bounds.learn(kind, name, arguments, outcome)
+            if self._pending_writes.get(call.signature) == call.step:
+                del self._pending_writes[call.signature]
+        if outcome.labels and not set(outcome.labels) <= set(self._labels):
+            self._labels = tuple(sorted({*self._labels, *outcome.labels}))
+        if outcome.subjects and not set(outcome.subjects) <= set(self._subjects):
+            self._subjects = tuple(sorted({*self._subjects, *outcome.subjects}))
+        call.action = None
+        if call.future.done():
+            return False
+        self.at = recorded.at
+        call.future.set_result(outcome)
+        return True
+
+    def _outcome_of(self, call: Call, recorded: Recorded) -> Outcome:
+        if recorded.kind == "signal":
+            labels = (f"untrusted:signal.{recorded.name}",)
+            return Outcome(status="ok", value=recorded.payload, labels=labels, seq=recorded.seq, at=recorded.at)
+        _, kind, name, arguments = call.signature
+        if kind == "timer" and name.startswith("signal:"):
+            waited = f"{int(arguments[6:-1]) / 1e6:g}"
+            return Outcome.of_error("failed", SignalTimedOut(name=name[7:], limit_s=waited))
+        return Outcome(status="ok", value=b"true", seq=recorded.seq, at=recorded.at)
+
+    def _answer_versions(self) -> bool:
+        """Answer markers at the first moment all calls before them are known; whether one was answered."""
+        pending, self._versions = self._versions, []
+        was_answered = False
+        for call in pending:
+            if not self._went_past(call.signature[0]):
+                self._start(call, self._mark(call))
+            elif not call.future.done():
+                call.future.set_result(Outcome(status="ok", value=b"false"))
+                was_answered = True
+        if was_answered:
+            self._watch.poke()
+        return was_answered
+
+    def _went_past(self, branch: str) -> bool:
+        """Whether the journal holds anything of this branch that the agent has yet to call."""
+        inside = branch + "/" if branch else ""
+        if any(one.branch == branch or one.branch.startswith(inside) for one in self._unclaimed.values()):
+            return True
+        open_steps = (*self.history.timers, *self.history.intents, *self.history.held)
+        return any(step not in self._calls for step in open_steps)
+
+    # -- rest and end -------------------------------------------------------------------------------------------------
+
+    def _stir(self) -> None:
+        self._disarm()
+        self._watch.poke()
+
+    def _disarm(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
+    def _rest(self) -> None:
+        """Nothing can move by itself: not the agent, not the gate."""
+        foreign = foreign_waits(self._watch.tasks, self._watch.tasks)
+        if foreign:
+            if not self._warned:
+                self._warned = True
+                log.warning(
+                    "run %s waits for something of its own, not for a durable call: it stays in memory, and what it "
+                    "waits for will not survive a crash",
+                    self.run,
+                )
+            for future in foreign:
+                future.remove_done_callback(self._foreign_done)
+                future.add_done_callback(self._foreign_done)
+        elif self._gated:
+            self._diverge()
+        elif self._linger is None and self._watch.tasks:
+            until = min(self._dues.values(), default=None)
+            if until is None or parse_time(until) - self.gate.clock.now() > self.gate.linger:
+                self._linger = self._loop.call_later(self.gate.linger.total_seconds(), self._park)
+
+    def _foreign_done(self, future: asyncio.Future[Any]) -> None:
+        self._watch.poke()
+
+    def _diverge(self) -> None:
+        step = next(iter(self._gated))
+        journalled = next(iter(self._unclaimed_effects.values()))
+        self._diverged = ReplayDiverged(
+            journalled=journalled, instead=f"a new call of `{self._calls[step].signature[2]}`"
+        )
+        outcome = Outcome.of_error("failed", self._diverged)
+        for gated in list(self._gated):
+            call = self._calls[gated]
+            if call.task is not None:
+                call.task.cancel()
+            if not call.future.done():
+                call.future.set_result(outcome)
+        self._watch.poke()
+
+    def _park(self) -> None:
+        self._linger = None
+        due = min(self._dues.values(), default=None)
+        self._end(Ending(kind="quiet", until=parse_time(due) if due else None))
+
+    def _lose(self, error: Exception) -> None:
+        self._end(Ending(kind="lost", error=error))
+
+    def _root_done(self, root: asyncio.Task[Any]) -> None:
+        if root.cancelled():
+            self._end(Ending(kind="finished", error=asyncio.CancelledError()))
+        elif (error := root.exception()) is not None:
+            self._end(Ending(kind="finished", error=error))
+        else:
+            self._end(Ending(kind="finished", result=root.result()))
+
+    def _end(self, ending: Ending) -> None:
+        # INVARIANT: sealed before anything is cancelled, so that no cleanup code of the agent writes.
+        if self._is_sealed:
+            return
+        self._is_sealed = True
+        self._disarm()
+        self._watch.stop()
+        if not self._ending.done():
+            self._ending.set_result(ending)
+
+    async def _unwind(self) -> None:
+        """Seal, and have the agent's tasks end."""
+        self._end(Ending(kind="lost"))
+        current = asyncio.current_task()
+        tasks = {task for task in self._watch.tasks if task is not current}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=_SECONDS_TO_UNWIND)
+            if left:
+                log.warning("run %s: %d tasks of the agent ignore their cancellation", self.run, len(left))
+
+    async def _finish_work(self) -> None:
+        """Effects under way are finished and recorded; waits are given up."""
+        self._is_closing = True
+        self._stop_waiting()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _stop_waiting(self) -> None:
+        for call in self._calls.values():
+            if call.is_waiting and call.task is not None:
+                call.task.cancel()
+
+    def _finished(self, ending: Ending) -> Ending:
+        if self._diverged is not None:
+            return Ending(kind="finished", error=self._diverged)
+        if self._unclaimed_effects:
+            journalled = next(iter(self._unclaimed_effects.values()))
+            return Ending(kind="finished", error=ReplayDiverged(journalled=journalled, instead="the end of the run"))
+        return ending
+
+
+def _pass_on(done: asyncio.Future[Outcome], future: SliceFuture) -> None:
+    if not done.cancelled() and not future.done():
+        future.set_result(done.result())

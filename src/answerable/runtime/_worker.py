@@ -1,0 +1,164 @@
+"""Advances runs: takes the lease, drives a slice, and closes, parks or gives back."""
+
+import asyncio
+import logging
+import os
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from answerable.core import AnswerableError, FaultPoint, Outcome, Refused, RunId, reach
+from answerable.ledger import Again, Draft, Gone, Stale
+from answerable.ledger import Busy as LedgerBusy
+from answerable.ledger import Parked as LedgerParked
+from answerable.ledger import Slice as Lease
+from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._errors import AgentFailed, AgentUnknown, InputInvalid
+from answerable.runtime._ports import Advanced, Busy, Done, Parked, Retry
+from answerable.runtime._run import Run
+from answerable.runtime._slice import Ending, Gate, Slice
+from answerable.runtime._tasks import install_task_factory
+from answerable.runtime._typed import from_json, input_type, to_json
+
+__all__ = ["Worker"]
+
+log = logging.getLogger("answerable.runtime")
+
+_PAUSE = timedelta(seconds=5)
+_STOPPED = "refused.stopped"
+
+
+class Worker:
+    """Advances the runs of this process's agents; `advance` is what an engine calls."""
+
+    def __init__(self, gate: Gate, agents: Agents) -> None:
+        self._gate = gate
+        self._agents = agents
+        self._slices: dict[str, Slice] = {}
+        gate.ledger.leases.listen(self._told)
+
+    async def advance(self, run: RunId) -> Advanced:
+        """Advance the run until it waits or ends."""
+        install_task_factory(asyncio.get_running_loop())
+        leases = self._gate.ledger.leases
+        lease = await leases.claim(run)
+        if isinstance(lease, Gone):
+            return Done()
+        if isinstance(lease, LedgerBusy):
+            return Busy(lease.retry_at)
+        while True:
+            try:
+                answer = await self._advance(lease)
+            except BaseException:
+                await asyncio.shield(leases.release(lease))
+                raise
+            finally:
+                self._slices.pop(run, None)
+            if not isinstance(answer, Again):
+                return answer
+            lease = answer.slice
+
+    async def _advance(self, lease: Lease) -> Advanced | Again:
+        ledger = self._gate.ledger
+        journal = await ledger.journal(lease)
+        opened = journal.history.opened
+        try:
+            spec = self._agents.get(opened["control"]["agent"])
+        except AgentUnknown as error:
+            log.warning("run %s waits: %s", lease.run, error)
+            return await self._give_back(lease)
+        slice_ = Slice(self._gate, spec, lease, journal, self._initiator(opened))
+        self._slices[lease.run] = slice_
+        ending = await slice_.drive(_agent(spec, slice_, journal.history.input))
+        if ending.kind == "finished":
+            return await self._close(spec, lease, ending)
+        if ending.kind == "lost":
+            log.warning("run %s: the slice was lost: %s", lease.run, ending.error)
+            return await self._give_back(lease)
+        reach(FaultPoint.BEFORE_PARK)
+        # Wakes that the slice has seen are no news; any other makes `park` answer Again.
+        parked = await ledger.leases.park(replace(lease, seen=lease.seen + slice_.wakes), ending.until)
+        if isinstance(parked, LedgerParked):
+            reach(FaultPoint.AFTER_PARK)
+            return Parked(parked.until)
+        return self._retry() if isinstance(parked, Stale) else parked
+
+    async def _close(self, spec: AgentSpec, lease: Lease, ending: Ending) -> Advanced:
+        ledger = self._gate.ledger
+        outcome = _outcome(lease.run, ending)
+        state, effect = "done", {"status": outcome.status, "observedBy": "gate"}
+        if outcome.status != "ok":
+            effect["error"] = orjson.loads(outcome.value)["code"]
+            state = "killed" if effect["error"] == _STOPPED else "failed"
+        reach(FaultPoint.BEFORE_RUN_CLOSE)
+        appended = await ledger.append(
+            Draft(
+                tenant=spec.tenant,
+                run=lease.run,
+                phase="run.close",
+                agent=spec.agent_id,
+                build=spec.build,
+                once=f"c:{lease.run}",
+                members={"control": {"state": state}, "effect": effect},
+                output=outcome.value,
+                fence=lease.fence,
+                wake=True,
+            )
+        )
+        reach(FaultPoint.AFTER_RUN_CLOSE)
+        return self._retry() if appended.status == "stale" else Done()
+
+    async def _give_back(self, lease: Lease) -> Advanced:
+        await self._gate.ledger.leases.release(lease)
+        return self._retry()
+
+    def _retry(self) -> Retry:
+        return Retry(self._gate.clock.now() + _PAUSE)
+
+    def _initiator(self, opened: dict[str, Any]) -> str:
+        """Who asked for the run, in clear: the receipt itself names them by pseudonym."""
+        if "onBehalfOf" not in opened:
+            return ""
+        reader = self._gate.ledger.reader
+        receipt = reader.find(opened["id"])
+        text = reader.text(receipt).output if receipt is not None else None
+        return orjson.loads(text)["onBehalfOf"] if text else ""
+
+    def _told(self, runs: Sequence[str]) -> None:
+        for run in runs:
+            slice_ = self._slices.get(run)
+            if slice_ is not None:
+                slice_.wake()
+
+
+async def _agent(spec: AgentSpec, slice_: Slice, body: bytes) -> Any:
+    wanted = input_type(spec.fn)
+    try:
+        given = from_json(wanted, body)
+    except ValueError as error:
+        raise InputInvalid(agent=spec.name, problem=type(error).__name__) from None
+    return await spec.fn(Run(slice_, "", given), given)
+
+
+def _outcome(run: RunId, ending: Ending) -> Outcome:
+    error = ending.error
+    if error is None:
+        try:
+            return Outcome(status="ok", value=to_json(ending.result))
+        except (TypeError, ValueError) as raised:
+            error = raised
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # a task group around one failure: the failure is what matters
+    if not isinstance(error, AnswerableError) or not error.code:
+        log.error("run %s: the agent failed", run, exc_info=error)
+        error = AgentFailed(kind=type(error).__name__, where=_where(error))
+    return Outcome.of_error("refused" if isinstance(error, Refused) else "failed", error)
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "its end"
