@@ -225,6 +225,7 @@ def build(*, data: Path, books: Path, model: str = "scripted:support", slow_ms: 
         environment="production",
         owner="head-of-support@example.com",
         escalation="support-lead",
+        stop="support-lead",
         limits=Limits(steps=30, wall=timedelta(days=7), tokens=50_000, cost_nano_usd=500_000_000),
     )(support)
     return app

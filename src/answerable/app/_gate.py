@@ -25,7 +25,7 @@ from answerable.policy import (
     Stops,
     StopsProjection,
 )
-from answerable.runtime import Agents, AgentSpec, Decisions, Performing, Reliable, Runs, StoreEngine, Worker
+from answerable.runtime import Agents, AgentSpec, DecisionEffects, Performing, Reliable, Runs, StoreEngine, Worker
 from answerable.runtime import Gate as SharedByRuns
 from answerable.standing import Specs, load_specs
 from answerable.telemetry import Reports
@@ -77,9 +77,7 @@ class Gate:
             on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
             resources: what it is about, as whoever asked named it: `order:1001`.
         """
-        return await self.runs.start(
-            agent, input, key=key or None, on_behalf_of=on_behalf_of, resources=tuple(resources)
-        )
+        return await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
 
     async def result(self, run: RunId) -> Any:
         """What the agent returned; raises what it raised. Waits as long as the run does."""
@@ -117,9 +115,7 @@ async def open_gate(
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = await ledger.store_object(_TENANT, policies.snapshot())
-        spec_names = {
-            spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs
-        }
+        spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
         authorizer = CedarAuthorizer(
@@ -131,7 +127,7 @@ async def open_gate(
             cache=DecisionCache(decision_cache) if decision_cache else None,
         )
         reports = Reports()
-        effects = EveryEffect({"tool": tools, "model": models, "decision": Decisions()})
+        effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects()})
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
@@ -177,9 +173,8 @@ async def _expire(approvals: Approvals) -> None:
 
 
 def _known_actions(tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> list[KnownAction]:
-    known = [
-        KnownAction.declared(name, attributes=tools.tool(name).declaration.attributes) for name in tools.names()
+    known = [KnownAction.declared(name, attributes=tools.tool(name).declaration.attributes) for name in tools.names()]
+    known += [
+        KnownAction(name=model, kind="model") for model in sorted({spec.model for spec, _ in agents if spec.model})
     ]
-    known += [KnownAction(name=model, kind="model") for model in sorted({spec.model for spec, _ in agents if spec.model})]
     return [*known, KnownAction(name="approval", kind="decision")]
-

@@ -131,9 +131,8 @@ class PolicySet:
             raise PolicyInvalid(where=str(directory), problem="no such directory")
         read: dict[str, CedarPolicy] = {}
         for name in _FILES:
-            for file in [directory / f"{name}.cedar", *sorted((directory / name).glob("*.cedar"))]:
-                if file.exists():
-                    _read_into(read, _text_of(file), where=str(file), obliges=name == "obligations")
+            for file in _files_of(directory, name):
+                _read_into(read, _text_of(file), where=str(file), obliges=name == "obligations")
         if not any(not policy.obligations for policy in read.values()):
             raise PolicyInvalid(where=str(directory), problem="no `authorize` policy, so everything would be denied")
         own = directory / "schema.cedarschema"
@@ -194,6 +193,22 @@ class PolicySet:
     def evaluate(self, request: bytes) -> Evaluation:
         """Decide a request, as `Request.to_json` wrote it, without any cache."""
         return self.partition(orjson.loads(request)["action"]["id"]).evaluate(request)
+
+
+def _files_of(directory: Path, name: str) -> list[Path]:
+    """The files of one set. SECURITY: a stray file is refused, because a `forbid` in it would silently not hold."""
+    known = {f"{each}.cedar" for each in _FILES}
+    for file in directory.glob("*.cedar"):
+        if file.name not in known:
+            raise PolicyInvalid(where=str(file), problem="it belongs in `authorize` or in `obligations`")
+    files = [directory / f"{name}.cedar"] if (directory / f"{name}.cedar").exists() else []
+    for file in sorted((directory / name).iterdir()) if (directory / name).is_dir() else ():
+        if file.name.startswith("."):
+            continue
+        if file.suffix != ".cedar" or not file.is_file():
+            raise PolicyInvalid(where=str(file), problem="only `*.cedar` files stand here, and no directories")
+        files.append(file)
+    return files
 
 
 def _text_of(file: Path) -> str:

@@ -13,7 +13,7 @@ import random
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -59,6 +59,7 @@ class Gate:
 
     Args:
         linger: how long a quiet run stays in memory before it parks.
+        governing: ids of the clauses that govern an agent's action, from their names.
         sleep: waits that many seconds; tests put their own in.
     """
 
@@ -67,6 +68,7 @@ class Gate:
     effects: Effects
     reporter: Reporter
     performing: Performing
+    governing: Callable[[str, str], tuple[str, ...]] | None = None
     linger: timedelta = timedelta(milliseconds=50)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -316,7 +318,10 @@ class Slice:
 
     def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes) -> Description:
         try:
-            return self.gate.effects.describe(kind, name, arguments)
+            described = self.gate.effects.describe(kind, name, arguments)
+            if self.gate.governing is not None and (clauses := self.gate.governing(self.spec.agent_id, name)):
+                return replace(described, specs=tuple(sorted({*described.specs, *clauses})))
+            return described
         except Refused as error:
             call.denial = error
             return _READ

@@ -16,10 +16,10 @@ from answerable.core import (
     Effect,
     Money,
     Outcome,
+    RecordedError,
     RunId,
     StepKey,
     TenantId,
-    Transient,
     Usage,
     new_run_id,
     stable_json,
@@ -214,7 +214,9 @@ async def work(ledger: Ledger, ticket: int, rounds: int = 1, *, lost: bool = Fal
         await clerk.do(mail, Outcome(status="ok", value=b'{"sent":true}'), "mail-own-customers")
         await clerk.do(
             clerk.action("shop.stock", Effect.WRITE, "item:9"),
-            Outcome.of_error("failed", Transient()),
+            Outcome.of_error(
+                "failed", RecordedError(code_then="execution.tool_failed", message_then="stock answered 503")
+            ),
             "stock",
         )
     everything = clerk.action("shop.refund_all", Effect.IRREVERSIBLE, "customer:*")

@@ -162,6 +162,16 @@ def test_an_obligation_that_nobody_would_enforce_refuses_to_load(tmp_path: Path,
         PolicySet.load(tmp_path)
 
 
+@pytest.mark.parametrize("stray", ["limits.cedar", "authorize/limits.ceder", "obligations/team/limits.cedar"])
+def test_a_policy_file_that_would_be_passed_over_is_refused(tmp_path: Path, stray: str) -> None:
+    write_policies(tmp_path)
+    (tmp_path / stray).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / stray).write_text('@id("no") forbid(principal, action, resource);')
+
+    with pytest.raises(PolicyInvalid):
+        PolicySet.load(tmp_path)
+
+
 def test_a_policy_that_names_an_unknown_tool_refuses_to_load(tmp_path: Path) -> None:
     write_policies(tmp_path, '@id("x") permit(principal, action == Action::"shop.refnd", resource);')
 
