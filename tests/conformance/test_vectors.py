@@ -4,6 +4,7 @@ import base64
 import hashlib
 import importlib.util
 import json
+import random
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -137,3 +138,64 @@ def test_bundles_get_the_verdict_that_the_vectors_say(case: dict[str, Any]) -> N
     if "receipt" in expected:
         assert report.first is not None
         assert report.first.receipt == expected["receipt"], report.findings
+
+
+WEIRD: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    2**53 - 1,
+    "",
+    "sha256:" + "0" * 64,
+    "\x1b[2J",
+    [],
+    {},
+    [[]],
+    {"id": {}},
+    ["a", 1],
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path] * bool(path) + [found for key, item in inner for found in places(item, (*path, key))]
+
+
+def disturb(value: Any, chance: random.Random) -> None:
+    """Put something unexpected somewhere, or take something away."""
+    *path, last = chance.choice(places(value))
+    for key in path:
+        value = value[key]
+    if isinstance(value, dict) and chance.random() < 0.2:
+        del value[last]
+    else:
+        value[last] = chance.choice(WEIRD)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_a_signed_receipt_says_the_verifier_ends_with_a_verdict_and_prints_nothing_unprintable(
+    seed: int,
+) -> None:
+    script, chance = generator(), random.Random(seed)
+
+    for _ in range(120):
+        run = script.an_ordinary_run()
+        for _ in range(chance.choice((1, 1, 3))):
+            disturb(chance.choice(run.said), chance)
+        try:
+            members = script.bundle(run.envelopes())
+        except (KeyError, TypeError, AttributeError):
+            continue  # the script itself needs what was taken away
+        if chance.random() < 0.4:
+            name = chance.choice(("manifest.json", "proofs.json", "keys.json"))
+            value = json.loads(members[name])
+            disturb(value, chance)
+            members[name] = json.dumps(value)
+
+        report = verify_members({name: text.encode() for name, text in members.items()})
+
+        assert report.verdict in ("self-consistent", "undetermined", "does not verify")
+        assert all(line.isprintable() for line in report.lines())
+        json.dumps(report.to_json())

@@ -1,7 +1,7 @@
 """A real record of some runs that do a bit of everything, and bundles of it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -231,7 +231,7 @@ async def work(ledger: Ledger, ticket: int, rounds: int = 1, *, lost: bool = Fal
     return clerk.run
 
 
-def a_record(directory: Path, body: Callable[[Ledger], Awaitable[list[RunId]]]) -> list[RunId]:
+def a_record(directory: Path, body: Callable[[Ledger], Awaitable[Sequence[RunId]]]) -> list[RunId]:
     """Make a record in a directory; what `body` returns comes back."""
 
     async def main() -> list[RunId]:
@@ -239,7 +239,7 @@ def a_record(directory: Path, body: Callable[[Ledger], Awaitable[list[RunId]]]) 
         ledger = Ledger.open(directory, projections=projections)
         await ledger.start()
         try:
-            return await body(ledger)
+            return list(await body(ledger))
         finally:
             await ledger.close()
 
