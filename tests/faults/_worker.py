@@ -11,6 +11,7 @@ import os
 import signal
 import sqlite3
 import sys
+import tempfile
 import traceback
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -176,10 +177,9 @@ def _child(case: Case, out: int) -> None:
 
 def main() -> None:
     """Fork a child for each case until stdin ends."""
-    import cedarpy  # noqa: F401 - imported lazily by the rooms, and slow: once is enough
-    import jsonschema  # type: ignore[import-untyped] # noqa: F401
-    import mcp  # noqa: F401
-
+    # One life here, so that what the rooms import on first use is imported once and not by every child.
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(_live(Case(directory=directory, kind="model")))
     for line in sys.stdin:
         reading, writing = os.pipe()
         child = os.fork()
