@@ -50,7 +50,6 @@ log = logging.getLogger("answerable.runtime")
 
 _READ = Description(effect=Effect.READ)
 _MOST_CALLS_AFTER_END = 100
-_SECONDS_TO_UNWIND = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +58,7 @@ class Gate:
 
     Args:
         linger: how long a quiet run stays in memory before it parks.
+        unwind: how long the agent's tasks may take to end once they are cancelled.
         sleep: waits that many seconds; tests put their own in.
     """
 
@@ -68,6 +68,7 @@ class Gate:
     reporter: Reporter
     performing: Performing
     linger: timedelta = timedelta(milliseconds=50)
+    unwind: timedelta = timedelta(seconds=5)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     @property
@@ -631,7 +632,7 @@ class Slice:
         for task in tasks:
             task.cancel()
         if tasks:
-            _, left = await asyncio.wait(tasks, timeout=_SECONDS_TO_UNWIND)
+            _, left = await asyncio.wait(tasks, timeout=self.gate.unwind.total_seconds())
             if left:
                 log.warning("run %s: %d tasks of the agent ignore their cancellation", self.run, len(left))
 
