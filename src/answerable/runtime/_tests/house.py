@@ -22,7 +22,18 @@ from answerable.core import (
     stable_json,
 )
 from answerable.ledger import Ledger, Receipt
-from answerable.runtime import AgentSpec, Agents, Gate, InputInvalid, Limits, Performing, Runs, RunsProjection, StoreEngine, Worker
+from answerable.runtime import (
+    Agents,
+    AgentSpec,
+    Gate,
+    InputInvalid,
+    Limits,
+    Performing,
+    Runs,
+    RunsProjection,
+    StoreEngine,
+    Worker,
+)
 from answerable.runtime._decisions import DecisionEffects
 
 __all__ = ["Everyone", "House", "Shed"]
@@ -100,7 +111,13 @@ class House:
     """One process: what it holds in memory is gone when it is left."""
 
     def __init__(
-        self, directory: Path, shed: Shed, *, linger: timedelta = timedelta(milliseconds=2), unwind: timedelta = timedelta(seconds=5), **ledger: Any
+        self,
+        directory: Path,
+        shed: Shed,
+        *,
+        linger: timedelta = timedelta(milliseconds=2),
+        unwind: timedelta = timedelta(seconds=5),
+        **ledger: Any,
     ) -> None:
         self._directory = directory
         self._ledger_options = ledger

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import logging
 from datetime import timedelta
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_nested_joins_of_every_standard_kind_finish(tmp_path: Path) -> None:
         done, _ = await asyncio.wait([asyncio.ensure_future(run.tool("read", w=n))])
         return one.result() + two.result() + len(done)
 
-    async def agent(run: Run, given: None) -> list[int]:
+    async def agent(run: Run, given: None) -> Any:
         return await asyncio.gather(asyncio.gather(group(run, 1), group(run, 2)), asyncio.shield(group(run, 3)))
 
     result, house = ran(tmp_path, agent)
@@ -214,7 +215,7 @@ def test_a_run_of_too_many_steps_is_stopped_however_much_it_ignores_it(tmp_path:
 def test_a_call_that_keeps_giving_the_same_answer_is_stopped(tmp_path: Path) -> None:
     async def agent(run: Run, given: None) -> int:
         times = 0
-        with pytest.raises(RepeatedCall):
+        with contextlib.suppress(RepeatedCall):
             while True:
                 await run.tool("constant")
                 times += 1
