@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
-from answerable.core import Clock, RunId, TenantId
+from answerable.core import Action, Clock, RunId, TenantId
 from answerable.identity import AgentDeclaration, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models
@@ -25,7 +25,17 @@ from answerable.policy import (
     Stops,
     StopsProjection,
 )
-from answerable.runtime import Agents, AgentSpec, Decisions, Performing, Reliable, Runs, StoreEngine, Worker
+from answerable.runtime import (
+    Agents,
+    AgentSpec,
+    DecisionEffects,
+    Performing,
+    Reliable,
+    RetryPolicy,
+    Runs,
+    StoreEngine,
+    Worker,
+)
 from answerable.runtime import Gate as SharedByRuns
 from answerable.standing import Specs, load_specs
 from answerable.telemetry import Reports
@@ -77,9 +87,7 @@ class Gate:
             on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
             resources: what it is about, as whoever asked named it: `order:1001`.
         """
-        return await self.runs.start(
-            agent, input, key=key or None, on_behalf_of=on_behalf_of, resources=tuple(resources)
-        )
+        return await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
 
     async def result(self, run: RunId) -> Any:
         """What the agent returned; raises what it raised. Waits as long as the run does."""
@@ -117,9 +125,7 @@ async def open_gate(
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = await ledger.store_object(_TENANT, policies.snapshot())
-        spec_names = {
-            spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs
-        }
+        spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
         authorizer = CedarAuthorizer(
@@ -131,11 +137,11 @@ async def open_gate(
             cache=DecisionCache(decision_cache) if decision_cache else None,
         )
         reports = Reports()
-        effects = EveryEffect({"tool": tools, "model": models, "decision": Decisions()})
+        effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects()})
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
-            effects=Reliable(effects),
+            effects=Reliable(effects, _retries_of(tools)),
             reporter=reports,
             performing=Performing(),
             governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
@@ -176,10 +182,19 @@ async def _expire(approvals: Approvals) -> None:
         await asyncio.sleep(min(max(wait_s, 0.05), _LONGEST_NAP_S))
 
 
-def _known_actions(tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> list[KnownAction]:
-    known = [
-        KnownAction.declared(name, attributes=tools.tool(name).declaration.attributes) for name in tools.names()
-    ]
-    known += [KnownAction(name=model, kind="model") for model in sorted({spec.model for spec, _ in agents if spec.model})]
-    return [*known, KnownAction(name="approval", kind="decision")]
+def _retries_of(tools: Toolbox) -> Callable[[Action], RetryPolicy]:
+    usual = RetryPolicy()
 
+    def policy_for(action: Action) -> RetryPolicy:
+        declared = tools.tool(action.name).declaration.retries if action.kind == "tool" else None
+        return usual if declared is None else RetryPolicy(tries=declared + 1)
+
+    return policy_for
+
+
+def _known_actions(tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> list[KnownAction]:
+    known = [KnownAction.declared(name, attributes=tools.tool(name).declaration.attributes) for name in tools.names()]
+    known += [
+        KnownAction(name=model, kind="model") for model in sorted({spec.model for spec, _ in agents if spec.model})
+    ]
+    return [*known, KnownAction(name="approval", kind="decision")]

@@ -16,7 +16,7 @@ from answerable.policy import (
     Stops,
     StopsProjection,
 )
-from answerable.runtime import Runs, RunsProjection
+from answerable.runtime import Agents, Runs, RunsProjection
 
 __all__ = ["Desk", "all_projections", "open_desk"]
 
@@ -44,9 +44,7 @@ class Desk:
         self, *, agent: str, input: Any, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
-        run = await self.runs.start(
-            agent, input, key=key or None, on_behalf_of=on_behalf_of, resources=tuple(resources)
-        )
+        run = await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
         return {"run": run}
 
     async def decide(
@@ -65,9 +63,7 @@ class Desk:
         self, *, run: str, step: str, happened: bool, result: Any, by: str, reason: str
     ) -> dict[str, str]:
         """Say what became of an effect in doubt."""
-        await self.runs.resolve(
-            RunId(run), StepKey(step), happened=happened, result=result, by=by, reason=reason
-        )
+        await self.runs.resolve(RunId(run), StepKey(step), happened=happened, result=result, by=by, reason=reason)
         return {"run": run, "step": step, "happened": "yes" if happened else "no"}
 
     async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, str]:
@@ -93,7 +89,7 @@ async def open_desk(directory: Path, *, clock: Clock | None = None) -> AsyncIter
         await ledger.start()
         yield Desk(
             ledger,
-            Runs(ledger),
+            Runs(ledger, Agents()),
             approvals=Approvals(book=ledger, store=ledger.reader, clock=ledger.clock),
             stops=Stops(book=ledger, store=ledger.reader),
         )
