@@ -109,7 +109,7 @@ def _run(story: RunStory, texts: Mapping[str, Texts]) -> str:
     agent = first.get("agent", {})
     facts = [
         ("Agent", str(agent.get("id", "")) + (f", build {agent['build']}" if agent.get("build") else "")),
-        ("Asked for by", opened.get("onBehalfOf") or "not stated"),
+        ("Asked for by", _asker(texts.get(opened["id"]), str(opened.get("onBehalfOf", ""))) or "not stated"),
         ("About", _subject(story)),
         ("Environment", opened.get("control", {}).get("environment", "")),
         ("Time", f"{_plain(first['at'])} to {_plain(last['at'])} ({_span(first['at'], last['at'])})"),
@@ -201,8 +201,16 @@ def _approved(step: StepStory, texts: Mapping[str, Texts]) -> str:
 
 def _person(text: Texts | None, pseudonym: str) -> str:
     """The name, where the sealed text that holds it is disclosed; else the pseudonym."""
+    return _named(text.input if text else None, "by", pseudonym)
+
+
+def _asker(text: Texts | None, pseudonym: str) -> str:
+    return _named(text.output if text else None, "onBehalfOf", pseudonym)
+
+
+def _named(text: bytes | None, member: str, pseudonym: str) -> str:
     try:
-        name = orjson.loads(text.input)["by"] if text and text.input else ""
+        name = orjson.loads(text)[member] if text else ""
     except (orjson.JSONDecodeError, KeyError, TypeError):
         name = ""
     return f"{name} ({pseudonym})" if name and pseudonym else pseudonym
