@@ -80,7 +80,7 @@ class RunJournal:
         opening = _Opening(self._ledger, self._slice, action, decision, before.attempt + 1 if before else 1)
         if opening.is_unrecorded:
             ruling = opening.rule(self._ledger.glance)
-            if not (ruling.refuse or ruling.hold or ruling.moved):
+            if ruling == _FREE:
                 return opening.admitted
         reach(FaultPoint.BEFORE_INTENT)
         step, appended = await asyncio.shield(self._ledger.writer.submit(opening.record))
@@ -122,6 +122,9 @@ class RunJournal:
             self.history.follow(appended.receipt, texts)
         else:
             self._ledger.refresh(self.history)
+
+
+_FREE = Ruling()
 
 
 class _Opening:

@@ -74,7 +74,7 @@ class Ledger:
         self._lock = lock
         self._connection = connection
         self._recorder = recorder
-        self._inputs: dict[tuple[str, str], tuple[bytes, str, Keyset, str]] = {}
+        self._inputs: dict[tuple[str, str], tuple[Action, str, Keyset, str]] = {}
 
     @classmethod
     def open(
@@ -213,14 +213,15 @@ class Ledger:
         """Commitment to the action's arguments, the keys behind it, and the action digest."""
         name = (action.run, action.step)
         known = self._inputs.get(name)
-        if known is not None and known[0] == action.arguments:
+        # SECURITY: all of the action counts: the same arguments may mean another amount by a new declaration.
+        if known is not None and (known[0] is action or known[0] == action):
             return known[1:]
         keyset = self.keyset(action.tenant, action.subjects, action.run)
         input_ = commitment(keyset.salt(action.run, action.step, "input"), action.arguments)
         digest = action_digest(action, input_)
         if len(self._inputs) >= _REMEMBERED:
             self._inputs.pop(next(iter(self._inputs)))
-        self._inputs[name] = (action.arguments, input_, keyset, digest)
+        self._inputs[name] = (action, input_, keyset, digest)
         return input_, keyset, digest
 
 
