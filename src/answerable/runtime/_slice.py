@@ -92,6 +92,8 @@ class Slice:
         self._is_closing = False
         self._diverged: ReplayDiverged | None = None
         self._on_behalf_of = on_behalf_of
+        self._environment: str = self._control.get("environment", "")
+        self._resources: tuple[str, ...] = tuple(self._control.get("resources", ()))
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
 
     # -- what the agent's `Run` calls, synchronously, at the moment of the call ------------------------------------
@@ -230,7 +232,7 @@ class Slice:
 
     def denial(self, action: Action) -> AnswerableError | None:
         call = self._back.calls[action.step]
-        if call.denial is not None:
+        if call.denial is not None or not self._bounds.has_wall:
             return call.denial
         age = self.gate.clock.now() - parse_time(self._opened["at"])
         return self._bounds.check_age(action.name, age.total_seconds())
@@ -285,10 +287,10 @@ class Slice:
             name=name,
             arguments=arguments,
             described=described,
-            environment=self._control.get("environment", ""),
+            environment=self._environment,
             on_behalf_of=self._on_behalf_of,
             idempotency_key=call.step,
-            resources=tuple(self._control.get("resources", ())),
+            resources=self._resources,
             labels=self._back.labels,
             subjects=subjects,
             build=self.spec.build,

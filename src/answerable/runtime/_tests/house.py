@@ -19,6 +19,7 @@ from answerable.core import (
     Outcome,
     RecordedError,
     RunId,
+    TenantId,
     stable_json,
 )
 from answerable.ledger import Ledger, Receipt
@@ -48,6 +49,7 @@ class Shed:
     def __init__(self) -> None:
         self.books: Counter[str] = Counter()
         self.calls: list[str] = []
+        self.lost: set[str] = set()
         self.gates: dict[str, asyncio.Event] = {}
         self.finding: Finding = "cannot say"
         self.on_execute: Callable[[Step], None] | None = None
@@ -69,7 +71,7 @@ class Shed:
         gate = self.gates.get(name)
         if gate is not None:
             await gate.wait()
-        if name.startswith("lose"):
+        if name.startswith("lose") or name in self.lost:
             self.books[step.action.step] += 1
             raise OutcomeUnknown(name=name, reason="test")
         if name.startswith("fail"):
@@ -126,6 +128,7 @@ class House:
         self.agents = Agents()
         self._linger = linger
         self._unwind = unwind
+        self.ledger_tenant = TenantId("default")
         self.run = RunId("")
         self.seen: list[Receipt] = []
 
