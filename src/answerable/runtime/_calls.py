@@ -4,7 +4,7 @@ import asyncio
 import hmac
 from dataclasses import dataclass
 
-from answerable.core import Action, AnswerableError, Outcome, StepKey, stable_json
+from answerable.core import AnswerableError, Outcome, StepKey, stable_json
 
 __all__ = ["Call", "Signature", "SliceFuture", "step_key"]
 
@@ -32,7 +32,6 @@ class Call:
     step: StepKey
     signature: Signature
     future: SliceFuture
-    action: Action | None = None
     denial: AnswerableError | None = None
     seen_wakes: int = 0
     is_waiting: bool = False

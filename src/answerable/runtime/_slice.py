@@ -116,8 +116,7 @@ class Slice:
         described = self._describe(call, kind, name, arguments)
         if described.effect is not Effect.READ and self._back.hold_write(call) and call.denial is None:
             call.denial = CallInProgress(name=name)
-        call.action = self._action(call, kind, described)
-        self._start(call, self._travel(call))
+        self._start(call, self._travel(self._action(call, kind, described)))
         return future
 
     def sleep(self, branch: str, name: str, duration: timedelta, future: SliceFuture | None = None) -> SliceFuture:
@@ -326,12 +325,11 @@ class Slice:
         if not self._is_sealed:
             self._watch.look()
 
-    async def _travel(self, call: Call) -> None:
-        assert call.action is not None
+    async def _travel(self, action: Action) -> None:
         try:
-            await self._road.perform(call.action)
+            await self._road.perform(action)
         finally:
-            self.gate.performing.end(call.action)
+            self.gate.performing.end(action)
 
     async def _time(self, call: Call, duration: timedelta) -> None:
         due = self.history.timers.get(call.step)

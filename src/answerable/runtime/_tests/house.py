@@ -37,7 +37,7 @@ from answerable.runtime import (
 )
 from answerable.runtime._decisions import DecisionEffects
 
-__all__ = ["Everyone", "House", "Shed"]
+__all__ = ["Everyone", "House", "Shed", "until"]
 
 
 class Shed:
@@ -177,3 +177,10 @@ class House:
 
     def receipts(self, run: RunId) -> list[Receipt]:
         return self.ledger.reader.receipts(run=run)
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    """Let the loop run until something is so; bounded, so that a test fails instead of hanging."""
+    async with asyncio.timeout(20):
+        while not is_true():  # noqa: ASYNC110 - what is awaited stands in the store, which has no event
+            await asyncio.sleep(0.001)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from answerable.runtime import Run, StoreEngine
-from answerable.runtime._tests.house import House, Shed
+from answerable.runtime._tests.house import House, Shed, until
 
 
 async def waiter(run: Run, given: int) -> int:
@@ -41,8 +41,7 @@ def test_another_process_goes_on_where_the_last_one_stopped(tmp_path: Path) -> N
             house.agent(waiter)
             house.serve()
             run = await house.runs.start("agent", 1)
-            while "outcome" not in house.phases(run):
-                await asyncio.sleep(0.001)
+            await until(lambda: "outcome" in house.phases(run))
             return run
 
     async def second(run: Any) -> Any:
@@ -67,8 +66,7 @@ def test_a_worker_that_stops_finishes_the_effect_it_has_begun(tmp_path: Path) ->
             house.agent(waiter)
             run = await house.runs.start("agent", 1)
             advancing = asyncio.create_task(house.worker.advance(run))
-            while not shed.calls:
-                await asyncio.sleep(0.001)
+            await until(lambda: bool(shed.calls))
             advancing.cancel()
             await asyncio.sleep(0)
             shed.gates["write"].set()
@@ -89,8 +87,7 @@ def test_a_second_advance_of_a_run_in_hand_is_told_so(tmp_path: Path) -> None:
             house.agent(waiter)
             run = await house.runs.start("agent", 1)
             advancing = asyncio.create_task(house.worker.advance(run))
-            while not shed.calls:
-                await asyncio.sleep(0.001)
+            await until(lambda: bool(shed.calls))
             assert type(await house.worker.advance(run)).__name__ == "Busy"
             shed.gates["write"].set()
             assert type(await advancing).__name__ == "Parked"

@@ -7,7 +7,7 @@ import pytest
 from answerable.core import ApprovalObligation, Decision, Outcome, RunId, StepKey
 from answerable.ledger import Draft
 from answerable.runtime import Run, RunUnknown
-from answerable.runtime._tests.house import House, Shed
+from answerable.runtime._tests.house import House, Shed, until
 
 
 async def ask(run: Run, given: None) -> Any:
@@ -63,8 +63,7 @@ def test_an_answer_that_comes_while_the_run_is_in_memory_is_taken_at_once(tmp_pa
             house.agent(ask)
             run = await house.runs.start("agent")
             advancing = asyncio.create_task(house.worker.advance(run))
-            while "held" not in house.phases(run):
-                await asyncio.sleep(0.001)
+            await until(lambda: "held" in house.phases(run))
             answer["yes"] = True
             await wake(house, run)
 
