@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PY := .venv/bin/python
+UNIT := $(wildcard tests/properties tests/architecture tests/docs tests/conformance)
 PINS := pyproject.toml src/answerable_verify/pyproject.toml requirements/build.txt .ci/setup
 
 .PHONY: help setup demo test check bench soak regenerate requirements wheels clean
@@ -39,7 +40,7 @@ test: .venv/.dev .venv/.bench
 	@$(PY) -m pytest -q -n auto $(TESTS)
 
 check: .venv/.dev
-	@start=$$SECONDS; $(MAKE) -j2 --output-sync=target \
+	@start=$$SECONDS; $(MAKE) -k -j2 --output-sync=target \
 		check-format check-lint check-types check-imports check-dependencies check-docs check-tests \
 		&& echo "all checks hold ($$((SECONDS - start)) s)"
 
@@ -52,9 +53,9 @@ endef
 check-types:
 	$(call hold,types,$(PY) -m mypy)
 check-tests:
-	$(call hold,unit and property tests,$(PY) -m pytest -q -n 2 -m 'not slow' src tests/properties tests/architecture tests/docs tests/conformance)
+	$(call hold,unit and property tests,$(PY) -m pytest -q -n 2 -m 'not slow' src $(UNIT))
 check-docs:
-	$(call hold,docs,NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet)
+	$(call hold,docs,NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict)
 check-format:
 	$(call hold,format,$(PY) -m ruff format --check --quiet .)
 check-lint:

@@ -1,0 +1,60 @@
+"""Answerable: one gate for every agent action.
+
+Names are loaded when they are first used, so that `import answerable` costs milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from answerable.app import Answerable, Gate
+    from answerable.core import Effect, Money, Usage
+    from answerable.ledger import Reader
+    from answerable.models import OpenAIProvider, ScriptedProvider
+    from answerable.policy import Budget
+    from answerable.runtime import Limits, RetryPolicy, Run
+    from answerable.tools import NOT_DONE, ToolDeclaration
+
+__all__ = [
+    "NOT_DONE",
+    "Answerable",
+    "Budget",
+    "Effect",
+    "Gate",
+    "Limits",
+    "Money",
+    "OpenAIProvider",
+    "Reader",
+    "RetryPolicy",
+    "Run",
+    "ScriptedProvider",
+    "ToolDeclaration",
+    "Usage",
+]
+
+_HOMES = {
+    "NOT_DONE": "tools",
+    "Answerable": "app",
+    "Budget": "policy",
+    "Effect": "core",
+    "Gate": "app",
+    "Limits": "runtime",
+    "Money": "core",
+    "OpenAIProvider": "models",
+    "Reader": "ledger",
+    "RetryPolicy": "runtime",
+    "Run": "runtime",
+    "ScriptedProvider": "models",
+    "ToolDeclaration": "tools",
+    "Usage": "core",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module `answerable` has no attribute {name!r}")
+    return getattr(import_module(f"answerable.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

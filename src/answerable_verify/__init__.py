@@ -1,0 +1,29 @@
+"""Verifies Answerable evidence offline: no account, no network, nothing of Answerable's own code.
+
+    from answerable_verify import verify
+
+    report = verify("run_….evidence.zip", trust="trust.toml")
+    report.verdict        # "verified", "self-consistent", "undetermined" or "does not verify"
+
+Formats: `docs/formats/receipt.md`, `log.md`, `bundle.md`, `trust.md`.
+"""
+
+from answerable_verify._container import BadContainer, read_container
+from answerable_verify._report import Check, Finding, Report, RunSummary
+from answerable_verify._trust import BadTrust, Trust, read_trust
+from answerable_verify._verify import Seen, verify, verify_members
+
+__all__ = [
+    "BadContainer",
+    "BadTrust",
+    "Check",
+    "Finding",
+    "Report",
+    "RunSummary",
+    "Seen",
+    "Trust",
+    "read_container",
+    "read_trust",
+    "verify",
+    "verify_members",
+]

@@ -32,9 +32,9 @@ def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds: `2026-11-21T03:40:00.000000Z`; sorts as text."""
     if moment.utcoffset() is None:
         raise ValueError("a time without a zone cannot go on the record")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def parse_time(text: str) -> datetime:
     """The moment that `format_time` wrote."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)

@@ -3,6 +3,7 @@
 One process owns a data directory and writes (`Ledger`); any process may read (`Reader`).
 """
 
+from answerable.ledger._bundle import Member, NothingToExport, export_bundle, write_trust
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
@@ -14,6 +15,7 @@ from answerable.ledger._reader import NoStore, Reader, Texts
 from answerable.ledger._rebuild import TableRebuilt, rebuild
 from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
 from answerable.ledger._record import Appended
+from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sql import Prepared, metadata
 from answerable.ledger._store import StoreDamaged
 from answerable.ledger._vault import ObjectErased
@@ -32,7 +34,9 @@ __all__ = [
     "KeyFileUnsafe",
     "Leases",
     "Ledger",
+    "Member",
     "NoStore",
+    "NothingToExport",
     "ObjectErased",
     "Parked",
     "Phase",
@@ -43,6 +47,7 @@ __all__ = [
     "Recorded",
     "Ruling",
     "RunJournal",
+    "SchemaTooNew",
     "Signer",
     "Slice",
     "SliceLost",
@@ -54,10 +59,12 @@ __all__ = [
     "action_digest",
     "control_run",
     "envelope_json",
+    "export_bundle",
     "inclusion_path",
     "leaf_hash",
     "metadata",
     "pae",
     "rebuild",
     "root_hash",
+    "write_trust",
 ]

@@ -19,6 +19,7 @@ class Gate:
     """What every slice of this process shares: the rooms around the road, the clock, the linger.
 
     Args:
+        governing: ids of the clauses that govern an agent's action, from their names.
         linger: how long a quiet run stays in memory before it parks.
         unwind: how long the agent's tasks may take to end once they are cancelled.
         sleep: waits that many seconds; tests put their own in.
@@ -29,6 +30,7 @@ class Gate:
     effects: Effects
     reporter: Reporter
     performing: Performing
+    governing: Callable[[str, str], tuple[str, ...]] | None = None
     linger: timedelta = timedelta(milliseconds=50)
     unwind: timedelta = timedelta(seconds=5)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

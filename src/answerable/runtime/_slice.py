@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -266,7 +267,10 @@ class Slice:
 
     def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes) -> Description:
         try:
-            return self.gate.effects.describe(kind, name, arguments)
+            described = self.gate.effects.describe(kind, name, arguments)
+            if self.gate.governing is not None and (clauses := self.gate.governing(self.spec.agent_id, name)):
+                return replace(described, specs=tuple(sorted({*described.specs, *clauses})))
+            return described
         except Refused as error:
             call.denial = error
             return _READ

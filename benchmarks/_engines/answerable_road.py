@@ -1,0 +1,75 @@
+"""Answerable over the whole road: policy by Cedar, signed receipts, Merkle log, group commit.
+
+Variants: `road` (a write a step: intent and outcome; every request to policy differs, so that no
+cache helps), `cached` (the same with requests that repeat), `reads` (outcome only, requests repeat).
+"""
+
+import asyncio
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from answerable import Answerable, Limits, Money, Run
+from answerable.ledger import Reader
+from benchmarks._engines import Durability, Measured, Stopwatch, Work, durability_of
+
+TOOLS = {"road": "step", "cached": "plain", "reads": "look"}
+
+
+def measure(work: Work) -> Measured:
+    """Open a gate on a fresh data directory, warm it with one run, and do the work."""
+    watch = Stopwatch()
+    durability: list[Durability] = []
+    asyncio.run(_drive(work, watch, durability))
+    reader = Reader.open(work.directory / "data")
+    outcomes = sum(receipt.phase == "outcome" for receipt in reader.receipts())
+    versions = {name: version(name) for name in ("answerable", "cedarpy", "pynacl")}
+    return Measured(
+        elapsed_s=watch.stopped_s,
+        latencies_s=watch.latencies_s,
+        records=outcomes - work.steps,
+        durability=durability[0],
+        versions=versions,
+    )
+
+
+async def _drive(work: Work, watch: Stopwatch, durability: list[Durability]) -> None:
+    app = Answerable(data=work.directory / "data", policy=Path(__file__).parents[1] / "_policy")
+    result = work.result()
+
+    @app.tool(
+        effect="write", resource="order:{order}", amount=lambda said: Money(said["amount"], "EUR"), trusted=True
+    )
+    async def step(order: int, amount: int) -> str:
+        return result
+
+    @app.tool(effect="write", trusted=True)
+    async def plain(order: int, amount: int) -> str:
+        return result
+
+    @app.tool(effect="read", trusted=True)
+    async def look(order: int, amount: int) -> str:
+        return result
+
+    tool = TOOLS[work.variant]
+
+    @app.agent(limits=Limits(identical_calls=None))
+    async def bench(run: Run, number: int) -> int:
+        for amount in range(work.steps):
+            began = time.perf_counter()
+            await run.tool(tool, order=number, amount=amount)
+            watch.since(began)
+        return number
+
+    async with app.gate() as gate:
+        durability.append(durability_of(gate.desk.ledger._connection.raw))
+        await gate.result(await gate.start("bench", -1))
+        watch.start()
+        numbers = iter(range(work.runs))
+
+        async def one_after_another() -> None:
+            for number in numbers:
+                await gate.result(await gate.start("bench", number))
+
+        await asyncio.gather(*(one_after_another() for _ in range(work.concurrency)))
+        watch.stop()

@@ -1,0 +1,119 @@
+"""Rows of the comparison: named figures, some with a bar they are held to."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Cell", "Row", "import_row", "rows_of", "table"]
+
+Cell = tuple[str, int]
+"""An engine's name and how many runs it has at a time."""
+
+OURS = ("road", "cached", "reads")
+PEERS = ("dbos", "langgraph")
+BARS: Mapping[str, tuple[str, float]] = {
+    "road.c100.vs_dbos": ("≥", 4),
+    "road.c100.vs_langgraph": ("≥", 3),
+    "cached.c100.vs_dbos": ("≥", 7),
+    "reads.c100.vs_dbos": ("≥", 10),
+    "road.c1.p50_vs_best_peer": ("≤", 1.0),
+    "import.cpu_ms": ("<", 250),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One figure: the median over the repeats.
+
+    Args:
+        unit: `steps/s`, `rows/s`, `ms`, `MiB`, or `×` for a ratio.
+        spread: smallest and largest over the repeats.
+    """
+
+    name: str
+    value: float
+    unit: str
+    spread: tuple[float, float]
+
+    @property
+    def bar(self) -> str:
+        """What it is held to, as `≥ 4`; empty where it is only reported."""
+        sign, limit = BARS.get(self.name, ("", 0))
+        return f"{sign} {limit:g}" if sign else ""
+
+    @property
+    def holds(self) -> bool | None:
+        if self.name not in BARS:
+            return None
+        sign, limit = BARS[self.name]
+        return {"≥": self.value >= limit, "≤": self.value <= limit, "<": self.value < limit}[sign]
+
+    def to_json(self, versions: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "value": round(self.value, 4),
+            "unit": self.unit,
+            "min": round(self.spread[0], 4),
+            "max": round(self.spread[1], 4),
+            "bar": self.bar or None,
+            "holds": self.holds,
+            "versions": dict(versions),
+        }
+
+
+def rows_of(repeats: Mapping[Cell, list[dict[str, Any]]]) -> list[Row]:
+    """Every row that these cells allow; ratios are taken within a repeat, then their median.
+
+    Pairing matters: on a shared machine one repeat as a whole may be twice as slow as the next.
+    """
+    rows: list[Row] = []
+    for concurrency in sorted({concurrency for _, concurrency in repeats}):
+        at = f"c{concurrency}"
+        cells = {engine: seen for (engine, n), seen in repeats.items() if n == concurrency}
+        for engine, seen in cells.items():
+            unit = "rows" if engine == "raw" else "steps"
+            rows.append(_row(f"{engine}.{at}.{unit}_s", f"{unit}/s", (cell["steps_s"] for cell in seen)))
+            rows.append(_row(f"{engine}.{at}.p50_ms", "ms", (cell["p50_ms"] for cell in seen)))
+            rows.append(_row(f"{engine}.{at}.p99_ms", "ms", (cell["p99_ms"] for cell in seen)))
+            rows.append(_row(f"{engine}.{at}.peak_mib", "MiB", (cell["peak_mib"] for cell in seen)))
+        peers = [cells[peer] for peer in PEERS if peer in cells]
+        for engine in [engine for engine in OURS if engine in cells]:
+            seen = cells[engine]
+            for peer in [peer for peer in PEERS if peer in cells]:
+                paired = zip(seen, cells[peer], strict=True)
+                rows.append(_row(f"{engine}.{at}.vs_{peer}", "×", (a["steps_s"] / b["steps_s"] for a, b in paired)))
+            for percentile in ("p50", "p99") if peers else ():
+                key = f"{percentile}_ms"
+                paired_peers = zip(seen, *peers, strict=True)
+                ratios = (own[key] / min(peer[key] for peer in others) for own, *others in paired_peers)
+                rows.append(_row(f"{engine}.{at}.{percentile}_vs_best_peer", "×", ratios))
+    return rows
+
+
+def import_row(cpu_ms: list[float]) -> Row:
+    """What `import answerable` costs a fresh interpreter, the interpreter's own start included."""
+    return _row("import.cpu_ms", "ms", cpu_ms)
+
+
+def _row(name: str, unit: str, values: Iterable[float]) -> Row:
+    seen = list(values)
+    return Row(name=name, value=statistics.median(seen), unit=unit, spread=(min(seen), max(seen)))
+
+
+def table(rows: list[Row]) -> str:
+    """The rows for a person, one a line."""
+    said = [("row", "median", "unit", "min … max", "bar", "")]
+    for row in rows:
+        verdict = {None: "", True: "holds", False: "MISSED"}[row.holds]
+        spread = f"{_figure(row.spread[0])} … {_figure(row.spread[1])}"
+        said.append((row.name, _figure(row.value), row.unit, spread, row.bar, verdict))
+    widths = [max(len(line[column]) for line in said) for column in range(6)]
+    return "\n".join(
+        "  ".join(text.rjust(width) if column == 1 else text.ljust(width) for column, (text, width) in pairs).rstrip()
+        for pairs in (list(enumerate(zip(line, widths, strict=True))) for line in said)
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

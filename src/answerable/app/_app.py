@@ -1,0 +1,176 @@
+"""`Answerable`: agents, tools, models, policy and specifications of one application, and its gate."""
+
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from answerable.app._gate import Gate, open_gate
+from answerable.core import AgentId, sha256_name
+from answerable.identity import AgentDeclaration
+from answerable.models import Models, Provider
+from answerable.policy import Budget
+from answerable.runtime import AgentSpec, Limits
+from answerable.tools import Toolbox, ToolDeclaration
+
+__all__ = ["Answerable"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Answerable:
+    """An application whose agents act only through a gate.
+
+    Args:
+        data: the data directory: the record, and the keys it is signed with.
+        policy: a folder with `authorize` and `obligations` (`docs/concepts/policy.md`). Without one
+            nothing is permitted.
+        specs: a folder of specifications; none by default.
+        budgets: limits of agents and of the tenant, beside each run's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Path | str,
+        policy: Path | str,
+        specs: Path | str | None = None,
+        budgets: Sequence[Budget] = (),
+    ) -> None:
+        self.data = Path(data)
+        self.policy = Path(policy)
+        self.specs = Path(specs) if specs is not None else None
+        self.budgets = tuple(budgets)
+        self.tools = Toolbox()
+        self.models = Models()
+        self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
+
+    def tool(self, function: F | None = None, /, **declaration: Any) -> Any:
+        """Put a Python function behind the gate: `@app.tool(effect="read")`.
+
+        The words are those of `ToolDeclaration`, and `name`. The function is called by the gate, with
+        arguments checked against its annotations; what it returns is checked too.
+
+        Raises:
+            ToolUnusable: its signature or declaration does not work.
+        """
+        if function is None:
+            return lambda decorated: self.tool(decorated, **declaration)
+        self.tools.add(function, **declaration)
+        return function
+
+    def mcp(
+        self,
+        server: str,
+        *,
+        command: Sequence[str],
+        declare: Mapping[str, ToolDeclaration] | None = None,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+        startup_timeout: timedelta = timedelta(seconds=30),
+        call_timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        """Put the tools of an MCP server over stdio behind the gate, named `server.tool`.
+
+        A tool that `declare` leaves out counts as a write with untrusted results.
+        """
+        self.tools.add_mcp(
+            server,
+            command=command,
+            declare=declare,
+            environment=environment,
+            directory=directory,
+            startup_timeout=startup_timeout,
+            call_timeout=call_timeout,
+        )
+
+    def provider(self, provider: Provider) -> None:
+        """Make a provider's models callable as `provider:model`."""
+        self.models.add(provider)
+
+    def agent(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        name: str = "",
+        model: str = "",
+        environment: str = "development",
+        owner: str = "",
+        escalation: str = "",
+        stop: str = "",
+        limits: Limits | None = None,
+    ) -> Any:
+        """Register an agent, an async function `agent(run, input)`.
+
+        Args:
+            function: the agent.
+            name: its id on the record; the function's name by default.
+            model: what `run.model` asks by default.
+            environment: `development`, `staging`, `production`. In production an agent without owner,
+                limits, stop and escalation does not start.
+            owner: who is liable for what it does.
+            escalation: whom it turns to when it cannot go on.
+            stop: the role that may stop it.
+            limits: the most a run may do; `Limits()` by default, which only bounds its steps.
+        """
+        if function is None:
+            return lambda decorated: self.agent(
+                decorated,
+                name=name,
+                model=model,
+                environment=environment,
+                owner=owner,
+                escalation=escalation,
+                stop=stop,
+                limits=limits,
+            )
+        agent = name or function.__name__
+        build = _build_of(function)
+        spec = AgentSpec(
+            name=agent,
+            fn=function,
+            limits=limits or Limits(),
+            environment=environment,
+            owner=owner,
+            model=model,
+            build=build,
+        )
+        declared = AgentDeclaration(
+            id=AgentId(agent),
+            environment=environment,
+            owner=owner,
+            is_bounded=limits is not None,
+            stop=stop,
+            escalation=escalation,
+            build=build,
+        )
+        self.agents[agent] = (spec, declared)
+        return function
+
+    @contextlib.asynccontextmanager
+    async def gate(self) -> AsyncIterator[Gate]:
+        """Own the data directory and perform actions until the block ends.
+
+        Runs that an earlier gate left unfinished go on at once.
+
+        Raises:
+            ConfigError: something declared does not fit; nothing has started then.
+        """
+        async with open_gate(
+            self.data,
+            policy=self.policy,
+            specs=self.specs,
+            budgets=self.budgets,
+            tools=self.tools,
+            models=self.models,
+            agents=list(self.agents.values()),
+        ) as gate:
+            yield gate
+
+
+def _build_of(function: Callable[..., Any]) -> str:
+    source = inspect.getsourcefile(function)
+    return sha256_name(Path(source).read_bytes()) if source and Path(source).is_file() else ""

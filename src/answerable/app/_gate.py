@@ -1,0 +1,200 @@
+"""A running gate: all rooms wired around the road."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from answerable.app._effects import EveryEffect
+from answerable.app._record import Desk, all_projections
+from answerable.core import Action, Clock, RunId, TenantId
+from answerable.identity import AgentDeclaration, check_may_start
+from answerable.ledger import Ledger, Reader
+from answerable.models import Models
+from answerable.policy import (
+    Approvals,
+    Budget,
+    CedarAuthorizer,
+    DecisionCache,
+    KnownAction,
+    PolicySet,
+    Stops,
+    StopsProjection,
+)
+from answerable.runtime import (
+    Agents,
+    AgentSpec,
+    DecisionEffects,
+    Performing,
+    Reliable,
+    RetryPolicy,
+    Runs,
+    StoreEngine,
+    Worker,
+)
+from answerable.runtime import Gate as SharedByRuns
+from answerable.standing import Specs, load_specs
+from answerable.telemetry import Reports
+from answerable.tools import Toolbox
+
+__all__ = ["Gate", "open_gate"]
+
+_log = logging.getLogger(__name__)
+_TENANT = TenantId("default")
+_LONGEST_NAP_S = 60.0
+
+
+class Gate:
+    """The process that holds the road: start runs, wait for results, answer what waits for people."""
+
+    def __init__(self, desk: Desk, reports: Reports) -> None:
+        self.desk = desk
+        self.reports = reports
+
+    @property
+    def reader(self) -> Reader:
+        """The record, to read."""
+        return self.desk.reader
+
+    @property
+    def approvals(self) -> Approvals:
+        """What waits for a person."""
+        return self.desk.approvals
+
+    @property
+    def stops(self) -> Stops:
+        """What is stopped."""
+        return self.desk.stops
+
+    @property
+    def runs(self) -> Runs:
+        """Runs, by id."""
+        return self.desk.runs
+
+    async def start(
+        self, agent: str, input: Any, *, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+    ) -> RunId:
+        """Open a run of an agent; it is on the record when this returns.
+
+        Args:
+            agent: the agent's name.
+            input: what its function takes as second parameter.
+            key: a start key: the same key gives the same run, however often it is started.
+            on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
+            resources: what it is about, as whoever asked named it: `order:1001`.
+        """
+        return await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+
+    async def result(self, run: RunId) -> Any:
+        """What the agent returned; raises what it raised. Waits as long as the run does."""
+        return await self.runs.result(run)
+
+
+@contextlib.asynccontextmanager
+async def open_gate(
+    data: Path,
+    *,
+    policy: Path,
+    specs: Path | None,
+    budgets: Sequence[Budget],
+    tools: Toolbox,
+    models: Models,
+    agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
+    clock: Clock | None = None,
+    linger: timedelta = timedelta(milliseconds=50),
+    slots: int = 1000,
+    decision_cache: int = 4096,
+) -> AsyncIterator[Gate]:
+    """Wire the rooms, in the order in which they can fail without leaving anything half done."""
+    for _, declaration in agents:
+        check_may_start(declaration)
+    in_force = load_specs(specs) if specs is not None else Specs(())
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(tools.close)
+        stack.push_async_callback(models.close)
+        await tools.start()
+        await models.start()
+        policies = PolicySet.load(policy, actions=_known_actions(tools, agents))
+
+        projections = all_projections(budgets)
+        ledger = Ledger.open(data, projections=projections, clock=clock)
+        stack.push_async_callback(ledger.close)
+        await ledger.start()
+        stored_as = await ledger.store_object(_TENANT, policies.snapshot())
+        spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
+
+        stops = next(each for each in projections if isinstance(each, StopsProjection))
+        authorizer = CedarAuthorizer(
+            policies,
+            ledger.reader.rows,
+            stored_as=stored_as,
+            clock=ledger.clock,
+            generation=lambda: stops.generation,
+            cache=DecisionCache(decision_cache) if decision_cache else None,
+        )
+        reports = Reports()
+        effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects()})
+        shared = SharedByRuns(
+            ledger=ledger,
+            authorizer=authorizer,
+            effects=Reliable(effects, _retries_of(tools)),
+            reporter=reports,
+            performing=Performing(),
+            governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
+            linger=linger,
+        )
+        known = Agents()
+        for spec, _ in agents:
+            known.add(replace(spec, specs=spec_names))
+        engine = StoreEngine(ledger.leases, ledger.clock)
+        worker = Worker(shared, known)
+        runs = Runs(ledger, known)
+        approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
+        desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
+        async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals)):
+            yield Gate(desk, reports)
+
+
+@contextlib.asynccontextmanager
+async def _background(*work: Any) -> AsyncIterator[None]:
+    """Work that goes on while the block runs, and ends with it."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                _log.error("background work of the gate failed", exc_info=ended)
+
+
+async def _expire(approvals: Approvals) -> None:
+    """Deny approvals that nobody answered in time."""
+    while True:
+        await approvals.expire_due()
+        due = approvals.next_due()
+        wait_s = (due - approvals.clock.now()).total_seconds() if due else _LONGEST_NAP_S
+        await asyncio.sleep(min(max(wait_s, 0.05), _LONGEST_NAP_S))
+
+
+def _retries_of(tools: Toolbox) -> Callable[[Action], RetryPolicy]:
+    usual = RetryPolicy()
+
+    def policy_for(action: Action) -> RetryPolicy:
+        declared = tools.tool(action.name).declaration.retries if action.kind == "tool" else None
+        return usual if declared is None else RetryPolicy(tries=declared + 1)
+
+    return policy_for
+
+
+def _known_actions(tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> list[KnownAction]:
+    known = [KnownAction.declared(name, attributes=tools.tool(name).declaration.attributes) for name in tools.names()]
+    known += [
+        KnownAction(name=model, kind="model") for model in sorted({spec.model for spec, _ in agents if spec.model})
+    ]
+    return [*known, KnownAction(name="approval", kind="decision")]

@@ -1,0 +1,97 @@
+"""The record with every projection on it: opened by a gate, or by the command line for one write."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from answerable.core import Clock, RunId, StepKey
+from answerable.ledger import Ledger, Projection, Reader
+from answerable.policy import (
+    Approvals,
+    ApprovalsProjection,
+    Budget,
+    BudgetProjection,
+    FactsProjection,
+    Stops,
+    StopsProjection,
+)
+from answerable.runtime import Agents, Runs, RunsProjection
+
+__all__ = ["Desk", "all_projections", "open_desk"]
+
+
+def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
+    """Every table that follows from receipts. A stop is looked for first, a budget reserved last."""
+    return (StopsProjection(), FactsProjection(), ApprovalsProjection(), BudgetProjection(budgets), RunsProjection())
+
+
+class Desk:
+    """Where people write: approvals, answers to doubts, signals, stops. Every answer comes as JSON."""
+
+    def __init__(self, ledger: Ledger, runs: Runs, *, approvals: Approvals, stops: Stops) -> None:
+        self.ledger = ledger
+        self.runs = runs
+        self.approvals = approvals
+        self.stops = stops
+
+    @property
+    def reader(self) -> Reader:
+        """The record, to read."""
+        return self.ledger.reader
+
+    async def start(
+        self, *, agent: str, input: Any, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """Open a run; an agent's start key that was used before gives the run it opened then."""
+        run = await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+        return {"run": run}
+
+    async def decide(
+        self, *, approval: str, decision: Literal["approve", "reject"], by: str, roles: Sequence[str], reason: str
+    ) -> dict[str, str]:
+        """Approve or reject a held action."""
+        found = await self.approvals.decide(approval, decision, by=by, roles=roles, reason=reason)
+        return {"approval": found.approval, "state": found.state, "run": found.run, "receipt": found.decided}
+
+    async def signal(self, *, run: str, name: str, payload: Any) -> dict[str, str]:
+        """Send a named signal to a run."""
+        await self.runs.signal(RunId(run), name, payload)
+        return {"run": run, "signal": name}
+
+    async def resolve(
+        self, *, run: str, step: str, happened: bool, result: Any, by: str, reason: str
+    ) -> dict[str, str]:
+        """Say what became of an effect in doubt."""
+        await self.runs.resolve(RunId(run), StepKey(step), happened=happened, result=result, by=by, reason=reason)
+        return {"run": run, "step": step, "happened": "yes" if happened else "no"}
+
+    async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, str]:
+        """Have nothing more done in a scope."""
+        await self.stops.stop(scope, reason=reason, by=by)
+        return {"scope": scope, "state": "stopped"}
+
+    async def lift(self, *, scope: str, reason: str, by: str) -> dict[str, str]:
+        """End a stop."""
+        await self.stops.lift(scope, reason=reason, by=by)
+        return {"scope": scope, "state": "lifted"}
+
+
+@contextlib.asynccontextmanager
+async def open_desk(directory: Path, *, clock: Clock | None = None) -> AsyncIterator[Desk]:
+    """Own the record for a moment, where no gate runs: no agent is advanced, but each write is kept.
+
+    Raises:
+        DirectoryInUse: a gate runs; it has a socket.
+    """
+    ledger = Ledger.open(directory, projections=all_projections(), clock=clock)
+    try:
+        await ledger.start()
+        yield Desk(
+            ledger,
+            Runs(ledger, Agents()),
+            approvals=Approvals(book=ledger, store=ledger.reader, clock=ledger.clock),
+            stops=Stops(book=ledger, store=ledger.reader),
+        )
+    finally:
+        await ledger.close()

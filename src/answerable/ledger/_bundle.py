@@ -1,0 +1,240 @@
+"""Evidence bundles: everything an outsider needs to check a run, in one ZIP, and the trust to check it against.
+
+Format: `docs/formats/bundle.md`, `docs/formats/trust.md`.
+"""
+
+import base64
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from answerable.core import EvidenceError, RunId, TenantId, canonical_json
+from answerable.ledger._merkle import leaf_hash
+from answerable.ledger._reader import Reader, Texts
+from answerable.ledger._receipt import Receipt
+from answerable.ledger._report import report_html
+from answerable.ledger._vault import ObjectErased
+
+__all__ = ["Member", "NothingToExport", "export_bundle", "write_trust"]
+
+_FORMAT = "answerable-bundle/1"
+_TRUST_FORMAT = "answerable-trust/1"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: the same run gives the same bytes
+_SPKI_ED25519 = bytes.fromhex("302a300506032b6570032100")  # RFC 8410 §4: what stands before the raw key
+_SCRIPT = Path(__file__).with_name("_verify_sh.sh")
+
+
+@dataclass(eq=False, kw_only=True)
+class NothingToExport(EvidenceError):
+    """A run that is to be exported has no receipts, or belongs to another tenant than the rest."""
+
+    code = "evidence.nothing_to_export"
+    what = "run `{run}` cannot be exported: {reason}"
+    why = "a bundle shows receipts of one tenant against one checkpoint"
+    fix = "`answerable runs list` names the runs that are on the record; export tenants one by one"
+
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A further file for a bundle: its name within the ZIP, and its content."""
+
+    name: str
+    content: bytes
+
+
+def export_bundle(
+    reader: Reader, runs: Sequence[RunId], out: Path, *, disclose: bool = True, extra: Sequence[Member] = ()
+) -> Path:
+    """Write the evidence of one or more runs of a tenant; the path of the file comes back.
+
+    The same record gives the same bytes, whenever and however often it is exported.
+
+    Args:
+        reader: the record.
+        runs: at least one, all of one tenant.
+        out: the file to write, or a directory, where it is called `<first run>.evidence.zip`.
+        disclose: put the texts behind the commitments into the bundle; where a person was erased
+            there is none to put.
+        extra: further members (mandates, order books), covered by the manifest only.
+
+    Raises:
+        NothingToExport: a run is not on the record, or of another tenant.
+    """
+    if out.is_dir():
+        out = out / f"{runs[0]}.evidence.zip"
+    receipts, tenant = _receipts(reader, runs)
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            listed: dict[str, str] = {}
+            for member in _members(reader, tenant, runs, receipts, disclose=disclose, extra=extra):
+                if member.name not in listed:
+                    listed[member.name] = _put(archive, member)
+            manifest = {
+                "format": _FORMAT,
+                "tenant": tenant,
+                "runs": list(runs),
+                "receipts": len(receipts),
+                "disclosed": disclose,
+                "members": listed,
+            }
+            _put(archive, Member("manifest.json", canonical_json(manifest)))
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return out
+
+
+def write_trust(reader: Reader, path: Path, *, tenant: TenantId = TenantId("default")) -> Path:
+    """Write the keys of this gate and log as a trust file, to be handed over by a way the reader trusts."""
+    origin, log_key = reader.log_key(tenant)
+    lines = [
+        "# Keys to verify evidence of this gate against. Worth as much as the way it reached you.",
+        f'format = "{_TRUST_FORMAT}"',
+        f'origin = "{origin}"',
+        f"log_key = {_toml(_pem(log_key))}",
+    ]
+    for number, key in enumerate(_gate_keys(reader).values()):
+        lines.append(f"gate_key{f'_{number + 1}' if number else ''} = {_toml(_pem(key))}")
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+    return path
+
+
+def _receipts(reader: Reader, runs: Sequence[RunId]) -> tuple[list[tuple[int, Receipt]], TenantId]:
+    """Leaf index and receipt, in the order of the log."""
+    found: list[tuple[int, Receipt]] = []
+    tenants = set()
+    for run in dict.fromkeys(runs):
+        of_run = reader.receipts(run=run)
+        if not of_run:
+            raise NothingToExport(run=run, reason="it is not on the record")
+        tenants.add(of_run[0].predicate["tenant"])
+        if len(tenants) > 1:
+            raise NothingToExport(run=run, reason="it belongs to another tenant")
+        found.extend((reader.leaf(receipt), receipt) for receipt in of_run)
+    if not found:
+        raise NothingToExport(run="", reason="no run was named")
+    found.sort(key=lambda item: item[0])
+    return found, TenantId(tenants.pop())
+
+
+def _members(
+    reader: Reader,
+    tenant: TenantId,
+    runs: Sequence[RunId],
+    receipts: Sequence[tuple[int, Receipt]],
+    *,
+    disclose: bool,
+    extra: Sequence[Member],
+) -> Iterator[Member]:
+    names = [f"receipts/{number:06d}.json" for number in range(1, len(receipts) + 1)]
+    for name, (_, receipt) in zip(names, receipts, strict=True):
+        yield Member(name, receipt.envelope)
+    checkpoint = reader.checkpoint(tenant)  # read after the receipts, so that it covers them
+    origin, log_key = reader.log_key(tenant)
+    size = int(checkpoint.split("\n")[1])
+    leaves = {name: leaf for name, (leaf, _) in zip(names, receipts, strict=True)}
+    nodes = _shared_proof(reader.entries(tenant, size), leaves.values())
+    yield Member("checkpoint.txt", checkpoint.encode())
+    yield Member("proofs.json", canonical_json({"size": size, "leaves": leaves, "nodes": nodes}))
+    gates = [{"keyid": name, "pem": _pem(key)} for name, key in _gate_keys(reader).items()]
+    yield Member("keys.json", canonical_json({"gate": gates, "log": {"origin": origin, "pem": _pem(log_key)}}))
+    texts: dict[str, Texts] = {}
+    if disclose:
+        yield from _disclosed(reader, receipts, texts)
+    yield Member("VERIFY.sh", _SCRIPT.read_bytes())
+    yield Member("README.txt", _README.encode())
+    page = report_html([receipt for _, receipt in receipts], texts, origin=origin, size=size)
+    yield Member("report.html", page.encode())
+    yield from extra
+
+
+def _disclosed(reader: Reader, receipts: Iterable[tuple[int, Receipt]], texts: dict[str, Texts]) -> Iterator[Member]:
+    """The texts behind the commitments, each once, named by its commitment; `texts` keeps them by receipt id."""
+    for _, receipt in receipts:
+        said = receipt.predicate
+        try:
+            text = texts[said["id"]] = reader.text(receipt)
+        except ObjectErased:
+            continue
+        for name, body, salt in (("input", text.input, text.input_salt), ("output", text.output, text.output_salt)):
+            commitment = said.get("commitments", {}).get(name)
+            if commitment and body is not None and salt is not None:
+                yield Member(f"disclosed/{commitment[7:]}", salt + body)
+        authority = said.get("authority", {})
+        stored = [("disclosed", authority.get("request")), ("policy", authority.get("policy"))]
+        stored += [("specs", name) for name in said.get("control", {}).get("specs", {}).values()]
+        for folder, name in stored:
+            kept = reader.stored(name) if name else None
+            if name and kept:
+                yield Member(f"{folder}/{name[7:]}", kept[1] + kept[0])
+
+
+def _shared_proof(entries: Sequence[bytes], leaves: Iterable[int]) -> dict[str, dict[str, str]]:
+    """The nodes that lead from all these leaves to the root and do not follow from them, by level and index."""
+    level = [leaf_hash(entry) for entry in entries]
+    known = set(leaves)
+    proof: dict[str, dict[str, str]] = {}
+    height = 0
+    while len(level) > 1:
+        missing = sorted({index ^ 1 for index in known if index ^ 1 < len(level)} - known)
+        if missing:
+            proof[str(height)] = {str(index): level[index].hex() for index in missing}
+        known = {index >> 1 for index in known}
+        pairs = [hashlib.sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
+        level = pairs + level[-1:] if len(level) % 2 else pairs
+        height += 1
+    return proof
+
+
+def _put(archive: zipfile.ZipFile, member: Member) -> str:
+    entry = zipfile.ZipInfo(member.name, _EPOCH)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = (0o755 if member.name.endswith(".sh") else 0o644) << 16
+    entry.create_system = 3
+    archive.writestr(entry, member.content)
+    return hashlib.sha256(member.content).hexdigest()
+
+
+def _gate_keys(reader: Reader) -> dict[str, bytes]:
+    return dict(sorted(reader.gate_keys().items()))
+
+
+def _pem(public_key: bytes) -> str:
+    """SubjectPublicKeyInfo in PEM, as `openssl` reads it (RFC 8410)."""
+    body = base64.b64encode(_SPKI_ED25519 + public_key).decode()
+    return f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n"
+
+
+def _toml(text: str) -> str:
+    return '"' + text.replace("\n", "\\n") + '"'
+
+
+_README = """Evidence of one or more agent runs, for anybody to check.
+
+  report.html      what was asked, decided and done, for a person to read
+  receipts/        one signed receipt a file, in the order of the log
+  checkpoint.txt   the signed head of the log that the receipts are entries of
+  proofs.json      how the receipts lead to the checkpoint's root hash
+  disclosed/       texts behind the receipts' commitments: 32 bytes of salt, then the text
+  policy/ specs/   the policy and the specifications in force, in the same form
+  keys.json        the keys as this bundle claims them: no reason to trust it
+  manifest.json    the SHA-256 of every file
+  VERIFY.sh        checks all this with bash, openssl 3 and jq
+
+To verify, get trust.toml (the keys) by a way you trust, not with this bundle, then:
+
+  bash VERIFY.sh --trust trust.toml
+  answerable-verify BUNDLE.zip --trust trust.toml
+
+Both say what is wrong first and what a pass does not show. Exit codes: 0 verified, 2 usage,
+3 self-consistent only (no trust given) or undetermined, 4 does not verify. Take VERIFY.sh or
+answerable-verify from elsewhere too if you do not trust the sender: whoever forges a bundle can
+forge the script in it.
+"""

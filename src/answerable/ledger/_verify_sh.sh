@@ -1,0 +1,350 @@
+#!/usr/bin/env bash
+# Verifies an Answerable evidence bundle with bash 4, OpenSSL 3 and jq 1.6: no network, no account.
+#
+#   bash VERIFY.sh [--trust FILE] [FOLDER]
+#
+# FOLDER is the unpacked bundle; by default the folder this script is in.
+# FILE is your own trust file: which keys are the gate's and the log's, from a source you trust.
+# Exit codes: 0 verified; 2 usage; 3 self-consistent only (no --trust) or undetermined; 4 does not verify.
+set -u -o pipefail
+export LC_ALL=C
+
+usage() {
+  echo "usage: bash VERIFY.sh [--trust FILE] [FOLDER]" >&2
+  [ $# -eq 0 ] || echo "VERIFY.sh: $*" >&2
+  exit 2
+}
+
+trust='' folder=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --trust) [ $# -ge 2 ] || usage "--trust needs a file"; trust=$2; shift 2 ;;
+    --trust=*) trust=${1#--trust=}; shift ;;
+    -*) usage "unknown option $1" ;;
+    *) [ -z "$folder" ] || usage "one folder only"; folder=$1; shift ;;
+  esac
+done
+[ "${BASH_VERSINFO[0]}" -ge 4 ] || usage "bash 4 or later is needed"
+command -v jq >/dev/null || usage "jq is needed"
+case $(openssl version 2>/dev/null) in "OpenSSL "[3-9]*) ;; *) usage "OpenSSL 3 or later is needed" ;; esac
+if [ -n "$trust" ]; then
+  [ -r "$trust" ] || usage "the trust file $trust cannot be read"
+  trust=$(cd "$(dirname "$trust")" && pwd)/$(basename "$trust")
+fi
+[ -n "$folder" ] || folder=$(dirname "${BASH_SOURCE[0]}")
+cd "$folder" 2>/dev/null || usage "$folder is not a folder"
+[ -f manifest.json ] || [ -d receipts ] || usage "$folder is not an unpacked bundle"
+
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/keys" "$work/pae" "$work/sig"
+: >"$work/faults"
+say() { printf '%s\n' "$1" >>"$work/faults"; }
+printable() { tr -d '\000-\011\013-\037\177'; }  # a bundle may be made to fool a terminal
+finish() {
+  echo
+  if [ -s "$work/faults" ]; then
+    echo "DOES NOT VERIFY"
+    sed -n -e '1s/^/first fault: /p' -e '2,20s/^/       also: /p' "$work/faults" | printable
+    exit 4
+  fi
+}
+
+# --- keys -------------------------------------------------------------------------------------------
+bad_keys() { if [ -n "$trust" ]; then usage "$1"; else say "key-role: (keys.json): $1"; finish; fi }
+trusted() { sed -n "s/^$1[[:space:]]*=[[:space:]]*\"\\(.*\\)\"[[:space:]]*\$/\\1/p" "$trust"; }
+if [ -n "$trust" ]; then
+  [ "$(trusted format)" = answerable-trust/1 ] || usage "the trust file does not say format = \"answerable-trust/1\""
+  origin=$(trusted origin)
+  printf '%b' "$(trusted log_key)" >"$work/keys/log.pem"
+  count=0
+  while IFS= read -r value; do
+    count=$((count + 1))
+    printf '%b' "$value" >"$work/keys/gate$count.pem"
+  done < <(trusted 'gate_key[_0-9]*')
+else
+  jq -e '(.gate | type == "array") and (.log.origin | type == "string")' keys.json >/dev/null 2>&1 || bad_keys "no keys"
+  origin=$(jq -r '.log.origin' keys.json)
+  jq -r '.log.pem' keys.json >"$work/keys/log.pem"
+  count=$(jq '.gate | length' keys.json)
+  for ((i = 1; i <= count; i++)); do jq -r ".gate[$i - 1].pem" keys.json >"$work/keys/gate$i.pem"; done
+fi
+[ "$count" -ge 1 ] && [ -n "$origin" ] || bad_keys "there is no gate key or no origin"
+declare -A gate_of=()
+for pem in "$work"/keys/*.pem; do
+  der=${pem%.pem}.der
+  openssl pkey -pubin -in "$pem" -outform DER -out "$der" 2>/dev/null || bad_keys "a key is not a public key in PEM"
+  case $(openssl pkey -pubin -in "$pem" -noout -text 2>/dev/null) in ED25519*) ;; *) bad_keys "a key is not Ed25519" ;; esac
+  tail -c 32 "$der" >"${pem%.pem}.raw"
+  keyid=$(openssl dgst -sha256 -r "${pem%.pem}.raw" | cut -c 1-64)
+  case $pem in
+    */log.pem) log_keyid=$keyid ;;
+    *) gate_of[$keyid]=$pem ;;
+  esac
+done
+for pem in "$work"/keys/gate*.pem; do
+  ! cmp -s "${pem%.pem}.raw" "$work/keys/log.raw" || bad_keys "one key is used for log and gate"
+done
+
+# --- files against the manifest -----------------------------------------------------------------------
+if [ -n "$(find . ! -type f ! -type d)" ]; then say "container: the bundle holds something that is no plain file"; finish; fi
+find . -type f | sed 's|^\./||' | sort >"$work/files"
+if grep -qvE '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$' "$work/files"; then
+  say "container: a file name is not allowed"; finish
+fi
+tr '\n' '\0' <"$work/files" | xargs -0 openssl dgst -sha256 -r | sed 's/ \*/ /' >"$work/hashes"
+for name in manifest.json checkpoint.txt proofs.json keys.json; do
+  [ -f "$name" ] || say "manifest: ($name): the bundle has no such member"
+done
+if jq -e '(.members | type == "object") and .format == "answerable-bundle/1"' manifest.json >/dev/null 2>&1; then
+  jq -r '.members | to_entries[] | "\(.value) \(.key)"' manifest.json | sort -k 2 >"$work/listed"
+  grep -v ' manifest\.json$' "$work/hashes" | sort -k 2 | comm -3 "$work/listed" - | sed 's/^\t//' | cut -d ' ' -f 2- \
+    | sort -u >"$work/different"
+  while IFS= read -r name; do
+    if ! grep -qxF -- "$name" "$work/files"; then
+      say "manifest: ($name): listed, and missing from the bundle"
+    elif cut -d ' ' -f 2- "$work/listed" | grep -qxF -- "$name"; then
+      id=$(jq -r '.payload | @base64d | fromjson | .predicate.id' "$name" 2>/dev/null | grep -E '^[a-z_0-9]{1,64}$')
+      say "manifest: ${id:+$id }($name): not the content that the manifest lists"
+    else
+      case $name in
+        */*) say "manifest: ($name): not listed" ;;
+        *) echo "note: $name is not part of the bundle" ;;
+      esac
+    fi
+  done <"$work/different"
+else
+  say "manifest: (manifest.json): not a manifest of this format"
+fi
+
+# --- receipts: envelope and signature --------------------------------------------------------------------
+grep -E '^receipts/[0-9]{6,}\.json$' "$work/files" >"$work/members" || { say "envelope: there are no receipts"; finish; }
+while IFS= read -r member; do
+  content=''
+  IFS= read -r -d '' content <"$member"  # up to the end: an envelope holds no NUL byte
+  printf '%s\n' "${content//$'\n'/ }"
+done <"$work/members" >"$work/envelopes"
+# Two lines a receipt: what is needed of it as JSON, with its signature as \x escapes, then its body.
+# An envelope is compared with its one canonical spelling, so nothing can hide in another one.
+jq -rR '
+  def digits: explode | map(if . >= 97 then . - 71 elif . >= 65 then . - 65 elif . >= 48 then . + 4
+                            elif . == 43 then 62 elif . == 47 then 63 else 0 end);
+  def hex: "0123456789abcdef" as $h | $h[(. / 16 | floor):(. / 16 | floor) + 1] + $h[. % 16:. % 16 + 1];
+  def bytes: digits as $d | [range(0; $d | length; 4) as $i
+    | ($d[$i] * 262144 + $d[$i + 1] * 4096 + $d[$i + 2] * 64 + $d[$i + 3])
+    | (. / 65536 | floor), (. / 256 | floor) % 256, . % 256];
+  def bad($why): {bad: $why} | tojson, "";
+  . as $raw | (try fromjson catch null) as $e
+  | if ($e | type) != "object" or ($e.payload | type) != "string" or ($e.signatures | type) != "array"
+      or ($e.signatures[0] | type) != "object" then bad("not an envelope")
+    else ($e.payload) as $p | ($e.signatures[0].sig | tostring) as $s | ($e.signatures[0].keyid | tostring) as $k
+    | ("{\"payload\":\"" + $p + "\",\"payloadType\":\"application/vnd.in-toto+json\",\"signatures\":[{\"keyid\":\"" + $k
+        + "\",\"sig\":\"" + $s + "\"}]}") as $one
+    | if $one != $raw then bad("not the canonical envelope")
+      elif ($k | test("^[0-9a-f]{64}$") | not) then bad("the key id is malformed")
+      elif ($s | test("^[A-Za-z0-9+/]{85}[AQgw]==$") | not) then bad("the signature is not canonical base64 of 64 bytes")
+      elif (try ($p | @base64d | @base64) catch "") != $p then bad("the payload is not canonical base64 of text")
+      else ($p | @base64d) as $body | (try ($body | fromjson) catch null) as $st
+      | ($st | if type == "object" then .predicate else null end) as $r
+      | if ($r | type) != "object" or ([$r.id, $r.run, $r.phase, $r.at, $r.tenant] | map(type) | unique) != ["string"]
+          or ([$r.seq, $r.boundary.n?] | map(type) | unique) != ["number"]
+          or ($r.id | test("^[a-z0-9_]{1,64}$") | not) or ($r.run | test("^[A-Za-z0-9_.:-]{1,128}$") | not) or ($body | contains("\n")) then bad("not a receipt")
+        elif $st._type != "https://in-toto.io/Statement/v1" or $st.predicateType != "urn:answerable:receipt:v1"
+          then bad("the statement is of another type")
+        else ({key: $k, sig: ($s | bytes[0:64] | map("\\x" + hex) | join("")), id: $r.id, run: $r.run, seq: $r.seq,
+          prev: $r.prev, phase: $r.phase, at: $r.at, tenant: $r.tenant, n: $r.boundary.n,
+          boot: "\($r.boundary.id) \($r.boundary.boot)", step: $r.step, control: $r.control} | tojson), $body
+        end
+      end
+    end' <"$work/envelopes" >"$work/read" || { say "envelope: a receipt cannot be read"; finish; }
+jq -rR 'fromjson? // empty | select(type == "object" and (has("bad") or has("sig")))
+  | [(.bad // "-"), (.key // "-"), (.id // "-"), (.sig // "-" | gsub("\\\\"; "%"))] | join(" | ")' \
+  <(sed -n 'p;n' "$work/read") >"$work/heads"
+mapfile -t members <"$work/members"
+total=${#members[@]}
+[ "$(wc -l <"$work/heads")" -eq "$total" ] || { say "envelope: a receipt cannot be read"; finish; }
+number=0 held=0
+: >"$work/damaged"
+while IFS= read -r head <&3 && { IFS= read -r _ && IFS= read -r body; } <&4; do
+  member=${members[number]}
+  number=$((number + 1))
+  bad=${head%% | *} rest=${head#* | }
+  key=${rest%% | *} rest=${rest#* | }
+  id=${rest%% | *} sig=${rest#* | }
+  if [ "$bad" != - ]; then
+    say "envelope: ($member): $bad"
+    echo "$member" >>"$work/damaged"
+    continue
+  fi
+  pem=${gate_of[$key]-}
+  if [ -z "$pem" ]; then
+    if [ "$key" = "$log_keyid" ]; then
+      say "key-role: $id ($member): signed with the log's key, which signs checkpoints only"
+    else
+      say "signature: $id ($member): signed by the key ${key:0:16}…, which is not trusted"
+    fi
+    echo "$member" >>"$work/damaged"
+    continue
+  fi
+  printf 'DSSEv1 28 application/vnd.in-toto+json %d %s' "${#body}" "$body" >"$work/pae/1"
+  printf '%b' "${sig//%/\\}" >"$work/sig/1"
+  if openssl pkeyutl -verify -rawin -pubin -inkey "$pem" -in "$work/pae/1" -sigfile "$work/sig/1" >/dev/null 2>&1; then
+    held=$((held + 1))
+  else
+    say "signature: $id ($member): the signature does not hold: the receipt was altered after it was signed"
+    echo "$member" >>"$work/damaged"
+  fi
+done 3<"$work/heads" 4<"$work/read"
+echo "signatures   $held of $total receipts are signed by a gate key"
+
+# --- chain, time, counters, tenant ------------------------------------------------------------------------
+jq -n --slurpfile proofs <(jq -c . proofs.json 2>/dev/null || echo '{}') --rawfile hashes "$work/hashes" \
+  --rawfile names "$work/members" --rawfile read <(sed -n 'p;n' "$work/read") --rawfile damaged "$work/damaged" -r '
+  def lines: split("\n") | map(select(. != ""));
+  ($hashes | lines | map({key: .[65:], value: ("sha256:" + .[0:64])}) | from_entries) as $digest
+  | ($damaged | lines | map({key: ., value: true}) | from_entries) as $damaged
+  | ($proofs[0].leaves // {} | if type == "object" then . else {} end) as $leaves
+  | ($names | lines) as $names
+  | [$read | lines | to_entries[] | . as $l | ($l.value | fromjson) + {member: $names[$l.key]} | select(.bad == null)
+      | . + {digest: $digest[.member], leaf: $leaves[.member]}]
+  | . as $all
+  | def at($r; $check; $what): "fault \($check): \($r.id) (\($r.member)): \($what)";
+  (group_by(.run)[] | sort_by(.seq) as $run | $run[0] as $first
+    | (if $first.seq != 0 then "fault chain: `\($first.run)` has no receipt at seq 0"
+       elif $first.phase != "run.open" and ($first.run | startswith("control:") | not)
+         then at($first; "chain"; "the first receipt of a run is not its run.open") else empty end),
+      (range(1; $run | length) as $i | $run[$i - 1] as $b | $run[$i] as $a
+        | (if $a.seq == $b.seq then at($a; "chain"; "seq \($a.seq) is taken twice: \($b.id) has it too")
+           elif $a.seq != $b.seq + 1 then "fault chain: `\($a.run)` has no receipt at seq \($b.seq + 1)"
+           elif $a.prev != $b.digest and ($damaged[$a.member] or $damaged[$b.member] | not)
+             then at($a; "chain"; "prev does not name the receipt before it, \($b.id)") else empty end),
+          (if $a.at < $b.at and ($damaged[$a.member] or $damaged[$b.member] | not)
+             then at($a; "time"; "written before \($b.id), which it follows") else empty end),
+          (if $a.member < $b.member and $a.seq != $b.seq
+             then at($b; "chain"; "stands after \($a.id), whose seq is higher") else empty end)),
+      ($run[] | select(.phase == "run.close") | select(.control.count != .seq or .control.last != .prev)
+        | at(.; "chain"; "run.close does not state its own seq as count and its prev as last")),
+      (if ([$run[] | select(.phase == "run.close")] | length) == 0 and ($first.run | startswith("control:") | not)
+         then "open run `\($first.run)` has no run.close: receipts after seq \($run[-1].seq) may be missing" else empty end),
+      (([$run[] | select(.phase == "outcome" or .phase == "denied") | {key: .step, value: true}] | from_entries) as $done
+        | ([$run[] | select(.phase == "control" and .control.do == "write-off") | {key: .control.intent, value: true}]
+           | from_entries) as $off
+        | [$run[] | select(.phase == "intent" and ($done[.step] | not) and ($off[.id] | not))] | group_by(.step)[] | last
+        | "unknown intent \(.id) has no outcome: its effect may have happened")),
+  (group_by(.id)[] | select(length > 1) | at(.[1]; "chain"; "the id was used before, in \(.[0].member)")),
+  (map(select(.leaf | type == "number")) | group_by(.boot)[] | sort_by(.leaf) as $boot
+    | (if $boot[0].n > $boot[0].leaf then at($boot[0]; "counters"; "n is larger than the entries logged before it") else empty end),
+      (range(1; $boot | length) as $i | $boot[$i - 1] as $b | $boot[$i] as $a
+        | if $a.n <= $b.n then at($a; "counters"; "n does not rise above that of \($b.id)")
+          elif $a.n - $b.n > $a.leaf - $b.leaf then at($a; "counters"; "n skips a number that has no entry in the log")
+          else empty end)),
+  "tenants \([.[].tenant] | unique | join(" "))"' >"$work/chain" 2>/dev/null || say "chain: the receipts cannot be put in order"
+sed -n 's/^fault //p' "$work/chain" >>"$work/faults"
+echo "chain        seq, prev, time and counters of $total receipts"
+
+# --- disclosed texts ---------------------------------------------------------------------------------------
+grep -E '^[0-9a-f]{64} (disclosed|policy|specs)/' "$work/hashes" >"$work/texts"
+while read -r hash name; do
+  [ "$hash" = "${name#*/}" ] || say "texts: ($name): the content is not what its name commits to"
+done <"$work/texts"
+echo "texts        $(wc -l <"$work/texts" | tr -d ' ') disclosed texts match their commitments"
+
+# --- checkpoint --------------------------------------------------------------------------------------------
+size='' root=''
+check_checkpoint() {
+  local lines name_line encoded key_hash
+  mapfile -t lines <checkpoint.txt
+  if [ "${#lines[@]}" -lt 5 ] || [ -n "${lines[3]}" ] || ! [[ ${lines[1]} =~ ^(0|[1-9][0-9]{0,15})$ ]]; then
+    say "checkpoint: (checkpoint.txt): not a checkpoint"; return
+  fi
+  size=${lines[1]}
+  root=$(printf '%s' "${lines[2]}" | openssl base64 -d -A 2>/dev/null | od -An -v -tx1 | tr -d ' \n')
+  [ "$(printf '%s' "${lines[2]}" | openssl base64 -d -A 2>/dev/null | openssl base64 -A)" = "${lines[2]}" ] \
+    || say "checkpoint: (checkpoint.txt): the root hash is not canonical base64"
+  if [ "${lines[0]}" != "$origin" ]; then
+    say "checkpoint: (checkpoint.txt): of the log ${lines[0]}, not of $origin"; return
+  fi
+  [ "tenants ${origin##*/}" = "$(grep '^tenants ' "$work/chain")" ] || say "checkpoint: the receipts are of another tenant"
+  printf '%s\n%s\n%s\n' "${lines[0]}" "${lines[1]}" "${lines[2]}" >"$work/note"
+  key_hash=$({ printf '%s\n\x01' "$origin"; cat "$work/keys/log.raw"; } | openssl dgst -sha256 -r | cut -c 1-8)
+  for name_line in "${lines[@]:4}"; do
+    [ "${name_line% *}" = $'\xe2\x80\x94'" $origin" ] || continue
+    encoded=${name_line##* }
+    printf '%s' "$encoded" | openssl base64 -d -A >"$work/notesig" 2>/dev/null
+    [ "$(openssl base64 -A -in "$work/notesig")" = "$encoded" ] || continue
+    [ "$(head -c 4 "$work/notesig" | od -An -v -tx1 | tr -d ' \n')" = "$key_hash" ] || continue
+    tail -c +5 "$work/notesig" >"$work/sig/note"
+    if openssl pkeyutl -verify -rawin -pubin -inkey "$work/keys/log.pem" -in "$work/note" -sigfile "$work/sig/note" \
+      >/dev/null 2>&1; then
+      echo "checkpoint   log $origin of $size entries, signed by the log key"
+      return
+    fi
+  done
+  say "checkpoint: (checkpoint.txt): the log's signature is missing or does not hold"
+}
+[ ! -f checkpoint.txt ] || check_checkpoint
+
+# --- inclusion: all receipts to one root, one openssl call a level --------------------------------------------
+check_inclusion() {
+  local level=0 left=$size
+  if ! jq -e --argjson size "$size" '.size == $size and (.leaves | type == "object") and (.nodes | type == "object")
+      and ([.leaves[]] | all(type == "number" and . >= 0 and . < $size and . == floor) and length == (unique | length))
+      and ([.nodes[][]] | all(type == "string" and test("^[0-9a-f]{64}$")))' proofs.json >/dev/null 2>&1; then
+    say "inclusion: (proofs.json): malformed, or of another tree size than the checkpoint"; return
+  fi
+  if ! jq -r '.leaves | keys[]' proofs.json | sort | comm -3 - "$work/members" | tr -d '\t' >"$work/unplaced"; then return; fi
+  while IFS= read -r name; do say "inclusion: ($name): in the log or in the bundle, and not in both"; done <"$work/unplaced"
+  [ ! -s "$work/unplaced" ] || return
+  # a line a node of the level: its index, and what is to be hashed for it in hexadecimal
+  jq -r --rawfile hashes "$work/hashes" '($hashes | split("\n") | map(select(. != "") | {key: .[65:], value: .[0:64]})
+      | from_entries) as $hash | .leaves | to_entries[] | "\(.value) 00\($hash[.key])"' proofs.json >"$work/level"
+  while :; do
+    rm -rf "$work/nodes"
+    mkdir "$work/nodes"
+    grep -v = "$work/level" >"$work/hashed"
+    # a node without a sibling moves up unchanged
+    sed -n 's/^\([0-9]*\) =\(.*\)/\2 \1/p' "$work/level" >"$work/known"
+    while read -r index escapes; do
+      printf '%b' "$escapes" >"$work/nodes/$index"
+    done < <(paste -d ' ' <(cut -d ' ' -f 1 "$work/hashed") <(cut -d ' ' -f 2 "$work/hashed" | sed 's/../\\x&/g'))
+    (cd "$work/nodes" && find . -type f | sed 's|^\./||' | tr '\n' '\0' | xargs -0 -r openssl dgst -sha256 -r) \
+      | sed 's/ \*/ /' >>"$work/known"
+    [ "$left" -gt 1 ] || break
+    if ! jq -rn --rawfile known "$work/known" --slurpfile proof proofs.json --arg level "$level" --argjson left "$left" '
+        ($known | split("\n") | map(select(. != "") | {key: .[65:], value: .[0:64]}) | from_entries) as $known
+        | ($proof[0].nodes[$level] // {}) as $given
+        | ([$known | keys[] | tonumber | if . % 2 == 1 then . - 1 else . + 1 end | select(. < $left) | tostring
+            | select($known[.] == null)] | unique) as $wanted
+        | if ($given | keys) != $wanted then error("nodes")
+          else ($known + $given) as $all | [$known | keys[] | tonumber / 2 | floor] | unique[]
+            | . as $up | $all["\(2 * $up)"] as $l | $all["\(2 * $up + 1)"] as $r
+            | if 2 * $up + 1 >= $left then "\($up) =\($l)" else "\($up) 01\($l)\($r)" end
+          end' >"$work/level" 2>/dev/null; then
+      say "inclusion: (proofs.json): the proof does not fit the tree"; return
+    fi
+    level=$((level + 1)) left=$(((left + 1) / 2))
+  done
+  if [ "$(jq --argjson level "$level" '[.nodes | keys[] | tonumber | select(. >= $level)] | length' proofs.json)" != 0 ]; then
+    say "inclusion: (proofs.json): the proof holds nodes that are not needed"
+  elif [ "$(cut -c 1-64 "$work/known")" = "$root" ]; then
+    echo "inclusion    $total receipts lead to the root hash of the checkpoint"
+  else
+    say "inclusion: receipts and proof lead to another root hash than the checkpoint's: one was altered or never logged"
+  fi
+}
+[ -z "$size" ] || [ ! -f proofs.json ] || check_inclusion
+
+# --- verdict ---------------------------------------------------------------------------------------------------
+finish
+sed -n -e 's/^unknown /unknown: /p' -e 's/^open /open question: /p' "$work/chain" | printable
+echo "not checked here: the rules of steps and approvals, and what decisions were asked; answerable-verify does"
+echo "not shown by a pass: that what the gate was told was true, that its keys and its clock were kept right,"
+echo "  that others are shown the same log; report.html is unsigned"
+if grep -q '^open ' "$work/chain"; then
+  echo "UNDETERMINED: nothing is wrong, and something cannot be told"
+  exit 3
+elif [ -z "$trust" ]; then
+  echo "SELF-CONSISTENT ONLY: the keys are the bundle's own; give --trust FILE"
+  exit 3
+fi
+echo "VERIFIED against $(basename "$trust")"

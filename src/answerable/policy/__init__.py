@@ -1,0 +1,80 @@
+"""Authorize: Cedar policies and their obligations, facts about history, approvals, budgets, stops.
+
+A `PolicySet` is loaded whole or not at all. `CedarAuthorizer` decides by it, over facts that the record holds.
+Four projections keep what decisions depend on and rule inside `open`'s transaction: facts, budgets,
+approvals, stops. `Approvals` and `Stops` are where people answer and interfere.
+"""
+
+from answerable.policy._approvals import ApprovalsProjection
+from answerable.policy._authorizer import CedarAuthorizer, DecisionCache
+from answerable.policy._budgets import Budget, BudgetProjection
+from answerable.policy._checks import PolicyCheck, PolicyTest, PolicyTests, check_policies, run_policy_tests
+from answerable.policy._deciding import Approval, ApprovalDetail, Approvals
+from answerable.policy._errors import (
+    ApprovalClosed,
+    ApprovalRejected,
+    ApprovalTimedOut,
+    ApprovalUnknown,
+    ApproverIsInitiator,
+    ApproverLacksRole,
+    BudgetExceeded,
+    BudgetInvalid,
+    ObligationInvalid,
+    PolicyDenied,
+    PolicyFailed,
+    PolicyInvalid,
+    Stopped,
+    StopScopeInvalid,
+    StopUnknown,
+)
+from answerable.policy._facts import FactsProjection
+from answerable.policy._obligations import parse_duration, parse_obligations
+from answerable.policy._policies import Evaluation, PolicySet, Request
+from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
+from answerable.policy._schema import KnownAction, action_id
+from answerable.policy._stops import Stop, Stops, StopsProjection
+
+__all__ = [
+    "Approval",
+    "ApprovalClosed",
+    "ApprovalDetail",
+    "ApprovalRejected",
+    "ApprovalTimedOut",
+    "ApprovalUnknown",
+    "Approvals",
+    "ApprovalsProjection",
+    "ApproverIsInitiator",
+    "ApproverLacksRole",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetInvalid",
+    "BudgetProjection",
+    "CedarAuthorizer",
+    "DecisionCache",
+    "Evaluation",
+    "FactsProjection",
+    "KnownAction",
+    "ObligationInvalid",
+    "PolicyCheck",
+    "PolicyDenied",
+    "PolicyFailed",
+    "PolicyInvalid",
+    "PolicyReplay",
+    "PolicySet",
+    "PolicyTest",
+    "PolicyTests",
+    "ReplayedDecision",
+    "Request",
+    "Stop",
+    "StopScopeInvalid",
+    "StopUnknown",
+    "Stopped",
+    "Stops",
+    "StopsProjection",
+    "action_id",
+    "check_policies",
+    "parse_duration",
+    "parse_obligations",
+    "replay_decisions",
+    "run_policy_tests",
+]

@@ -1,0 +1,236 @@
+"""Budgets: reserved before an effect, settled after it. What is of unknown fate stays reserved.
+
+A run's limits come with its `run.open`; limits of agents and of the tenant come with the configuration.
+An intent names what it reserved (`authority.budget`), so the table follows from receipts alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlalchemy as sa
+
+from answerable.core import Action, Decision, Usage
+from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
+from answerable.policy._errors import BudgetExceeded, BudgetInvalid
+
+__all__ = ["Budget", "BudgetProjection"]
+
+_DIMENSIONS = ("tokens", "costNanoUsd", "calls")
+_MOST_RUNS = 10_000
+
+_budgets = sa.Table(
+    "policy_budgets",
+    metadata,
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("dimension", sa.Text, primary_key=True),
+    sa.Column("most", sa.Integer, nullable=True),  # a run's own limit; others are configuration
+    sa.Column("reserved", sa.Integer, nullable=False),
+    sa.Column("spent", sa.Integer, nullable=False),
+)
+_reservations = sa.Table(
+    "policy_reservations",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("step", sa.Text, primary_key=True),
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("dimension", sa.Text, primary_key=True),
+    sa.Column("amount", sa.Integer, nullable=False),
+)
+_P = sa.bindparam
+
+_LIMITS = Prepared(
+    sa.select(_budgets.c.dimension, _budgets.c.most).where(
+        _budgets.c.tenant == _P("tenant"), _budgets.c.scope == _P("scope"), _budgets.c.most.is_not(None)
+    )
+)
+_USED = Prepared(
+    sa.select(_budgets.c.reserved, _budgets.c.spent).where(
+        _budgets.c.tenant == _P("tenant"), _budgets.c.scope == _P("scope"), _budgets.c.dimension == _P("dimension")
+    )
+)
+_MOVE = Prepared(
+    _budgets.update()
+    .where(
+        _budgets.c.tenant == _P("of_tenant"),
+        _budgets.c.scope == _P("of_scope"),
+        _budgets.c.dimension == _P("of_dimension"),
+    )
+    .values(
+        reserved=_budgets.c.reserved + _P("reserve", type_=sa.Integer),
+        spent=_budgets.c.spent + _P("spend", type_=sa.Integer),
+    )
+)
+_NEW = Prepared(_budgets.insert())
+_HELD_BY = Prepared(
+    sa.select(_reservations.c.scope, _reservations.c.dimension, _reservations.c.amount).where(
+        _reservations.c.run == _P("run"), _reservations.c.step == _P("step")
+    )
+)
+_RESERVE = Prepared(_reservations.insert())
+_RELEASE = Prepared(_reservations.delete().where(_reservations.c.run == _P("run"), _reservations.c.step == _P("step")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """A limit on what an agent, or the whole tenant, may use. None sets no limit.
+
+    Args:
+        scope: `agent:ID`, or `tenant`.
+        period: `day` starts anew each UTC day.
+        calls: actions that leave an intent (reads leave none) in this scope.
+    """
+
+    scope: str
+    period: Literal["total", "day"] = "total"
+    tokens: int | None = None
+    cost_nano_usd: int | None = None
+    calls: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.scope != "tenant" and not (self.scope.startswith("agent:") and self.scope != "agent:"):
+            raise BudgetInvalid(scope=self.scope, problem="no such scope")
+        if not self.limits:
+            raise BudgetInvalid(scope=self.scope, problem="it limits nothing")
+        if any(limit < 0 for limit in self.limits.values()):
+            raise BudgetInvalid(scope=self.scope, problem="a limit is negative")
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """What is limited, by dimension."""
+        said = {"tokens": self.tokens, "costNanoUsd": self.cost_nano_usd, "calls": self.calls}
+        return {dimension: limit for dimension, limit in said.items() if limit is not None}
+
+    def scope_on(self, day: str) -> str:
+        """The name under which a day's use is counted."""
+        return f"{self.scope}@{day}" if self.period == "day" else self.scope
+
+
+class BudgetProjection:
+    """Refuses what could exceed a budget; keeps what is reserved and spent.
+
+    Args:
+        budgets: limits of agents and of the tenant.
+    """
+
+    def __init__(self, budgets: Sequence[Budget] = ()) -> None:
+        self._of_tenant = tuple(budget for budget in budgets if budget.scope == "tenant")
+        self._of_agent: dict[str, tuple[Budget, ...]] = {}
+        for budget in budgets:
+            if budget.scope != "tenant":
+                agent = budget.scope.removeprefix("agent:")
+                self._of_agent[agent] = (*self._of_agent.get(agent, ()), budget)
+        # A run's limits never change, so knowing them saves a query on every step of a run without any.
+        self._of_run: dict[str, Mapping[str, int]] = {}
+
+    @property
+    def tables(self) -> Sequence[sa.Table]:
+        return (_budgets, _reservations)
+
+    @property
+    def phases(self) -> frozenset[Phase]:
+        return _PHASES
+
+    def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
+        """What to reserve with the intent; a refusal if it could exceed what is left."""
+        of_run = self._limits_of(tx, action.tenant, action.run)
+        if decision.verdict == "deny" or not (of_run or self._of_tenant or self._of_agent):
+            return None
+        asked = _amounts(action.described.ceiling)
+        entries = []
+        own: dict[tuple[str, str], int] | None = None
+        for scope, limits in self._scopes(tx, action, of_run):
+            for dimension, limit in limits.items():
+                if not asked[dimension]:
+                    continue
+                used = tx.rows(_USED, tenant=action.tenant, scope=scope, dimension=dimension)
+                reserved, spent = used[0] if used else (0, 0)
+                if reserved:
+                    if own is None:  # what an earlier attempt of this step reserved is released by this one
+                        own = {(row[0], row[1]): row[2] for row in tx.rows(_HELD_BY, run=action.run, step=action.step)}
+                    reserved -= own.get((scope, dimension), 0)
+                left = limit - spent - reserved
+                if asked[dimension] > left:
+                    return Ruling(refuse=_exceeded(action, scope, dimension, asked[dimension], left, limit))
+                entries.append({"scope": scope, "dimension": dimension, "amount": asked[dimension]})
+        return Ruling(budget=tuple(entries)) if entries else None
+
+    def _scopes(self, tx: Tx, action: Action, of_run: Mapping[str, int]) -> Iterator[tuple[str, Mapping[str, int]]]:
+        if of_run:
+            yield f"run:{action.run}", of_run
+        for budget in (*self._of_agent.get(action.agent, ()), *self._of_tenant):
+            yield budget.scope_on(tx.now[:10]), budget.limits
+
+    def apply(self, tx: Tx, receipt: Receipt) -> None:
+        """Reserve with an intent, settle with an outcome, release with a write-off."""
+        said = receipt.predicate
+        tenant, run, step = said["tenant"], said["run"], said.get("step", "")
+        if receipt.phase == "run.open":
+            self._open(tx, tenant, run, said["control"].get("limits", {}))
+        elif receipt.phase == "intent":
+            entries = said.get("authority", {}).get("budget", ())
+            if said.get("attempt", 1) > 1:
+                self._release(tx, tenant, run, step)
+            for entry in entries:
+                self._move(tx, tenant, entry["scope"], entry["dimension"], reserve=entry["amount"])
+                tx.run(_RESERVE, run=run, step=step, **entry)
+        elif receipt.phase == "outcome":
+            self._settle(tx, tenant, run, step, _amounts(Usage.from_json(said.get("usage", {}))))
+        elif said["control"].get("do") == "write-off":
+            self._release(tx, tenant, run, step)
+
+    def _open(self, tx: Tx, tenant: str, run: str, limits: Mapping[str, int]) -> None:
+        kept = {dimension: limits[dimension] for dimension in _DIMENSIONS if dimension in limits}
+        for dimension, most in kept.items():
+            tx.run(_NEW, tenant=tenant, scope=f"run:{run}", dimension=dimension, most=most, reserved=0, spent=0)
+        self._know(run, kept)
+
+    def _settle(self, tx: Tx, tenant: str, run: str, step: str, used: Mapping[str, int]) -> None:
+        of_run = self._limits_of(tx, tenant, run)
+        scope_of_run = f"run:{run}"
+        for scope, dimension in self._release(tx, tenant, run, step):
+            if scope != scope_of_run:
+                self._move(tx, tenant, scope, dimension, spend=used[dimension])
+        for dimension in of_run:  # also for reads, which reserve nothing
+            if used[dimension]:
+                self._move(tx, tenant, scope_of_run, dimension, spend=used[dimension])
+
+    def _release(self, tx: Tx, tenant: str, run: str, step: str) -> list[tuple[str, str]]:
+        held = [tuple(row) for row in tx.rows(_HELD_BY, run=run, step=step)]
+        for scope, dimension, amount in held:
+            self._move(tx, tenant, scope, dimension, reserve=-amount)
+        if held:
+            tx.run(_RELEASE, run=run, step=step)
+        return [(scope, dimension) for scope, dimension, _ in held]
+
+    def _move(self, tx: Tx, tenant: str, scope: str, dimension: str, *, reserve: int = 0, spend: int = 0) -> None:
+        named = {"of_tenant": tenant, "of_scope": scope, "of_dimension": dimension}
+        if not tx.run(_MOVE, reserve=reserve, spend=spend, **named):
+            tx.run(_NEW, tenant=tenant, scope=scope, dimension=dimension, most=None, reserved=reserve, spent=spend)
+
+    def _limits_of(self, tx: Tx, tenant: str, run: str) -> Mapping[str, int]:
+        known = self._of_run.get(run)
+        if known is None:
+            known = {row[0]: row[1] for row in tx.rows(_LIMITS, tenant=tenant, scope=f"run:{run}")}
+            self._know(run, known)
+        return known
+
+    def _know(self, run: str, limits: Mapping[str, int]) -> None:
+        if len(self._of_run) >= _MOST_RUNS:
+            del self._of_run[next(iter(self._of_run))]
+        self._of_run[run] = limits
+
+
+_PHASES: frozenset[Phase] = frozenset({"run.open", "intent", "outcome", "control"})
+
+
+def _amounts(usage: Usage) -> dict[str, int]:
+    """Every action is one call, whatever its usage says."""
+    return {"tokens": usage.tokens, "costNanoUsd": usage.cost_nano_usd, "calls": max(usage.calls, 1)}
+
+
+def _exceeded(action: Action, scope: str, dimension: str, asked: int, left: int, limit: int) -> BudgetExceeded:
+    return BudgetExceeded(
+        action=action.name, scope=scope, dimension=dimension, asked=asked, left=max(left, 0), limit=limit
+    )

@@ -1,0 +1,222 @@
+"""What policy refuses, and what is wrong with policies themselves."""
+
+from dataclasses import dataclass
+
+from answerable.core import ConfigError, Refused
+
+__all__ = [
+    "ApprovalClosed",
+    "ApprovalRejected",
+    "ApprovalTimedOut",
+    "ApprovalUnknown",
+    "ApproverIsInitiator",
+    "ApproverLacksRole",
+    "BudgetExceeded",
+    "BudgetInvalid",
+    "ObligationInvalid",
+    "PolicyDenied",
+    "PolicyFailed",
+    "PolicyInvalid",
+    "StopScopeInvalid",
+    "StopUnknown",
+    "Stopped",
+]
+
+
+@dataclass(eq=False, kw_only=True)
+class PolicyInvalid(ConfigError):
+    """A policy set cannot be used as written."""
+
+    code = "config.policy_invalid"
+    what = "policies in `{where}` cannot be used: {problem}"
+    why = "a policy that is guessed at would let through what nobody meant"
+    fix = "correct it and run `answerable policy check`"
+
+    where: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ObligationInvalid(ConfigError):
+    """An obligation is not in the closed grammar, or not supported by this version."""
+
+    code = "config.obligation_invalid"
+    what = "obligation `{obligation}` of policy `{policy}` refused: {problem}"
+    why = "an obligation that nobody enforces would be a promise on paper"
+    fix = "write `approve:role=ROLE[,not=initiator][,timeout=3d][,on_timeout=deny]`"
+
+    policy: str
+    obligation: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class BudgetInvalid(ConfigError):
+    """A budget cannot be used as written."""
+
+    code = "config.budget_invalid"
+    what = "budget for `{scope}` refused: {problem}"
+    why = "a budget that matches nothing would limit nothing"
+    fix = "write the scope as `tenant` or `agent:ID`, and limits as whole numbers of at least 0"
+
+    scope: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class PolicyDenied(Refused):
+    """Policy does not permit the action."""
+
+    code = "refused.policy_denied"
+    what = "`{action}` refused by policy: {reason}"
+    why = "whatever no policy permits is denied, and one `forbid` outweighs every `permit`"
+    fix = "ask a person, or have the policy's owner change it"
+
+    action: str
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class PolicyFailed(Refused):
+    """Policy could not be decided, so the action is denied."""
+
+    code = "refused.policy_failed"
+    what = "`{action}` denied because policy could not be evaluated: {problem}"
+    why = "a doubt is a denial: a `forbid` that fails to evaluate would otherwise be skipped"
+    fix = "correct the policy or the tool's declaration, and test it with `answerable policy test`"
+
+    action: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class BudgetExceeded(Refused):
+    """The call could use more than is left."""
+
+    code = "refused.budget_exceeded"
+    what = "`{action}` refused: it may use {asked} {dimension}, and {left} of {limit} is left"
+    why = "budget `{scope}` sets the limit, and what is in flight counts as used"
+    fix = "ask for less, or have the owner raise the limit"
+
+    action: str
+    scope: str
+    dimension: str
+    asked: int
+    left: int
+    limit: int
+
+
+@dataclass(eq=False, kw_only=True)
+class Stopped(Refused):
+    """A person or the gate has stopped what the action belongs to."""
+
+    code = "refused.stopped"
+    what = "`{action}` refused: `{scope}` is stopped ({reason})"
+    why = "a stop takes effect at the next action"
+    fix = "have an operator lift the stop"
+
+    action: str
+    scope: str
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class StopScopeInvalid(ConfigError):
+    """A stop names nothing that can be stopped."""
+
+    code = "config.stop_scope_invalid"
+    what = "`{scope}` cannot be stopped"
+    why = "a stop that matches nothing would stop nothing"
+    fix = "write `run:ID`, `agent:ID`, `tool:NAME`, `model:NAME`, `tenant` or `all`"
+
+    scope: str
+
+
+@dataclass(eq=False, kw_only=True)
+class StopUnknown(Refused):
+    """A stop to be lifted does not stand."""
+
+    code = "refused.stop_unknown"
+    what = "`{scope}` is not stopped"
+    why = "only a stop that stands can be lifted"
+    fix = "list the stops that stand and name one of them"
+
+    scope: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ApprovalRejected(Refused):
+    """A person said no."""
+
+    code = "refused.approval_rejected"
+    what = "`{action}` rejected by a person in role `{role}`: {reason}"
+    why = "policy makes it wait for a person, and the answer was no"
+    fix = "do something else; asking for the same again gives the same answer"
+
+    action: str
+    role: str
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ApprovalTimedOut(Refused):
+    """Nobody answered in time."""
+
+    code = "refused.approval_timed_out"
+    what = "`{action}` refused: nobody in role `{role}` answered by {due}"
+    why = "policy makes it wait for a person, and silence is a denial"
+    fix = "run it again when someone in that role is there to answer"
+
+    action: str
+    role: str
+    due: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ApprovalUnknown(Refused):
+    """No approval has this id."""
+
+    code = "refused.approval_unknown"
+    what = "no approval `{approval}`"
+    why = "nothing waits under that id in this tenant"
+    fix = "list what waits with `answerable approvals list`"
+
+    approval: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ApprovalClosed(Refused):
+    """The approval is no longer waiting for an answer."""
+
+    code = "refused.approval_closed"
+    what = "approval `{approval}` was already decided: {state}"
+    why = "an approval is answered once, so that what ran is what was approved"
+    fix = "nothing to do; see it with `answerable approvals show {approval}`"
+
+    approval: str
+    state: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ApproverLacksRole(Refused):
+    """The person who answers does not hold the role that policy asks for."""
+
+    code = "refused.approver_lacks_role"
+    what = "approval `{approval}` needs role `{role}`"
+    why = "the policy that holds the action names the role"
+    fix = "have someone in role `{role}` decide"
+
+    approval: str
+    role: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ApproverIsInitiator(Refused):
+    """The person who answers is the one who asked for the run."""
+
+    code = "refused.approver_is_initiator"
+    what = "approval `{approval}` cannot be given by the person who asked for the run"
+    why = "the policy that holds the action asks for a second person"
+    fix = "have someone else in that role decide"
+
+    approval: str

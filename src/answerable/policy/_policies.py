@@ -1,0 +1,207 @@
+"""A policy set: loaded whole or not at all, evaluated a partition at a time."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cedarpy
+import orjson
+
+from answerable.core import AnswerableError, Obligation, Verdict, sha256_name, stable_json
+from answerable.policy._cedar import CedarPolicy, policy_text
+from answerable.policy._errors import PolicyDenied, PolicyFailed, PolicyInvalid
+from answerable.policy._loading import SETS, actions_mentioned, files_of, read_into, text_of, validate
+from answerable.policy._obligations import merge_obligations
+from answerable.policy._schema import KnownAction, groups_of
+
+__all__ = ["Evaluation", "Partition", "PolicySet", "Request"]
+
+_FORMAT = "answerable-policy-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What policy is asked, exactly as it goes on the record.
+
+    Args:
+        agent: the principal is `Agent::"<agent>"`.
+        action: the action is `Action::"<action>"`, by `action_id`.
+        target: the resource is `Resource::"<target>"`, `none` where the action has none.
+        context: only what some policy of the action's partition reads.
+    """
+
+    agent: str
+    action: str
+    target: str
+    context: Mapping[str, Any]
+
+    def to_json(self) -> bytes:
+        """Stable JSON: principal, action, resource, context."""
+        return stable_json(
+            {
+                "principal": {"type": "Agent", "id": self.agent},
+                "action": {"type": "Action", "id": self.action},
+                "resource": {"type": "Resource", "id": self.target or "none"},
+                "context": self.context,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a policy set says of a request.
+
+    Args:
+        rules: the policies that decided, sorted: those that permit, or those that forbid.
+    """
+
+    verdict: Verdict
+    rules: tuple[str, ...] = ()
+    obligations: tuple[Obligation, ...] = ()
+    error: AnswerableError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """The policies that can apply to one action, parsed."""
+
+    action: str
+    policies: Mapping[str, CedarPolicy]
+    handle: cedarpy.PolicySet
+    entities: cedarpy.Entities
+    reads: frozenset[str]
+
+    def evaluate(self, request: bytes) -> Evaluation:
+        """Decide a request (`Request.to_json`). Whatever goes wrong is a denial.
+
+        One Cedar call over both sets: obligations are permits too, so the answer is a permit only if
+        a policy of the authorize set is among the reasons.
+        """
+        parts = orjson.loads(request)
+        parts["context"] = orjson.dumps(parts["context"]).decode()
+        said = cedarpy.is_authorized(parts, self.handle, self.entities)
+        rules = tuple(sorted(said.diagnostics.reasons))
+        if errors := said.diagnostics.errors:
+            # SECURITY: Cedar skips a policy that fails; a skipped `forbid` would widen authority.
+            return Evaluation(verdict="deny", rules=rules, error=PolicyFailed(action=self.action, problem=errors[0]))
+        if not said.allowed or not any(not self.policies[rule].obligations for rule in rules):
+            named = "no policy permits it" if said.allowed or not rules else "forbidden by " + ", ".join(rules)
+            denied = PolicyDenied(action=self.action, reason=named)
+            return Evaluation(verdict="deny", rules=() if said.allowed else rules, error=denied)
+        merged = merge_obligations(each for rule in rules for each in self.policies[rule].obligations)
+        if merged is None:
+            problem = "it would need approvals by different roles: " + ", ".join(rules)
+            return Evaluation(verdict="deny", rules=rules, error=PolicyFailed(action=self.action, problem=problem))
+        return Evaluation(verdict="hold" if merged else "permit", rules=rules, obligations=merged)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySet:
+    """Who may do what (`authorize`), and what must be met first (`obligations`).
+
+    Args:
+        where: where it was read, for messages.
+        known: the actions it was validated against.
+    """
+
+    where: str
+    policies: Mapping[str, CedarPolicy]
+    schema: str = ""
+    known: tuple[KnownAction, ...] = ()
+    _partitions: dict[str, Partition] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def load(cls, directory: Path, *, actions: Iterable[KnownAction] | None = None) -> "PolicySet":
+        """Read `authorize/*.cedar`, `obligations/*.cedar` (or one file of each name) and `schema.cedarschema`.
+
+        `actions` is what exists, so that a policy naming anything else is caught; None takes what the
+        policies name as existing.
+
+        Raises:
+            PolicyInvalid: nothing there, not Cedar, an `@id` missing or doubled, a template, a name or
+                attribute that the schema lacks, a `forbid` among the obligations.
+            ObligationInvalid: an obligation nobody would enforce.
+        """
+        if not directory.is_dir():
+            raise PolicyInvalid(where=str(directory), problem="no such directory")
+        read: dict[str, CedarPolicy] = {}
+        for name in SETS:
+            for file in files_of(directory, name):
+                read_into(read, text_of(file), where=str(file), obliges=name == "obligations")
+        if not any(not policy.obligations for policy in read.values()):
+            raise PolicyInvalid(where=str(directory), problem="no `authorize` policy, so everything would be denied")
+        own = directory / "schema.cedarschema"
+        schema = text_of(own) if own.exists() else ""
+        known = tuple(actions) if actions is not None else actions_mentioned(read.values())
+        validate(read, schema, known, where=str(directory))
+        return cls(where=str(directory), policies=read, schema=schema, known=known)
+
+    @classmethod
+    def from_snapshot(cls, snapshot: bytes, *, where: str = "snapshot") -> "PolicySet":
+        """The policy set that `snapshot` wrote.
+
+        Raises:
+            PolicyInvalid: not a snapshot this version can read.
+        """
+        try:
+            said = orjson.loads(snapshot)
+            if said["format"] != _FORMAT:
+                raise PolicyInvalid(where=where, problem=f"unknown format `{said['format']}`")
+            read: dict[str, CedarPolicy] = {}
+            for name in SETS:
+                for text in said[name].values():
+                    read_into(read, text, where=where, obliges=name == "obligations")
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise PolicyInvalid(where=where, problem=f"not a policy snapshot ({type(error).__name__})") from None
+        return cls(where=where, policies=read, schema=said.get("schema", ""))
+
+    def snapshot(self) -> bytes:
+        """The policies as stable JSON, each as Cedar prints it: what `digest` names and replay evaluates."""
+        return self._snapshot
+
+    @cached_property
+    def _snapshot(self) -> bytes:
+        obliges = {policy.id: policy.est for policy in self.policies.values() if policy.obligations}
+        decides = {policy.id: policy.est for policy in self.policies.values() if not policy.obligations}
+        content = {"format": _FORMAT, "authorize": policy_text(decides), "obligations": policy_text(obliges)}
+        return stable_json(content | ({"schema": self.schema} if self.schema else {}))
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:` name of the snapshot: the same for the same meaning, whatever the layout of the files."""
+        return sha256_name(self._snapshot)
+
+    def partition(self, action: str) -> Partition:
+        """The policies that can apply to an action, by its id; parsed once."""
+        found = self._partitions.get(action)
+        if found is None:
+            groups = groups_of(action)
+            found = _compile(action, [p for p in self.policies.values() if p.can_apply(action, groups)])
+            if len(self._partitions) < 10_000:  # a tool server that invents names must not fill the memory
+                self._partitions[action] = found
+        return found
+
+    def whole(self, action: str) -> Partition:
+        """All policies as one partition: slower, and equal to `partition` in every answer."""
+        return _compile(action, self.policies.values())
+
+    def evaluate(self, request: bytes) -> Evaluation:
+        """Decide a request, as `Request.to_json` wrote it, without any cache."""
+        return self.partition(orjson.loads(request)["action"]["id"]).evaluate(request)
+
+
+def _compile(action: str, policies: Iterable[CedarPolicy]) -> Partition:
+    kept = {policy.id: policy for policy in policies}
+    bare = {id: {**policy.est, "annotations": {}} for id, policy in kept.items()}
+    body = {"templates": {}, "staticPolicies": bare, "templateLinks": []}
+    parents = [{"type": "Action", "id": group} for group in groups_of(action)]
+    entity = {"uid": {"type": "Action", "id": action}, "attrs": {}, "parents": parents}
+    return Partition(
+        action=action,
+        policies=kept,
+        handle=cedarpy.PolicySet.from_json_str(orjson.dumps(body).decode()),
+        entities=cedarpy.Entities.from_json_str(orjson.dumps([entity]).decode()),
+        reads=frozenset(read for policy in kept.values() for read in policy.reads),
+    )

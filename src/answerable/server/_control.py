@@ -1,0 +1,162 @@
+"""Writing to the record from outside an agent's run: decisions of people, signals, stops.
+
+One process owns a data directory. The command line writes through that process, over `gate.sock`;
+where no gate runs, it takes the free lock and does the same itself. `control` gives the same
+`Writes` either way.
+
+On the wire: one JSON object a line. `{"do": "decide", "with": {…}}` is answered by `{"said": …}` or
+`{"error": {…}}`, the error as receipts write it.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from answerable.core import AnswerableError, RecordedError, error_from_json
+from answerable.ledger import DirectoryInUse
+from answerable.server._drivers._unix import ask, listen, peer_uid
+from answerable.server._errors import GateSilent, NotYours
+
+__all__ = ["SOCKET", "ControlServer", "Writes", "control"]
+
+SOCKET = "gate.sock"
+_WRITES = ("decide", "signal", "resolve", "stop", "lift")
+_RETRY_S = 0.05
+
+
+class Writes(Protocol):
+    """What people write. Each answer is on the record before it is given; each comes as JSON."""
+
+    async def decide(
+        self, *, approval: str, decision: Literal["approve", "reject"], by: str, roles: Sequence[str], reason: str
+    ) -> Any:
+        """Approve or reject a held action."""
+
+    async def signal(self, *, run: str, name: str, payload: Any) -> Any:
+        """Send a named signal to a run."""
+
+    async def resolve(self, *, run: str, step: str, happened: bool, result: Any, by: str, reason: str) -> Any:
+        """Say what became of an effect in doubt."""
+
+    async def stop(self, *, scope: str, reason: str, by: str) -> Any:
+        """Have nothing more done in a scope: `run:…`, `agent:…`, `tool:…`, `model:…`, `tenant`, `all`."""
+
+    async def lift(self, *, scope: str, reason: str, by: str) -> Any:
+        """End a stop."""
+
+
+class ControlServer:
+    """Serves a gate's `Writes` on its socket, to the gate's own user."""
+
+    def __init__(self, directory: Path, writes: Writes) -> None:
+        self._path = directory / SOCKET
+        self._writes = writes
+        self._server: asyncio.Server | None = None
+        self._talks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "ControlServer":
+        self._server = await listen(self._path, self._accept)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+        # What was asked is being done: let it be answered.
+        await asyncio.gather(*self._talks, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._talks.add(task)
+        try:
+            uid = peer_uid(writer)
+            if uid not in (os.geteuid(), 0):
+                writer.write(_error_line(NotYours(uid=uid)))
+            elif line := await reader.readline():
+                writer.write(await self._answer(line) if line.strip() else b"{}\n")
+            await writer.drain()
+        except (ConnectionError, ValueError):
+            pass  # the caller left, or sent a line without end: nobody waits for an answer
+        finally:
+            self._talks.discard(task)
+            writer.close()
+
+    async def _answer(self, line: bytes) -> bytes:
+        try:
+            asked = json.loads(line)
+            if asked["do"] not in _WRITES:
+                raise KeyError(asked["do"])
+            said = await getattr(self._writes, asked["do"])(**asked["with"])
+        except AnswerableError as error:
+            return _error_line(error)
+        except Exception as error:  # noqa: BLE001 - the socket's edge: the caller is told, the gate goes on
+            told = RecordedError(code_then="execution.control", message_then=f"the gate could not do it: {error!r}")
+            return _error_line(told)
+        return json.dumps({"said": said}).encode() + b"\n"
+
+
+class _Remote:
+    """`Writes` over the socket of the gate that owns the directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getattr__(self, do: str) -> Callable[..., Any]:
+        if do not in _WRITES:
+            raise AttributeError(do)
+
+        async def write(**arguments: Any) -> Any:
+            answer = await ask(self._path, json.dumps({"do": do, "with": arguments}).encode())
+            if not answer:
+                raise GateSilent(socket=str(self._path), asked=do)
+            told = json.loads(answer)
+            if "error" in told:
+                raise error_from_json(told["error"])
+            return told["said"]
+
+        return write
+
+
+@contextlib.asynccontextmanager
+async def control(
+    directory: Path, owned: Callable[[Path], AbstractAsyncContextManager[Writes]], *, patience_s: float = 2.0
+) -> AsyncIterator[Writes]:
+    """Write to the record in `directory`, through its gate or as its owner for the moment.
+
+    Args:
+        owned: opens the record here, where no gate runs; raises `DirectoryInUse` where one does.
+        patience_s: how long to wait for an owner that does not listen: a gate that starts or ends, or
+            another command that writes just now.
+
+    Raises:
+        DirectoryInUse: it still does not listen.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        yield await _reach(directory, owned, stack, asyncio.get_running_loop().time() + patience_s)
+
+
+async def _reach(
+    directory: Path,
+    owned: Callable[[Path], AbstractAsyncContextManager[Writes]],
+    stack: contextlib.AsyncExitStack,
+    until: float,
+) -> Writes:
+    while True:
+        if await ask(directory / SOCKET, b"") is not None:
+            return cast(Writes, _Remote(directory / SOCKET))
+        try:
+            return await stack.enter_async_context(owned(directory))
+        except DirectoryInUse:
+            if asyncio.get_running_loop().time() > until:
+                raise
+        await asyncio.sleep(_RETRY_S)
+
+
+def _error_line(error: AnswerableError) -> bytes:
+    return json.dumps({"error": error.to_json()}).encode() + b"\n"

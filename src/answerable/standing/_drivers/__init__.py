@@ -1,0 +1,1 @@
+"""Who standing talks to outside the process: git."""

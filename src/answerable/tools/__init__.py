@@ -1,0 +1,42 @@
+"""Tools: what an agent may ask for, and what the gate knows of each before it is done."""
+
+from answerable.tools._declaration import ToolDeclaration
+from answerable.tools._errors import (
+    ArgumentsInvalid,
+    ToolChanged,
+    ToolFailed,
+    ToolNotServed,
+    ToolResultInvalid,
+    ToolServerLost,
+    ToolServerUnavailable,
+    ToolsNotListed,
+    ToolTimedOut,
+    ToolUnavailable,
+    ToolUnknown,
+    ToolUnusable,
+)
+from answerable.tools._function import NOT_DONE
+from answerable.tools._ports import Answer, ListedTool, Tool, ToolServer
+from answerable.tools._toolbox import Toolbox
+
+__all__ = [
+    "NOT_DONE",
+    "Answer",
+    "ArgumentsInvalid",
+    "ListedTool",
+    "Tool",
+    "ToolChanged",
+    "ToolDeclaration",
+    "ToolFailed",
+    "ToolNotServed",
+    "ToolResultInvalid",
+    "ToolServer",
+    "ToolServerLost",
+    "ToolServerUnavailable",
+    "ToolTimedOut",
+    "ToolUnavailable",
+    "ToolUnknown",
+    "ToolUnusable",
+    "Toolbox",
+    "ToolsNotListed",
+]

@@ -1,0 +1,117 @@
+"""What the operator says of a tool that neither its code nor its server can be trusted to say."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from answerable.core import Description, Effect, Money
+from answerable.tools._errors import ArgumentsInvalid, ToolUnusable
+
+__all__ = ["Arguments", "Probe", "ToolDeclaration"]
+
+Arguments = Mapping[str, Any]
+Probe = Callable[..., Awaitable[Any] | Any]
+
+_LONGEST_TARGET = 200
+_SAFE_INTEGER = 2**53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolDeclaration:
+    """How a tool acts on the world.
+
+    Args:
+        effect: `read`, `write` or `irreversible`. Unsaid, a tool writes: the safe reading.
+        idempotency: the parameter into which the gate puts the action's idempotency key. The agent
+            neither sees nor sets it, and the tool promises one effect per key.
+        probe: finds out whether a lost call happened. For a Python tool a function
+            `(key, **arguments)` that returns the result, `NOT_DONE`, or `None` if it cannot say; for a
+            served tool the name of a read tool of that server that answers `{"found": bool, …result}`.
+        compensate: the tool that undoes it.
+        amount: the money it moves, from its arguments.
+        resource: what it acts on, `order:{order_id}` or a function of the arguments.
+        subjects: whose data it concerns, templates or a function of the arguments.
+        timeout: after which the gate stops waiting.
+        retries: how often a try that surely did nothing is repeated; None leaves it to the runtime.
+        trusted: its results may steer the agent; else they carry `untrusted:<tool>`.
+        specs: ids of the clauses that govern it.
+        attributes: further facts for policy.
+    """
+
+    effect: Effect | str = Effect.WRITE
+    idempotency: str | None = None
+    probe: Probe | str | None = None
+    compensate: str | None = None
+    amount: Callable[[Arguments], Money | None] | None = None
+    resource: str | Callable[[Arguments], str] | None = None
+    subjects: tuple[str, ...] | Callable[[Arguments], Iterable[str]] = ()
+    timeout: timedelta | None = None
+    retries: int | None = None
+    trusted: bool = False
+    specs: tuple[str, ...] = ()
+    attributes: Mapping[str, bool | int | str] = field(default_factory=dict)
+
+    def checked_effect(self, tool: str) -> Effect:
+        """The effect as declared; anything but the three words is a mistake worth stopping for."""
+        try:
+            return Effect(self.effect)
+        except ValueError:
+            problem = f"its effect is `{self.effect}`, and an effect is `read`, `write` or `irreversible`"
+            raise ToolUnusable(tool=tool, problem=problem) from None
+
+    def describe(self, tool: str, arguments: Arguments, schema: str) -> Description:
+        """What the gate knows of a call with these (valid) arguments.
+
+        Raises:
+            ArgumentsInvalid: the declaration cannot make sense of them.
+        """
+        return Description(
+            effect=Effect(self.effect),
+            target=self._target(tool, arguments),
+            amount=self._amount(tool, arguments),
+            subjects=self._subjects(tool, arguments),
+            schema=schema,
+            honours_key=self.idempotency is not None,
+            has_probe=self.probe is not None,
+            timeout=self.timeout,
+            attributes=dict(self.attributes),
+            specs=self.specs,
+        )
+
+    def _target(self, tool: str, arguments: Arguments) -> str:
+        if self.resource is None:
+            return ""
+        target = _said(tool, "resource", self.resource, arguments)
+        if not isinstance(target, str) or not target.isascii() or len(target) > _LONGEST_TARGET:
+            problem = f"what it acts on must be named in at most {_LONGEST_TARGET} ASCII characters"
+            raise ArgumentsInvalid(tool=tool, problem=problem)
+        return target
+
+    def _amount(self, tool: str, arguments: Arguments) -> Money | None:
+        if self.amount is None:
+            return None
+        amount = _said(tool, "amount", self.amount, arguments)
+        if amount is None:
+            return None
+        # SECURITY: a negative amount would pass every upper limit, and sums would shrink by it.
+        if not isinstance(amount, Money) or not 0 <= amount.minor < _SAFE_INTEGER:
+            raise ArgumentsInvalid(tool=tool, problem="the amount must be zero or more, and below 2^53 minor units")
+        return amount
+
+    def _subjects(self, tool: str, arguments: Arguments) -> tuple[str, ...]:
+        if not self.subjects:
+            return ()
+        if callable(self.subjects):
+            said = _said(tool, "subjects", self.subjects, arguments)
+        else:
+            said = [_said(tool, "subjects", template, arguments) for template in self.subjects]
+        return tuple(sorted({str(subject) for subject in said}))
+
+
+def _said(tool: str, what: str, rule: str | Callable[[Arguments], Any], arguments: Arguments) -> Any:
+    try:
+        return rule.format_map(arguments) if isinstance(rule, str) else rule(arguments)
+    except Exception as error:  # noqa: BLE001 - the operator's rule over the agent's words: refused, fail closed
+        problem = f"the declared `{what}` cannot be worked out from these arguments ({type(error).__name__})"
+        raise ArgumentsInvalid(tool=tool, problem=problem) from None

@@ -1,0 +1,199 @@
+"""What can go wrong with a tool, said so that the reader knows what to do.
+
+Refused
+├── ToolUnknown              no tool of that name
+├── ToolsNotListed           its server has not been asked yet
+└── ArgumentsInvalid         the arguments do not fit
+Transient
+├── ToolUnavailable          the tool says so: nothing was done, try later
+├── ToolServerUnavailable    the server could not be reached: nothing was sent
+├── ToolServerLost           the server died with the call in flight
+└── ToolTimedOut             no answer in time
+Permanent
+├── ToolFailed               the tool's own answer: it failed
+├── ToolResultInvalid        it answered, and not with what it declares
+└── ToolChanged              the server came back with another schema
+ConfigError
+├── ToolUnusable             a declaration or signature the gate cannot work with
+└── ToolNotServed            a declaration for a tool its server does not have
+"""
+
+from dataclasses import dataclass
+
+from answerable.core import ConfigError, Permanent, Refused, Transient
+
+__all__ = [
+    "ArgumentsInvalid",
+    "ToolChanged",
+    "ToolFailed",
+    "ToolNotServed",
+    "ToolResultInvalid",
+    "ToolServerLost",
+    "ToolServerUnavailable",
+    "ToolTimedOut",
+    "ToolUnavailable",
+    "ToolUnknown",
+    "ToolUnusable",
+    "ToolsNotListed",
+]
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolUnknown(Refused):
+    """No tool of that name was declared."""
+
+    code = "refused.tool_unknown"
+    what = "there is no tool `{tool}`"
+    why = "an agent reaches only tools that were declared to the gate"
+    fix = "{advice}"
+
+    tool: str
+    advice: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolsNotListed(Refused):
+    """A tool server has not been asked for its tools yet."""
+
+    code = "refused.tools_not_listed"
+    what = "`{tool}` cannot be described: the tools of server `{server}` are not listed yet"
+    why = "the gate checks arguments against the schema that the server gives when it starts"
+    fix = "start the toolbox before the first run"
+
+    tool: str
+    server: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ArgumentsInvalid(Refused):
+    """The arguments do not fit the tool's schema or declaration."""
+
+    code = "refused.arguments_invalid"
+    what = "`{tool}` was not called: {problem}"
+    why = "arguments are checked before anything is decided or done"
+    fix = "correct the call; `answerable tools list` shows the schema"
+
+    tool: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolUnavailable(Transient):
+    """A tool said that it could not act now, and did nothing."""
+
+    code = "execution.tool_unavailable"
+    what = "`{tool}` could not act now ({error})"
+    why = "the tool says that nothing was done"
+    fix = "try again later"
+
+    tool: str
+    error: str
+    retry_after_s: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolServerUnavailable(Transient):
+    """A tool server could not be reached; nothing was sent to it."""
+
+    code = "execution.tool_server_unavailable"
+    what = "tool server `{server}` is not available: {reason}"
+    why = "the call was not sent, so nothing happened"
+    fix = "run its command by hand to see what it says, then try again"
+
+    server: str
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolServerLost(Transient):
+    """A tool's connection ended while it had the call."""
+
+    code = "execution.tool_server_lost"
+    what = "the connection behind `{tool}` ended before it answered"
+    why = "the call had been sent: a write may or may not have happened"
+    fix = "declare an idempotency key or a status probe, so that the gate can find out by itself"
+
+    tool: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolTimedOut(Transient):
+    """A tool did not answer in time."""
+
+    code = "execution.tool_timed_out"
+    what = "`{tool}` gave no answer within its time-out of {after_ms} ms"
+    why = "the call had been sent: a write may or may not have happened"
+    fix = "raise its `timeout`, or declare an idempotency key or a status probe"
+
+    tool: str
+    after_ms: int
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolFailed(Permanent):
+    """A tool's own answer: it failed.
+
+    `said` is the tool's text, for the agent. It stays out of the message, which goes to logs and
+    consoles, because nobody vouches for what a tool writes.
+    """
+
+    code = "execution.tool_failed"
+    what = "`{tool}` answered that it failed ({error})"
+    why = "the tool's own answer"
+    fix = "what it said is kept sealed with the outcome; the agent reads it as `said`"
+
+    tool: str
+    error: str
+    said: str = ""
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolResultInvalid(Permanent):
+    """A tool answered with something other than it declares."""
+
+    code = "execution.tool_result_invalid"
+    what = "`{tool}` answered with something it does not declare: {problem}"
+    why = "a result is checked before it goes on the record; what the call did, it may well have done"
+    fix = "correct the tool's return type or the server's output schema"
+
+    tool: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolChanged(Permanent):
+    """A tool server came back with another schema for a tool."""
+
+    code = "execution.tool_changed"
+    what = "`{tool}` was not called: its server came back with another schema for it"
+    why = "the call was decided against the schema of before"
+    fix = "look at what changed, then start the gate anew to accept it"
+
+    tool: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolUnusable(ConfigError):
+    """A tool's signature or declaration is something the gate cannot work with."""
+
+    code = "config.tool_unusable"
+    what = "tool `{tool}` cannot be used: {problem}"
+    why = "the gate must know every argument, and where the idempotency key goes"
+    fix = "correct the declaration or the signature"
+
+    tool: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolNotServed(ConfigError):
+    """A declaration names a tool that its server does not have."""
+
+    code = "config.tool_not_served"
+    what = "server `{server}` has no tool `{tool}`, and the declarations name it"
+    why = "a misspelt declaration would leave the real tool with defaults"
+    fix = "it has: {served}"
+
+    server: str
+    tool: str
+    served: str

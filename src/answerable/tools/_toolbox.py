@@ -1,0 +1,186 @@
+"""All tools of a gate, under one roof: the tools half of the road's `Effects`."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from answerable.action import Finding, Step
+from answerable.core import ActionKind, Description, Effect, Money, Outcome
+from answerable.tools._declaration import Arguments, Probe, ToolDeclaration
+from answerable.tools._drivers import McpStdio
+from answerable.tools._errors import ToolNotServed, ToolsNotListed, ToolUnknown, ToolUnusable
+from answerable.tools._function import FunctionTool
+from answerable.tools._ports import Tool, ToolServer
+from answerable.tools._served import ServedTool
+
+__all__ = ["Toolbox"]
+
+
+class Toolbox:
+    """Python functions and tool servers, each with what the operator declares of it."""
+
+    def __init__(self) -> None:
+        self._tools: dict[str, Tool] = {}
+        self._servers: dict[str, ToolServer] = {}
+        self._declared: dict[str, Mapping[str, ToolDeclaration]] = {}
+        self._listed: set[str] = set()
+
+    def add(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        effect: Effect | str = Effect.WRITE,
+        idempotency: str | None = None,
+        probe: Probe | None = None,
+        compensate: str | None = None,
+        amount: Callable[[Arguments], Money | None] | None = None,
+        resource: str | Callable[[Arguments], str] | None = None,
+        subjects: tuple[str, ...] | Callable[[Arguments], Iterable[str]] = (),
+        timeout: timedelta | None = None,
+        retries: int | None = None,
+        trusted: bool = False,
+        specs: tuple[str, ...] = (),
+        attributes: Mapping[str, bool | int | str] | None = None,
+    ) -> str:
+        """Put a Python function behind the gate; `ToolDeclaration` says what each word means.
+
+        Returns:
+            The name it is called by.
+
+        Raises:
+            ToolUnusable: its signature or declaration does not work, or the name is taken.
+        """
+        declaration = ToolDeclaration(
+            effect=effect,
+            idempotency=idempotency,
+            probe=probe,
+            compensate=compensate,
+            amount=amount,
+            resource=resource,
+            subjects=subjects,
+            timeout=timeout,
+            retries=retries,
+            trusted=trusted,
+            specs=specs,
+            attributes=attributes or {},
+        )
+        tool = FunctionTool(function, name=name or function.__name__, declaration=declaration)
+        self._keep(tool)
+        return tool.name
+
+    def add_mcp(
+        self,
+        server: str,
+        *,
+        command: Sequence[str],
+        declare: Mapping[str, ToolDeclaration] | None = None,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+        startup_timeout: timedelta = timedelta(seconds=30),
+        call_timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        """Put the tools of an MCP server over stdio behind the gate, named `server.tool`.
+
+        `start` starts it. A tool without a declaration counts as a write with untrusted results,
+        whatever the server says of itself.
+        """
+        driver = McpStdio(
+            server,
+            command=tuple(command),
+            environment=dict(environment or {}),
+            directory=directory,
+            startup_timeout=startup_timeout,
+            call_timeout=call_timeout,
+        )
+        self.add_server(driver, declare=declare)
+
+    def add_server(self, server: ToolServer, *, declare: Mapping[str, ToolDeclaration] | None = None) -> None:
+        """Put the tools of any `ToolServer` behind the gate."""
+        if server.name in self._servers:
+            raise ToolUnusable(tool=server.name, problem="there is already a server of this name")
+        self._servers[server.name] = server
+        self._declared[server.name] = declare or {}
+
+    async def start(self) -> None:
+        """Connect to each server and list its tools.
+
+        Raises:
+            ToolServerUnavailable: a server does not start, stays silent or speaks something else.
+            ConfigError: a declaration does not fit what a server has.
+        """
+        for name, server in self._servers.items():
+            if name not in self._listed:
+                await self._list(server)
+                self._listed.add(name)
+
+    async def close(self) -> None:
+        """End every server that was started."""
+        for server in self._servers.values():
+            await server.close()
+
+    def connected(self) -> dict[str, bool]:
+        """Each server, and whether its connection stands; one that fell is started again on the next call."""
+        return {name: server.is_connected for name, server in self._servers.items()}
+
+    def names(self) -> tuple[str, ...]:
+        """Every tool known by now, sorted."""
+        return tuple(sorted(self._tools))
+
+    def tool(self, name: str) -> Tool:
+        """The tool of that name, with its declaration, description and argument schema.
+
+        Raises:
+            ToolUnknown, ToolsNotListed: there is none, or none yet.
+        """
+        if tool := self._tools.get(name):
+            return tool
+        server = name.partition(".")[0]
+        if server in self._servers and server not in self._listed:
+            raise ToolsNotListed(tool=name, server=server)
+        close = difflib.get_close_matches(name, self._tools, n=3)
+        advice = "did you mean " + " or ".join(f"`{match}`" for match in close) + "?" if close else "declare it first"
+        raise ToolUnknown(tool=name, advice=advice)
+
+    def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
+        """What the call is, from its declaration.
+
+        Raises:
+            Refused: no such tool, or the arguments do not fit.
+        """
+        return self.tool(name).describe(arguments)
+
+    async def execute(self, step: Step) -> Outcome:
+        """Do it. `failed` means surely not done; `unknown`, that it may have been."""
+        return await self.tool(step.action.name).execute(step.action)
+
+    async def probe(self, step: Step) -> Finding:
+        """Whether a lost call happened, by its declared probe; a probe that breaks cannot say."""
+        try:
+            return await self.tool(step.action.name).probe(step.action)
+        except Exception:  # noqa: BLE001 - a person is asked instead
+            return "cannot say"
+
+    def _keep(self, tool: Tool) -> None:
+        if tool.name in self._tools:
+            raise ToolUnusable(tool=tool.name, problem="there is already a tool of this name")
+        self._tools[tool.name] = tool
+
+    async def _list(self, server: ToolServer) -> None:
+        listed = {tool.name: tool for tool in await server.connect()}
+        declared = self._declared[server.name]
+        served = ", ".join(f"`{name}`" for name in sorted(listed)) or "none"
+        for name in declared:
+            if name not in listed:
+                raise ToolNotServed(server=server.name, tool=name, served=served)
+        for name, entry in listed.items():
+            tool = ServedTool(server, entry, declaration=declared.get(name, ToolDeclaration()))
+            if isinstance(probe := tool.declaration.probe, str):
+                if probe not in listed:
+                    raise ToolNotServed(server=server.name, tool=probe, served=served)
+                tool.probe_with(listed[probe])
+            elif probe is not None:
+                raise ToolUnusable(tool=tool.name, problem="the probe of a served tool is the name of a tool")
+            self._keep(tool)

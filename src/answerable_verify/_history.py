@@ -1,0 +1,89 @@
+"""A run's chain, the gate's clock and the gate's counters.
+
+Format: `docs/formats/receipt.md`, "Predicate" and "Order".
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from answerable_verify._receipt import Receipt
+
+__all__ = ["Say", "check_chain", "check_counters"]
+
+Say = Callable[[str, str, Receipt | None], None]
+"""Takes a fault: the check, what is wrong, and the receipt at fault where one can be named."""
+
+_MAY_FOLLOW_CLOSE = frozenset({"observation", "erasure"})
+
+
+def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say) -> None:
+    """Check seq, prev, time and the closing count of one run.
+
+    Args:
+        run: its receipts in the order of their seq.
+        damaged: ids of receipts already found wrong: a link to one of them is not counted again, so
+            that the receipts around it are not blamed.
+        say: is told each fault.
+    """
+    name = run[0].run
+    if run[0].seq != 0:
+        say("chain", f"`{name}` has no receipt at seq {_span(0, run[0].seq)}", None)
+    elif not name.startswith("control:") and run[0].phase != "run.open":
+        say("chain", "the first receipt of a run is not its run.open", run[0])
+    for before, after in pairwise(run):
+        if after.seq == before.seq:
+            say("chain", f"seq {after.seq} of `{name}` is taken twice: `{before.id}` has it too", after)
+            continue
+        if after.seq != before.seq + 1:
+            say("chain", f"`{name}` has no receipt at seq {_span(before.seq + 1, after.seq)}", None)
+        elif after.predicate["prev"] != before.digest and not {before.id, after.id} & damaged:
+            say("chain", f"`prev` does not name the receipt before it, `{before.id}`", after)
+        if after.predicate["at"] < before.predicate["at"] and not {before.id, after.id} & damaged:
+            say("time", f"written before `{before.id}`, which it follows", after)
+        if before.phase == "run.close" and after.phase not in _MAY_FOLLOW_CLOSE:
+            say("chain", f"a receipt of phase `{after.phase}` follows the run.close", after)
+    for receipt in run:
+        if receipt.phase == "run.close":
+            control = receipt.section("control")
+            if control.get("count") != receipt.seq or control.get("last") != receipt.predicate.get("prev"):
+                say("chain", "run.close does not state its own seq as count and its prev as last", receipt)
+
+
+def check_counters(receipts: Iterable[Receipt], *, places: Mapping[str, int], say: Say) -> None:
+    """Check `boundary.n` per gate and boot against the places in the log.
+
+    Other runs of the tenant share the counter, so a bundle of one run has gaps. A gap in `n` wider
+    than the gap in the log means that a number was given out and never logged.
+
+    Args:
+        receipts: all of one tenant.
+        places: leaf index by bundle member; a receipt without one is passed over.
+        say: is told each fault.
+    """
+    boots: dict[tuple[str, str], list[Receipt]] = {}
+    for receipt in receipts:
+        if receipt.member in places:
+            boundary = receipt.section("boundary")
+            boots.setdefault((boundary["id"], boundary["boot"]), []).append(receipt)
+    for group in boots.values():
+        group.sort(key=lambda receipt: places[receipt.member])
+        first = group[0]
+        if first.section("boundary")["n"] > places[first.member]:
+            say("counters", "boundary.n is larger than the number of entries logged before it", first)
+        for before, after in pairwise(group):
+            step = after.section("boundary")["n"] - before.section("boundary")["n"]
+            room = places[after.member] - places[before.member]
+            if step == 0:
+                say("counters", f"boundary.n is the same as that of `{before.id}`", after)
+            elif step < 0:
+                say(
+                    "counters",
+                    f"boundary.n falls below that of `{before.id}`, which stands before it in the log",
+                    after,
+                )
+            elif step > room:
+                say("counters", f"boundary.n skips a number that has no entry in the log since `{before.id}`", after)
+
+
+def _span(first: int, end: int) -> str:
+    return str(first) if end == first + 1 else f"{first} to {end - 1}"

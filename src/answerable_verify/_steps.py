@@ -1,0 +1,186 @@
+"""What the phases of a run's steps may say after one another.
+
+Format: `docs/formats/receipt.md`, "Phases" and "Action digest".
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from answerable_verify._history import Say
+from answerable_verify._receipt import Receipt
+
+__all__ = ["Steps", "check_steps"]
+
+
+@dataclass(slots=True)
+class _Step:
+    intents: dict[int, Receipt] = field(default_factory=dict)
+    held: dict[str, Receipt] = field(default_factory=dict)  # by action digest
+    outcome: Receipt | None = None
+    denied: Receipt | None = None
+
+
+@dataclass(slots=True)
+class Steps:
+    """What came of one run's steps.
+
+    Args:
+        unknown: intents without outcome, in order.
+        approvals: how many approval receipts were relied on.
+        digests: how many action digests could be computed again.
+    """
+
+    unknown: list[Receipt] = field(default_factory=list)
+    approvals: int = 0
+    digests: int = 0
+
+
+def check_steps(run: Sequence[Receipt], *, say: Say) -> Steps:
+    """Check every step of one run; receipts come in the order of their seq."""
+    steps: dict[str, _Step] = {}
+    seen = Steps()
+    by_id: dict[str, Receipt] = {}
+    asked: dict[str, Receipt] = {}  # held receipts by approval
+    written_off: set[str] = set()
+    for receipt in run:
+        step = steps.setdefault(receipt.step, _Step()) if receipt.step else _Step()
+        match receipt.phase:
+            case "intent":
+                _check_intent(receipt, step, say)
+                seen.approvals += _check_approvals(receipt, step, run[0], by_id, say)
+                step.intents.setdefault(receipt.attempt, receipt)
+            case "outcome":
+                _check_outcome(receipt, step, by_id, say)
+                if "intentRef" not in receipt.predicate:
+                    seen.approvals += _check_approvals(receipt, step, run[0], by_id, say)
+                step.outcome = step.outcome or receipt
+            case "held":
+                if (digest := receipt.action_digest) in step.held:
+                    say("steps", f"held again for the same action as `{step.held[digest].id}`", receipt)
+                step.held.setdefault(digest, receipt)
+                asked.setdefault(str(receipt.section("control").get("approval")), receipt)
+            case "denied":
+                if step.outcome:
+                    say("steps", f"denied after its outcome `{step.outcome.id}`", receipt)
+                step.denied = step.denied or receipt
+            case "approval":
+                _check_approval(receipt, run, asked, say)
+            case "observation" if "intentRef" in receipt.predicate:
+                _check_reference(receipt, by_id, say)
+            case "control" if receipt.section("control").get("do") == "write-off":
+                written_off.add(str(receipt.section("control").get("intent")))
+        if receipt.action_digest:
+            seen.digests += _check_digest(receipt, say)
+        by_id.setdefault(receipt.id, receipt)
+    for step in steps.values():
+        if step.intents and not step.outcome:
+            last = step.intents[max(step.intents)]
+            if last.id not in written_off:
+                seen.unknown.append(last)
+    return seen
+
+
+def _check_intent(receipt: Receipt, step: _Step, say: Say) -> None:
+    if step.denied:
+        say("steps", f"an intent after the step was denied by `{step.denied.id}`", receipt)
+    if step.outcome:
+        say("steps", f"an intent after the step had its outcome `{step.outcome.id}`", receipt)
+    if step.intents:
+        last = step.intents[max(step.intents)]
+        if receipt.attempt <= last.attempt:
+            say("steps", f"attempt {receipt.attempt} does not rise above that of `{last.id}`", receipt)
+        if receipt.section("action").get("idempotencyKey") != last.section("action").get("idempotencyKey"):
+            say("steps", f"another idempotency key than the earlier attempt `{last.id}`", receipt)
+    if receipt.section("authority").get("decision") == "deny":
+        say("steps", "an intent whose decision is a denial", receipt)
+
+
+def _check_outcome(receipt: Receipt, step: _Step, by_id: Mapping[str, Receipt], say: Say) -> None:
+    if step.outcome:
+        say("steps", f"a second outcome of the step: `{step.outcome.id}` is the first", receipt)
+    if step.denied and receipt.section("effect").get("status") != "refused":
+        say("steps", f"an outcome after the step was denied by `{step.denied.id}`", receipt)
+    if "intentRef" in receipt.predicate:
+        _check_reference(receipt, by_id, say)
+        return
+    if receipt.section("action").get("effect") != "read" and receipt.section("effect").get("status") != "refused":
+        say("steps", "the outcome of an effect that answers no intent", receipt)
+    if receipt.attempt in step.intents:
+        say("steps", f"does not name the intent `{step.intents[receipt.attempt].id}` of its attempt", receipt)
+
+
+def _check_reference(receipt: Receipt, by_id: Mapping[str, Receipt], say: Say) -> None:
+    intent = by_id.get(str(receipt.predicate["intentRef"]))
+    if intent is None or intent.phase != "intent":
+        say("steps", "intentRef names no intent before it in the run", receipt)
+    elif intent.step != receipt.step or (receipt.attempt and intent.attempt != receipt.attempt):
+        say("steps", f"answers the intent `{intent.id}`, which is of another step or attempt", receipt)
+    elif receipt.action_digest and receipt.action_digest != intent.action_digest:
+        say("steps", f"is of another action than the intent `{intent.id}` it answers", receipt)
+
+
+def _check_approval(receipt: Receipt, run: Sequence[Receipt], asked: Mapping[str, Receipt], say: Say) -> None:
+    control = receipt.section("control")
+    held = asked.get(str(control.get("approval")))
+    if held is None:
+        say("approvals", "decides an approval that nothing was held for before it", receipt)
+        return
+    if control.get("digest", held.action_digest) != held.action_digest:
+        say("approvals", f"decides another action than `{held.id}` holds", receipt)
+    wanted = held.section("control")
+    if control.get("decision") == "approve" and wanted.get("notInitiator") and control.get("by") == _initiator(run):
+        say("approvals", "approved by the one who asked for the run", receipt)
+
+
+def _check_approvals(receipt: Receipt, step: _Step, opened: Receipt, by_id: Mapping[str, Receipt], say: Say) -> int:
+    """Check what an action that goes ahead relies on; the number of approvals it cites."""
+    authority = receipt.section("authority")
+    cited = authority.get("approvals", [])
+    held = step.held.get(receipt.action_digest)
+    people = set()
+    for name in cited:
+        approval = by_id.get(name)
+        if approval is None or approval.phase != "approval":
+            say("approvals", f"cites `{name}`, which is no approval before it in the run", receipt)
+            continue
+        control = approval.section("control")
+        if control.get("decision") != "approve" or control.get("digest") != receipt.action_digest:
+            say("approvals", f"cites `{name}`, which does not approve exactly this action", receipt)
+        elif held and control.get("role") != held.section("control").get("role"):
+            say("approvals", f"cites `{name}`, which was given in another role than was asked for", receipt)
+        else:
+            people.add(str(control.get("by")))
+    wanted = 0
+    if held:
+        n = held.section("control").get("n", 1)
+        wanted = n if type(n) is int else 1
+        if held.section("control").get("notInitiator"):
+            people.discard(_initiator((opened,)))
+    if any(said.startswith("approve:") for said in authority.get("obligations", [])):
+        wanted = max(wanted, 1)
+    if len(people) < wanted:
+        say("approvals", f"went ahead with {len(people)} valid approvals where {wanted} were asked for", receipt)
+    return len(cited)
+
+
+def _initiator(run: Sequence[Receipt]) -> str:
+    return str(run[0].predicate.get("onBehalfOf", "")) or "\0"
+
+
+def _check_digest(receipt: Receipt, say: Say) -> bool:
+    """Check the action digest where the receipt carries all it is made of; False where it does not."""
+    action = receipt.section("action")
+    commitment = receipt.section("commitments").get("input")
+    if not commitment or "subjects" in receipt.section("control"):
+        return False  # a read that concerns further people commits to its input anew, under their keys
+    said: dict[str, Any] = {
+        name: action.get(name, "") for name in ("kind", "name", "effect", "target", "idempotencyKey")
+    }
+    said |= {"run": receipt.run, "step": receipt.step, "input": commitment, "amount": action.get("amount", {})}
+    body = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    if action["digest"] != "sha256:" + hashlib.sha256(body).hexdigest():
+        say("digests", "the action digest does not follow from the action", receipt)
+    return True

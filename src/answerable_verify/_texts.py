@@ -1,0 +1,77 @@
+"""Disclosed texts against the commitments of receipts.
+
+Format: `docs/formats/bundle.md`, "Disclosed texts".
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from answerable_verify._history import Say
+from answerable_verify._json import NotCanonical, read_json
+from answerable_verify._receipt import Receipt
+
+__all__ = ["SALT_BYTES", "TEXT_FOLDERS", "check_requests", "check_texts"]
+
+SALT_BYTES = 32
+TEXT_FOLDERS = ("disclosed/", "policy/", "specs/")
+"""Members named by the hexadecimal commitment of their content; in `disclosed/` a salt stands before the text."""
+
+
+def check_texts(
+    members: Mapping[str, bytes], receipts: Iterable[Receipt], *, are_all_readable: bool
+) -> tuple[int, int, list[tuple[str, str]]]:
+    """How many texts match, how many commitments have no text, and (member, fault) for the rest.
+
+    Args:
+        members: content by name.
+        receipts: those whose commitments count.
+        are_all_readable: where a receipt was damaged, a text may be its own, and is not blamed.
+    """
+    wanted = {name.removeprefix("sha256:") for receipt in receipts for name in receipt.commitments()}
+    faults: list[tuple[str, str]] = []
+    found: set[str] = set()
+    for member, content in members.items():
+        if not member.startswith(TEXT_FOLDERS):
+            continue
+        name = member.partition("/")[2]
+        if hashlib.sha256(content).hexdigest() != name:
+            faults.append((member, "the content is not what its name commits to"))
+        elif member.startswith("disclosed/") and len(content) < SALT_BYTES:
+            faults.append((member, "shorter than its salt"))
+        elif name not in wanted and are_all_readable:
+            faults.append((member, "no receipt in the bundle commits to it"))
+        else:
+            found.add(name)
+    return len(found), len(wanted - found), faults
+
+
+def check_requests(members: Mapping[str, bytes], receipts: Iterable[Receipt], *, say: Say) -> int:
+    """Check that a disclosed decision request is of the agent and action of each receipt that cites it."""
+    read: dict[str, Any] = {}
+    count = 0
+    for receipt in receipts:
+        name = str(receipt.section("authority").get("request", "")).removeprefix("sha256:")
+        content = members.get(f"disclosed/{name}")
+        if not name or content is None or hashlib.sha256(content).hexdigest() != name:
+            continue
+        if name not in read:
+            try:
+                read[name] = read_json(content[SALT_BYTES:])
+            except NotCanonical:
+                read[name] = None
+        request = read[name]
+        if request == {}:
+            continue  # refused before policy was asked
+        count += 1
+        match request:
+            case {"principal": {"id": str(agent)}, "action": {"id": str()}, "resource": {"id": str(resource)}}:
+                pass
+            case _:
+                say("requests", "the request it was decided on names no principal, action and resource", receipt)
+                continue
+        if agent != receipt.section("agent").get("id"):
+            say("requests", "was decided on a request of another agent", receipt)
+        elif resource != (receipt.section("action").get("target") or "none"):
+            say("requests", "was decided on a request about another resource", receipt)
+    return count

@@ -1,0 +1,110 @@
+"""Merkle trees as in RFC 6962 §2.1, and the shared proof that a bundle carries.
+
+Written from the RFC alone: the log that is checked here uses other code.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+__all__ = ["BadProof", "leaf_hash", "node_hash", "path_root", "shared_root", "tree_root"]
+
+_DEEPEST = 64
+
+
+class BadProof(ValueError):
+    """A proof that does not fit its tree."""
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """SHA-256(0x00 ‖ entry)."""
+    return hashlib.sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(0x01 ‖ left ‖ right)."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def tree_root(entries: Sequence[bytes]) -> bytes:
+    """MTH(D[n]).
+
+    Source: RFC 6962 §2.1.
+    """
+    if not entries:
+        return hashlib.sha256(b"").digest()
+    if len(entries) == 1:
+        return leaf_hash(entries[0])
+    k = 1 << (len(entries) - 1).bit_length() - 1  # the largest power of two smaller than n
+    return node_hash(tree_root(entries[:k]), tree_root(entries[k:]))
+
+
+def path_root(leaf: bytes, *, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """The root that an audit path leads to from a leaf hash.
+
+    Raises:
+        BadProof: the index is outside the tree, or the path is too short or too long.
+
+    Source: RFC 6962 §2.1.1.
+    """
+    if not 0 <= index < size:
+        raise BadProof(f"leaf {index} is outside a tree of {size}")
+    nodes = iter(path)
+    node = leaf
+    while size > 1:
+        if index ^ 1 < size:
+            sibling = next(nodes, None)
+            if sibling is None:
+                raise BadProof("the path is too short")
+            node = node_hash(sibling, node) if index & 1 else node_hash(node, sibling)
+        index, size = index >> 1, (size + 1) >> 1
+    if next(nodes, None) is not None:
+        raise BadProof("the path is too long")
+    return node
+
+
+def shared_root(leaves: Mapping[int, bytes], *, size: int, nodes: Mapping[tuple[int, int], bytes]) -> bytes:
+    """The root that all leaves lead to together.
+
+    INVARIANT: every leaf goes into the root: a given node never replaces a computed one, and one
+    that is not needed is refused. Level 0 holds the leaf hashes; node `i` of level `l + 1` is the
+    hash of nodes `2i` and `2i + 1` of level `l`, or node `2i` itself where it is the last of an odd
+    level. That is RFC 6962's tree, read from below.
+
+    Args:
+        leaves: leaf hashes by index.
+        size: the tree size that the checkpoint states.
+        nodes: what cannot be computed from the leaves, by (level, index).
+
+    Raises:
+        BadProof: no leaf, one outside the tree, a node missing, or one that is not needed.
+    """
+    if not leaves:
+        raise BadProof("no leaf")
+    if size >= 1 << _DEEPEST or not all(0 <= index < size for index in leaves):
+        raise BadProof(f"a leaf is outside a tree of {size}")
+    known = dict(leaves)
+    used = 0
+    level = 0
+    while size > 1:
+        above: dict[int, bytes] = {}
+        for index in known:
+            if index >> 1 in above:
+                continue
+            even, odd = index & ~1, index | 1
+            if odd >= size:
+                above[index >> 1] = known[even]
+                continue
+            pair = []
+            for side in (even, odd):
+                node = known.get(side)
+                if node is None:
+                    node = nodes.get((level, side))
+                    used += 1
+                if node is None:
+                    raise BadProof(f"node {side} of level {level} is missing")
+                pair.append(node)
+            above[index >> 1] = node_hash(*pair)
+        known, size, level = above, (size + 1) >> 1, level + 1
+    if used != len(nodes):
+        raise BadProof("the proof holds nodes that are not needed")
+    return known[0]

@@ -1,0 +1,419 @@
+"""The verification: every check in order, over one bundle.
+
+Format: `docs/formats/bundle.md`.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from answerable_verify._checkpoint import BadCheckpoint, Checkpoint, read_checkpoint
+from answerable_verify._container import BadContainer, read_container
+from answerable_verify._history import check_chain, check_counters
+from answerable_verify._json import NotCanonical, read_json
+from answerable_verify._keys import is_signed
+from answerable_verify._receipt import BadReceipt, Receipt, pae, read_receipt
+from answerable_verify._report import COVERS, Check, Finding, Report, RunSummary
+from answerable_verify._steps import check_steps
+from answerable_verify._texts import check_requests, check_texts
+from answerable_verify._tree import BadProof, leaf_hash, shared_root
+from answerable_verify._trust import BadTrust, Trust, claimed_trust, read_trust
+
+__all__ = ["Seen", "verify", "verify_members"]
+
+MANIFEST_FORMAT = "answerable-bundle/1"
+_RECEIPT_MEMBER = re.compile(r"receipts/[0-9]{6,}\.json")
+_HEX64 = re.compile(r"[0-9a-f]{64}")
+_REQUIRED = ("manifest.json", "checkpoint.txt", "proofs.json", "keys.json")
+
+_NOT_ESTABLISHED = (
+    "that what the gate was told from outside is true: a receipt says what was observed, and by whom",
+    "that nobody holds a copy of the gate's or the log's key: its holder can sign anything",
+    "that the log shows everybody the same history: that takes witnesses or two checkpoints compared",
+    "that the gate's clock was right: times are the gate's own",
+    "that nothing was done past the gate, where the agent could reach the outside without it",
+    "that the policy would decide the same again: `answerable policy replay` shows that",
+    "anything about report.html, README.txt and VERIFY.sh in the bundle: they are conveniences, and nobody signed them",
+)
+_UNPINNED = "whose keys these are: without a trust file anybody could have made the whole bundle"
+
+
+@dataclass(slots=True)
+class Seen:
+    """Envelopes already found well formed and well signed, so that bundles that share receipts cost less."""
+
+    good: dict[tuple[bytes, bytes], Receipt] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What is on the verifier's desk: the bundle, the trust, and what was found so far."""
+
+    members: Mapping[str, bytes]
+    trust: Trust | None
+    findings: list[Finding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    damaged: set[str] = field(default_factory=set)
+    unreadable: int = 0
+
+    def say(
+        self, check: str, what: str, receipt: Receipt | None = None, *, member: str = "", claimed: str = ""
+    ) -> None:
+        self.findings.append(
+            Finding(
+                check=check,
+                what=what,
+                receipt=receipt.id if receipt else claimed,
+                member=receipt.member if receipt else member,
+            )
+        )
+
+    def json(self, name: str, check: str) -> Any:
+        """A JSON member that is an object; None, with a finding, where it is not."""
+        if name not in self.members:
+            return None  # the manifest check has said so
+        try:
+            value = read_json(self.members[name])
+        except NotCanonical as error:
+            self.say(check, str(error), member=name)
+            return None
+        if not isinstance(value, dict):
+            self.say(check, "not a JSON object", member=name)
+            return None
+        return value
+
+
+def verify(bundle: Path | str, trust: Path | str | None = None) -> Report:
+    """Everything that can be told about a bundle, offline.
+
+    Args:
+        bundle: an evidence ZIP, from anybody.
+        trust: the verifier's own trust file; without one the best verdict is `self-consistent`.
+
+    Raises:
+        BadTrust: the trust file cannot be used.
+        OSError: the bundle cannot be opened.
+    """
+    pinned = read_trust(trust) if trust is not None else None
+    try:
+        members = read_container(bundle)
+    except BadContainer as error:
+        found = Finding(check="container", what=str(error), member=error.member)
+        checks = tuple(_check(name, Counter({"container": 1}), {"container"}) for name in COVERS)
+        return Report(verdict="does not verify", assurance="", checks=checks, findings=(found,))
+    return verify_members(members, pinned)
+
+
+def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, seen: Seen | None = None) -> Report:
+    """Everything that can be told about the members of a bundle.
+
+    Args:
+        members: content by name, as `read_container` gives it.
+        trust: pinned keys.
+        seen: kept by the caller between bundles that share receipts.
+    """
+    desk = _Desk(members=members, trust=trust)
+    desk.counts["container"] = len(members)
+    manifest = _check_manifest(desk)
+    keys = trust or _claimed_keys(desk)
+    receipts = _read_receipts(desk, keys, seen or Seen())
+    runs = _check_runs(desk, receipts, manifest)
+    _check_disclosed(desk, receipts)
+    checkpoint = _check_log(desk, receipts, keys)
+    _note_isolation(desk, receipts)
+    rank = list(COVERS)
+    desk.findings.sort(key=lambda found: rank.index(found.check))
+    failed = {found.check for found in desk.findings}
+    if failed:
+        verdict, assurance = "does not verify", ""
+    else:
+        verdict = "undetermined" if desk.questions else "verified" if trust else "self-consistent"
+        assurance = "local" if trust else "dev"
+    return Report(
+        verdict=verdict,  # type: ignore[arg-type]
+        assurance=assurance,  # type: ignore[arg-type]
+        checks=tuple(_check(name, desk.counts, failed) for name in COVERS),
+        findings=tuple(desk.findings),
+        open_questions=tuple(desk.questions),
+        runs=runs,
+        notes=tuple(desk.notes),
+        not_established=((() if trust else (_UNPINNED,)) + _NOT_ESTABLISHED),
+        receipts=len(receipts),
+        origin=checkpoint.origin if checkpoint else "",
+        tree_size=checkpoint.size if checkpoint else 0,
+    )
+
+
+def _check(name: str, counts: Counter[str], failed: set[str]) -> Check:
+    status = "failed" if name in failed else "passed" if counts[name] else "not checked"
+    return Check(name=name, covers=COVERS[name], status=status, count=counts[name])  # type: ignore[arg-type]
+
+
+def _check_manifest(desk: _Desk) -> dict[str, Any]:
+    for name in _REQUIRED:
+        if name not in desk.members:
+            desk.say("manifest", "the bundle has no such member", member=name)
+    manifest = desk.json("manifest.json", "manifest") or {}
+    if not manifest:
+        return {}
+    if manifest.get("format") != MANIFEST_FORMAT:
+        desk.say("manifest", f"the format is not {MANIFEST_FORMAT}", member="manifest.json")
+    listed = manifest.get("members")
+    if not isinstance(listed, dict):
+        desk.say("manifest", "lists no members", member="manifest.json")
+        return manifest
+    for name in sorted(listed.keys() | desk.members.keys() - {"manifest.json"}):
+        desk.counts["manifest"] += 1
+        if name not in desk.members:
+            desk.say("manifest", "listed, and missing from the bundle", member=name[:80])
+        elif name not in listed:
+            desk.say("manifest", "not listed", member=name, claimed=_claimed_id(desk.members[name]))
+        elif hashlib.sha256(desk.members[name]).hexdigest() != listed[name]:
+            desk.say(
+                "manifest",
+                "not the content that the manifest lists",
+                member=name,
+                claimed=_claimed_id(desk.members[name]),
+            )
+    count = sum(1 for name in desk.members if name.startswith("receipts/"))
+    if manifest.get("receipts") != count:
+        desk.say("manifest", f"states another number of receipts than the {count} there are", member="manifest.json")
+    return manifest
+
+
+def _claimed_id(content: bytes) -> str:
+    """The id that a damaged receipt still shows; empty where none can be read."""
+    try:
+        return read_receipt(content).id
+    except BadReceipt as error:
+        return error.receipt
+
+
+def _claimed_keys(desk: _Desk) -> Trust | None:
+    if "keys.json" not in desk.members:
+        return None
+    try:
+        return claimed_trust(desk.members["keys.json"])
+    except BadTrust as error:
+        desk.say("key-role", str(error), member="keys.json")
+        return None
+
+
+def _read_receipts(desk: _Desk, keys: Trust | None, seen: Seen) -> list[Receipt]:
+    receipts = []
+    for member in sorted(name for name in desk.members if name.startswith("receipts/")):
+        if not _RECEIPT_MEMBER.fullmatch(member):
+            desk.say("manifest", "not a receipt's name", member=member)
+            continue
+        envelope = desk.members[member]
+        for check in ("envelope", "statement", "signature", "key-role"):
+            desk.counts[check] += 1
+        name = hashlib.sha256(envelope).digest()
+        receipt = next((good for key, good in _known(seen, name, keys)), None)
+        if receipt is None:
+            try:
+                receipt = read_receipt(envelope, member)
+            except BadReceipt as error:
+                desk.say(error.check, str(error), member=member, claimed=error.receipt)
+                desk.unreadable += 1
+                continue
+            if not _check_signature(desk, receipt, keys):
+                desk.damaged.add(receipt.id)
+            elif keys:
+                seen.good[name, keys.gate_keys[receipt.key_id]] = receipt
+        receipts.append(replace(receipt, member=member))
+    if not receipts:
+        desk.say("envelope", "the bundle holds no readable receipt")
+    return receipts
+
+
+def _known(seen: Seen, name: bytes, keys: Trust | None) -> list[tuple[bytes, Receipt]]:
+    public = keys.gate_keys.values() if keys else ()
+    return [(key, seen.good[name, key]) for key in public if (name, key) in seen.good]
+
+
+def _check_signature(desk: _Desk, receipt: Receipt, keys: Trust | None) -> bool:
+    if keys is None:
+        desk.say("signature", "there is no key to check it with", receipt)
+        return False
+    public = keys.gate_keys.get(receipt.key_id)
+    if public is None:
+        if receipt.key_id == hashlib.sha256(keys.log_key).hexdigest():
+            desk.say("key-role", "signed with the log's key, which signs checkpoints only", receipt)
+        else:
+            whose = "the trust file" if desk.trust else "keys.json"
+            desk.say("signature", f"signed by the key {receipt.key_id[:16]}…, which {whose} does not name", receipt)
+        return False
+    if not is_signed(pae(receipt.body), receipt.signature, public):
+        desk.say("signature", "the signature does not hold: the receipt was altered after it was signed", receipt)
+        return False
+    return True
+
+
+def _check_runs(desk: _Desk, receipts: list[Receipt], manifest: dict[str, Any]) -> tuple[RunSummary, ...]:
+    runs: dict[str, list[Receipt]] = {}
+    ids: dict[str, Receipt] = {}
+    for receipt in receipts:
+        runs.setdefault(receipt.run, []).append(receipt)
+        if receipt.id in ids:
+            desk.say("chain", f"the id was used before, in {ids[receipt.id].member}", receipt)
+        ids.setdefault(receipt.id, receipt)
+    listed = manifest.get("runs", [])
+    for name in listed if isinstance(listed, list) else []:
+        if str(name) not in runs:
+            desk.say("chain", f"no receipt of the run `{str(name)[:64]}` that the manifest lists")
+    summaries = []
+    for name, run in runs.items():
+        faults = len(desk.findings)
+        _check_order(desk, run)
+        run.sort(key=lambda receipt: receipt.seq)
+        check_chain(run, damaged=desk.damaged, say=desk.say)
+        is_whole = len(desk.findings) == faults and not desk.unreadable and desk.damaged.isdisjoint(r.id for r in run)
+        # Where receipts are missing, those that answer them are not to blame.
+        steps = check_steps(run, say=desk.say if is_whole else _say_nothing)
+        if not is_whole:
+            desk.notes.append(f"the steps of `{name}` were not judged: receipts of it are missing or damaged")
+        for check in ("chain", "time"):
+            desk.counts[check] += len(run)
+        if is_whole:
+            desk.counts["steps"] += sum(1 for receipt in run if receipt.step)
+            desk.counts["approvals"] += steps.approvals
+            desk.counts["digests"] += steps.digests
+        closed = next((receipt for receipt in run if receipt.phase == "run.close"), None)
+        state = str(closed.section("control").get("state", "closed")) if closed else "open"
+        if closed is None and not name.startswith("control:"):
+            desk.questions.append(f"run `{name}` has no run.close: receipts after seq {run[-1].seq} may be missing")
+        unknown = tuple(intent.id for intent in steps.unknown)
+        summaries.append(RunSummary(run=name, receipts=len(run), state=state, unknown=unknown))
+    return tuple(summaries)
+
+
+def _say_nothing(check: str, what: str, receipt: Receipt | None) -> None:
+    pass
+
+
+def _check_order(desk: _Desk, run: list[Receipt]) -> None:
+    """Members stand in the order of the log, hence each run in the order of its seq."""
+    for before, after in pairwise(run):
+        if after.seq < before.seq:
+            desk.say("chain", f"stands after `{before.id}`, whose seq is higher", after)
+
+
+def _check_disclosed(desk: _Desk, receipts: list[Receipt]) -> None:
+    matched, undisclosed, faults = check_texts(
+        desk.members, receipts, are_all_readable=not desk.damaged and not desk.unreadable
+    )
+    desk.counts["texts"] = matched + len(faults)
+    for member, fault in faults:
+        desk.say("texts", fault, member=member)
+    desk.counts["requests"] = check_requests(desk.members, receipts, say=desk.say)
+    if undisclosed:
+        desk.notes.append(f"{undisclosed} committed texts are not disclosed here, so nothing is said of them")
+
+
+def _check_log(desk: _Desk, receipts: list[Receipt], keys: Trust | None) -> Checkpoint | None:
+    checkpoint = None
+    if "checkpoint.txt" in desk.members:
+        desk.counts["checkpoint"] = 1
+        try:
+            checkpoint = read_checkpoint(desk.members["checkpoint.txt"])
+        except BadCheckpoint as error:
+            desk.say("checkpoint", str(error), member="checkpoint.txt")
+    if checkpoint and keys:
+        _check_checkpoint(desk, checkpoint, receipts, keys)
+    proofs = desk.json("proofs.json", "inclusion")
+    if proofs is not None:
+        _check_inclusion(desk, proofs, checkpoint, receipts)
+    return checkpoint
+
+
+def _check_checkpoint(desk: _Desk, checkpoint: Checkpoint, receipts: list[Receipt], keys: Trust) -> None:
+    def say(check: str, what: str) -> None:
+        desk.say(check, what, member="checkpoint.txt")
+
+    if checkpoint.origin != keys.origin:
+        say("checkpoint", f"of the log `{checkpoint.origin[:120]}`, not of `{keys.origin}`")
+    elif not checkpoint.is_signed_by(keys.log_key):
+        if any(checkpoint.is_signed_by(key) for key in keys.gate_keys.values()):
+            say("key-role", "signed with the gate's key, which signs receipts only")
+        else:
+            say("checkpoint", "the log's signature is missing or does not hold")
+    tenant = checkpoint.origin.rpartition("/")[2]
+    for receipt in receipts:
+        if receipt.predicate["tenant"] != tenant:
+            desk.say("checkpoint", f"of another tenant than the log's, `{tenant[:64]}`", receipt)
+
+
+def _check_inclusion(
+    desk: _Desk, proofs: dict[str, Any], checkpoint: Checkpoint | None, receipts: list[Receipt]
+) -> None:
+    def say(what: str) -> None:
+        desk.say("inclusion", what, member="proofs.json")
+
+    places, nodes = proofs.get("leaves"), proofs.get("nodes")
+    size = checkpoint.size if checkpoint else proofs.get("size")
+    if (
+        proofs.get("size") != size
+        or type(size) is not int
+        or not isinstance(places, dict)
+        or not isinstance(nodes, dict)
+    ):
+        say("states another tree size than the checkpoint, or no leaves and nodes")
+        return
+    try:
+        given = {
+            (int(level), int(index)): bytes.fromhex(node)
+            for level, row in nodes.items()
+            for index, node in row.items()
+            if _HEX64.fullmatch(node) or _malformed()
+        }
+    except (ValueError, AttributeError, TypeError):
+        say("the nodes are malformed")
+        return
+    if any(type(index) is not int for index in places.values()) or len(set(places.values())) != len(places):
+        say("the leaves are malformed, or two receipts claim one leaf")
+        return
+    envelopes = {name: body for name, body in desk.members.items() if name.startswith("receipts/")}
+    desk.counts["inclusion"] = len(envelopes)
+    for member in sorted(envelopes.keys() ^ places.keys()):
+        there = member in envelopes
+        claimed = _claimed_id(envelopes[member]) if there else ""
+        desk.say(
+            "inclusion",
+            "has no place in the log" if there else "has a place in the log, and is missing from the bundle",
+            member=member[:80],
+            claimed=claimed,
+        )
+    leaves = {
+        places[name]: leaf_hash(hashlib.sha256(body).digest()) for name, body in envelopes.items() if name in places
+    }
+    try:
+        root = shared_root(leaves, size=size, nodes=given)
+    except BadProof as error:
+        say(f"the proof does not fit: {error}")
+        return
+    if checkpoint and root != checkpoint.root:
+        say("receipts and proof lead to another root hash than the checkpoint's: one was altered or never logged")
+    desk.counts["counters"] = len(receipts)
+    check_counters(receipts, places=places, say=desk.say)
+
+
+def _malformed() -> bool:
+    raise ValueError
+
+
+def _note_isolation(desk: _Desk, receipts: list[Receipt]) -> None:
+    kinds = sorted({str(receipt.section("boundary")["isolation"]) for receipt in receipts})
+    if kinds:
+        desk.notes.append(f"the agent was kept from the gate by: {', '.join(kinds)}")
+    if "same-process" in kinds:
+        desk.notes.append("in the same process the agent's own code could have used the gate's keys")
+    if len({receipt.run for receipt in receipts}) and desk.counts["counters"]:
+        desk.notes.append("gaps in boundary.n are expected where other runs of the tenant are not in this bundle")

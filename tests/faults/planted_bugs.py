@@ -1,0 +1,170 @@
+"""Plants one bug at a time in a copy of the source, and expects the tests to notice.
+
+A suite that lets a planted bug through would let a real one through. Run by hand with
+`python -m tests.faults.planted_bugs`, and by `test_planted_bugs.py`.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["BUGS", "Bug", "is_caught"]
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bug:
+    """A mistake somebody could make.
+
+    Args:
+        name: what is wrong, in a few words.
+        file: below `src`.
+        right: what stands there, exactly once; `wrong`: what the bug puts in its place.
+        tests: where it should be noticed, below the project's root.
+    """
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...]
+
+
+BUGS = (
+    Bug(
+        name="a lost write is repeated without asking anyone",
+        file="answerable/action/_pipeline.py",
+        right="        await self.journal.answered(doubt)\n        return False",
+        wrong="        return True",
+        tests=("src/answerable/action",),
+    ),
+    Bug(
+        name="a refused action is executed all the same",
+        file="answerable/action/_pipeline.py",
+        right="            elif step.refusal:\n                outcome = step.refusal\n",
+        wrong="            elif step.refusal:\n                outcome = await self._execute_and_close(step)\n",
+        tests=("src/answerable/action",),
+    ),
+    Bug(
+        name="an exception after dispatch reads as failed, so the write looks undone",
+        file="answerable/action/_pipeline.py",
+        right="    return step.action.effect is Effect.READ",
+        wrong="    return True",
+        tests=("src/answerable/action",),
+    ),
+    Bug(
+        name="a hold that nobody discharged is let through",
+        file="answerable/ledger/_journal.py",
+        right='            wait = "new"  # SECURITY: nobody discharged the obligation, so it is open',
+        wrong="            pass",
+        tests=("src/answerable/ledger",),
+    ),
+    Bug(
+        name="a stale slice may still open new work",
+        file="answerable/ledger/_journal.py",
+        right="        if tx.fence(self._action.run) != self._slice.fence:",
+        wrong="        if False:",
+        tests=("src/answerable/ledger",),
+    ),
+    Bug(
+        name="a step may have two outcomes",
+        file="answerable/ledger/_journal.py",
+        right='            once="" if is_unknown else f"o:{action.run}:{action.step}",',
+        wrong='            once="",',
+        tests=("src/answerable/ledger",),
+    ),
+    Bug(
+        name="a wake between the last read and the park is lost",
+        file="answerable/ledger/_leases.py",
+        right="            if rows[0][3] != taken.seen:",
+        wrong="            if False:",
+        tests=("src/answerable/ledger",),
+    ),
+    Bug(
+        name="the chain names the receipt itself instead of the one before",
+        file="answerable/ledger/_record.py",
+        right='            predicate["prev"] = head[1]',
+        wrong='            predicate["prev"] = "sha256:" + "0" * 64',
+        tests=("src/answerable/ledger",),
+    ),
+    Bug(
+        name="the log's tree merges one subtree too few",
+        file="answerable/ledger/_merkle.py",
+        right="        while merged & 1 == 0:",
+        wrong="        if merged & 1 == 0:",
+        tests=("src/answerable/ledger",),
+    ),
+    Bug(
+        name="the signature covers the body without its type",
+        file="answerable/ledger/_receipt.py",
+        right='    return b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(body), body)',
+        wrong="    return body",
+        tests=("tests/conformance",),
+    ),
+    Bug(
+        name="floats slip into receipts",
+        file="answerable/core/_canonical.py",
+        right="    elif kind is float:",
+        wrong="    elif kind is complex:",
+        tests=("src/answerable/core", "tests/properties"),
+    ),
+    Bug(
+        name="a key file that others can read is used",
+        file="answerable/ledger/_keys.py",
+        right="    if mode & 0o077:",
+        wrong="    if mode & 0o007 == 0o007:",
+        tests=("src/answerable/ledger",),
+    ),
+)
+
+
+def is_caught(bug: Bug, root: Path = ROOT) -> bool:
+    """Whether the tests fail when the bug is there.
+
+    Raises:
+        ValueError: the source no longer has the place where the bug would be.
+    """
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        copy = Path(folder)
+        for name in ("src", "tests", "examples", "conformance", "docs", "pyproject.toml"):
+            if (root / name).is_dir():
+                shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            elif (root / name).exists():
+                shutil.copy(root / name, copy / name)
+        target = copy / "src" / bug.file
+        text = target.read_text()
+        if text.count(bug.right) != 1:
+            raise ValueError(f"{bug.file} has {text.count(bug.right)} places for: {bug.name}")
+        target.write_text(text.replace(bug.right, bug.wrong))
+        program = (
+            f"import sys; sys.path[:0] = [{str(copy / 'src')!r}, {str(copy)!r}]\n"
+            "import answerable, pytest\n"
+            f"assert answerable.__file__.startswith({str(copy)!r})\n"
+            "sys.exit(pytest.main(sys.argv[1:]))"
+        )
+        arguments = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *bug.tests]
+        ran = subprocess.run([sys.executable, "-c", program, *arguments], cwd=copy, capture_output=True, text=True)
+        if ran.returncode not in (0, 1):
+            raise ValueError(f"the tests for {bug.name!r} did not run: {ran.stdout[-2000:]}{ran.stderr[-2000:]}")
+        return ran.returncode == 1
+
+
+def main(names: Sequence[str]) -> int:
+    """Try every bug, or those whose names contain one of `names`."""
+    missed = 0
+    for bug in BUGS:
+        if names and not any(name in bug.name for name in names):
+            continue
+        caught = is_caught(bug)
+        missed += not caught
+        print("caught" if caught else "MISSED", bug.name, flush=True)  # noqa: T201
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,17 @@
+"""Write what follows from the code and its tests: `make regenerate`, then read the difference.
+
+`conformance/requirements.toml` (lists of tests), `docs/reference/errors.md`, `tests/architecture/public_face.txt`.
+"""
+
+from tests.architecture import errors, face
+from tests.conformance import manifest
+
+
+def main() -> None:
+    manifest.write_manifest(manifest.regenerated(manifest.read_manifest(), manifest.marked_tests()))
+    errors.PAGE.write_text(errors.page())
+    face.PIN.write_text(face.names())
+
+
+if __name__ == "__main__":
+    main()
