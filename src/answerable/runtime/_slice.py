@@ -31,16 +31,16 @@ from answerable.core import (
     reach,
     stable_json,
 )
-from answerable.ledger import Draft, RunJournal, SliceLost
+from answerable.ledger import RunJournal, SliceLost
 from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import AgentSpec
-from answerable.runtime._calls import Call, Signature, SliceFuture, step_key
+from answerable.runtime._calls import Call, Signature, SliceFuture, mark_draft, step_key
 from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled
 from answerable.runtime._gate import Ending, Gate
 from answerable.runtime._handback import HandBack
 from answerable.runtime._journal import SliceAuthorizer, SliceJournal
 from answerable.runtime._limits import Bounds
-from answerable.runtime._tasks import current_slice, foreign_waits
+from answerable.runtime._tasks import current_slice, end_tasks, foreign_waits
 from answerable.runtime._watch import TaskWatch
 
 __all__ = ["Slice"]
@@ -131,6 +131,7 @@ class Slice:
         call = Call(step=self._step(signature), signature=signature, future=future)
         if not self._claim(call):
             self._start(call, self._time(call, duration))
+            future.add_done_callback(lambda _: self._give_up(call))
         return future
 
     def signal(self, branch: str, name: str, timeout: timedelta | None) -> SliceFuture:
@@ -348,31 +349,21 @@ class Slice:
                 await self._wait_for(call, lambda: self.gate.sleep(remaining_s))
             finally:
                 del self._dues[call.step]
-        if call.future.done() and call.signature[2].startswith("signal:"):
-            return
         await self._append(call, "timer", f"f:{self.run}:{call.step}", {"state": "fired", "due": due})
         reach(FaultPoint.AFTER_TIMER)
+
+    def _give_up(self, call: Call) -> None:
+        """Nobody awaits this timer any more: the signal came first, or the agent cancelled it."""
+        if call.is_waiting and call.task is not None:
+            call.task.cancel()
 
     async def _mark(self, call: Call) -> None:
         branch, _, name, _ = call.signature
         await self._append(call, "version", f"v:{self.run}:{branch}:{name}", {"name": name})
 
     async def _append(self, call: Call, phase: Literal["timer", "version"], once: str, control: dict[str, Any]) -> None:
-        appended = await self.gate.ledger.append(
-            Draft(
-                tenant=self.tenant,
-                run=self.run,
-                phase=phase,
-                agent=self.spec.agent_id,
-                build=self.spec.build,
-                step=call.step,
-                branch=call.signature[0],
-                once=once,
-                members={"control": control},
-                fence=self._lease.fence,
-            )
-        )
-        if appended.status == "stale":
+        draft = mark_draft(call, self.spec, self._lease, phase, once, control)
+        if (await self.gate.ledger.append(draft)).status == "stale":
             raise SliceLost(run=self.run)
         self.gate.ledger.refresh(self.history)
 
@@ -496,14 +487,9 @@ class Slice:
     async def _unwind(self) -> None:
         """Seal, and have the agent's tasks end."""
         self._end(Ending(kind="lost"))
-        current = asyncio.current_task()
-        tasks = {task for task in self._watch.tasks if task is not current}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, left = await asyncio.wait(tasks, timeout=self.gate.unwind.total_seconds())
-            if left:
-                log.warning("run %s: %d tasks of the agent ignore their cancellation", self.run, len(left))
+        left = await end_tasks(self._watch.tasks, self.gate.unwind)
+        if left:
+            log.warning("run %s: %d tasks of the agent ignore their cancellation", self.run, left)
 
     async def _finish_work(self) -> None:
         """Effects under way are finished and recorded; waits are given up."""
