@@ -11,7 +11,6 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -20,11 +19,9 @@ from answerable.core import (
     Action,
     ActionKind,
     AnswerableError,
-    Description,
     Effect,
     FaultPoint,
     Outcome,
-    Refused,
     StepKey,
     format_time,
     parse_time,
@@ -33,6 +30,7 @@ from answerable.core import (
 )
 from answerable.ledger import RunJournal, SliceLost
 from answerable.ledger import Slice as Lease
+from answerable.runtime._actions import ActionMaker
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call, Signature, SliceFuture, mark_draft, step_key
 from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled
@@ -47,7 +45,6 @@ __all__ = ["Slice"]
 
 log = logging.getLogger("answerable.runtime")
 
-_READ = Description(effect=Effect.READ)
 _MOST_CALLS_AFTER_END = 100
 
 
@@ -92,9 +89,7 @@ class Slice:
         self._is_sealed = False
         self._is_closing = False
         self._diverged: ReplayDiverged | None = None
-        self._on_behalf_of = on_behalf_of
-        self._environment: str = self._control.get("environment", "")
-        self._resources: tuple[str, ...] = tuple(self._control.get("resources", ()))
+        self._actions = ActionMaker(gate, spec, lease.run, self._control, on_behalf_of)
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
 
     # -- what the agent's `Run` calls, synchronously, at the moment of the call ------------------------------------
@@ -114,10 +109,10 @@ class Slice:
         call = Call(step=step, signature=signature, future=future, denial=breach)
         if self._claim(call):
             return future
-        described = self._describe(call, kind, name, arguments)
-        if described.effect is not Effect.READ and self._back.hold_write(call) and call.denial is None:
+        action = self._actions.make(call, kind, labels=self._back.labels, subjects=self._back.subjects)
+        if action.effect is not Effect.READ and self._back.hold_write(call) and call.denial is None:
             call.denial = CallInProgress(name=name)
-        self._start(call, self._travel(self._action(call, kind, described)))
+        self._start(call, self._travel(action))
         return future
 
     def sleep(self, branch: str, name: str, duration: timedelta, future: SliceFuture | None = None) -> SliceFuture:
@@ -265,40 +260,6 @@ class Slice:
                 if not clear.done():
                     clear.set_result(None)
         return is_recorded
-
-    def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes) -> Description:
-        try:
-            described = self.gate.effects.describe(kind, name, arguments)
-            if self.gate.governing is not None and (clauses := self.gate.governing(self.spec.agent_id, name)):
-                return replace(described, specs=tuple(sorted({*described.specs, *clauses})))
-            return described
-        except Refused as error:
-            call.denial = error
-            return _READ
-
-    def _action(self, call: Call, kind: ActionKind, described: Description) -> Action:
-        branch, _, name, arguments = call.signature
-        subjects = self._back.subjects
-        if described.subjects:
-            subjects = tuple(sorted({*subjects, *described.subjects}))
-        return Action(
-            tenant=self.tenant,
-            run=self.run,
-            agent=self.spec.agent_id,
-            step=call.step,
-            branch=branch,
-            kind=kind,
-            name=name,
-            arguments=arguments,
-            described=described,
-            environment=self._environment,
-            on_behalf_of=self._on_behalf_of,
-            idempotency_key=call.step,
-            resources=self._resources,
-            labels=self._back.labels,
-            subjects=subjects,
-            build=self.spec.build,
-        )
 
     def _tell_again(self, future: SliceFuture, told: AnswerableError) -> SliceFuture:
         if self._bounds.is_ignored:
