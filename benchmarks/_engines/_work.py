@@ -76,11 +76,15 @@ class Stopwatch:
     """Collects step latencies; the warm-up's are dropped by `start`."""
 
     latencies_s: list[float] = field(default_factory=list)
+    stopped_s: float = 0.0
     _started: float = 0.0
 
     def start(self) -> None:
         self.latencies_s.clear()
         self._started = time.perf_counter()
+
+    def stop(self) -> None:
+        self.stopped_s = self.elapsed_s()
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self._started

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from answerable.core import ExecutionError, Money, Refused
 from answerable.models import Message, OpenAIProvider, ScriptedProvider, parse_openai_config
-from answerable.tools import ToolDeclaration
+from answerable.tools import ToolDeclaration, ToolFailed
 
 HERE = Path(__file__).parent
 
@@ -135,7 +135,9 @@ async def refund(run: Any, ticket: Ticket, plan: Plan) -> Resolution:
             currency=plan.currency,
             reason=plan.reason,
         )
-    except (Refused, ExecutionError) as error:  # policy or a person said no, or the shop did
+    except ToolFailed as declined:
+        return await hand_over(run, ticket, f"The shop declined: {declined.said}")
+    except (Refused, ExecutionError) as error:  # policy or a person said no
         return await hand_over(run, ticket, error.message)
     subject = f"Re: {ticket.subject}"
     await run.tool("shop.send_email", ticket=ticket.id, to=ticket.sender, subject=subject, text=plan.reply)

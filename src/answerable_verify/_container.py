@@ -83,7 +83,7 @@ def _read_members(archive: zipfile.ZipFile) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     for entry in entries:
         name = entry.filename
-        shown = ascii(name[:80])[1:-1]
+        shown = name[:80]
         if not _NAME.fullmatch(name) or len(name) > 200:
             raise BadContainer(f"the member name `{shown}` is not allowed", shown)
         if name in members:

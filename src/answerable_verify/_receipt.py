@@ -22,6 +22,8 @@ PHASES = frozenset(
 )
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"sha256:[0-9a-f]{64}")
+_ID = re.compile(r"[a-z0-9_]{1,64}")
+_LABEL = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _STEP_PHASES = frozenset({"intent", "held", "denied", "outcome"})
 _ATTEMPT_PHASES = frozenset({"intent", "outcome"})
@@ -179,7 +181,7 @@ def _predicate(statement: Any) -> dict[str, Any]:
     if not isinstance(statement, dict) or not isinstance(predicate := statement.get("predicate"), dict):
         raise BadReceipt("statement", "the statement has no predicate")
     shown = predicate.get("id")
-    receipt = shown if isinstance(shown, str) and len(shown) <= 64 and shown.isprintable() else ""
+    receipt = shown if isinstance(shown, str) and _ID.fullmatch(shown) else ""
 
     def refuse(what: str) -> BadReceipt:
         return BadReceipt("statement", what, receipt)
@@ -207,6 +209,8 @@ def _predicate(statement: Any) -> dict[str, Any]:
 def _fault(said: dict[str, Any]) -> str:
     """What is wrong with a predicate whose members have the right types; empty for nothing."""
     phase, boundary = said["phase"], said["boundary"]
+    if not _LABEL.fullmatch(said["run"]) or not _LABEL.fullmatch(said["tenant"]):
+        return "`run` or `tenant` is not a name"
     if phase not in PHASES:
         return "the phase is unknown"
     if not _TIME.fullmatch(said["at"]):

@@ -145,7 +145,13 @@ class Report:
         }
 
     def lines(self) -> Iterator[str]:
-        """The report for a person to read, line by line."""
+        """The report for a person to read, line by line.
+
+        SECURITY: what a bundle says may be made to fool a terminal, so nothing unprintable comes through.
+        """
+        return ("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line) for line in self._lines())
+
+    def _lines(self) -> Iterator[str]:
         if self.verdict == "does not verify":
             yield "DOES NOT VERIFY"
         elif self.verdict == "verified":

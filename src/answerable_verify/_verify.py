@@ -172,7 +172,7 @@ def _check_manifest(desk: _Desk) -> dict[str, Any]:
     for name in sorted(listed.keys() | desk.members.keys() - {"manifest.json"}):
         desk.counts["manifest"] += 1
         if name not in desk.members:
-            desk.say("manifest", "listed, and missing from the bundle", member=ascii(name[:80])[1:-1])
+            desk.say("manifest", "listed, and missing from the bundle", member=name[:80])
         elif name not in listed:
             desk.say("manifest", "not listed", member=name, claimed=_claimed_id(desk.members[name]))
         elif hashlib.sha256(desk.members[name]).hexdigest() != listed[name]:
@@ -265,9 +265,10 @@ def _check_runs(desk: _Desk, receipts: list[Receipt], manifest: dict[str, Any]) 
         if receipt.id in ids:
             desk.say("chain", f"the id was used before, in {ids[receipt.id].member}", receipt)
         ids.setdefault(receipt.id, receipt)
-    listed = manifest.get("runs")
-    if isinstance(listed, list) and (missing := [str(run) for run in listed if run not in runs]):
-        desk.say("chain", f"no receipt of the run `{ascii(missing[0][:64])[1:-1]}` that the manifest lists")
+    listed = manifest.get("runs", [])
+    for name in listed if isinstance(listed, list) else []:
+        if str(name) not in runs:
+            desk.say("chain", f"no receipt of the run `{str(name)[:64]}` that the manifest lists")
     summaries = []
     for name, run in runs.items():
         faults = len(desk.findings)
@@ -338,7 +339,7 @@ def _check_checkpoint(desk: _Desk, checkpoint: Checkpoint, receipts: list[Receip
         desk.say(check, what, member="checkpoint.txt")
 
     if checkpoint.origin != keys.origin:
-        say("checkpoint", f"of the log `{ascii(checkpoint.origin[:120])[1:-1]}`, not of `{keys.origin}`")
+        say("checkpoint", f"of the log `{checkpoint.origin[:120]}`, not of `{keys.origin}`")
     elif not checkpoint.is_signed_by(keys.log_key):
         if any(checkpoint.is_signed_by(key) for key in keys.gate_keys.values()):
             say("key-role", "signed with the gate's key, which signs receipts only")
@@ -347,7 +348,7 @@ def _check_checkpoint(desk: _Desk, checkpoint: Checkpoint, receipts: list[Receip
     tenant = checkpoint.origin.rpartition("/")[2]
     for receipt in receipts:
         if receipt.predicate["tenant"] != tenant:
-            desk.say("checkpoint", f"of another tenant than the log's, `{ascii(tenant[:64])[1:-1]}`", receipt)
+            desk.say("checkpoint", f"of another tenant than the log's, `{tenant[:64]}`", receipt)
 
 
 def _check_inclusion(
@@ -387,7 +388,7 @@ def _check_inclusion(
         desk.say(
             "inclusion",
             "has no place in the log" if there else "has a place in the log, and is missing from the bundle",
-            member=ascii(member[:80])[1:-1],
+            member=member[:80],
             claimed=claimed,
         )
     leaves = {

@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -114,6 +116,9 @@ class Books:
         with closing(sqlite3.connect(self.path)) as books:
             return books.execute(statement).fetchall()
 
+    def has(self, table: str) -> bool:
+        return bool(self.rows(f"SELECT 1 FROM sqlite_master WHERE name = '{table}'"))
+
 
 @pytest.fixture
 def books(tmp_path: Path) -> Books:
@@ -130,13 +135,15 @@ def support_agent() -> Any:
     return module
 
 
-def shop(books: Books) -> Toolbox:
+def shop(books: Books, *options: str) -> Toolbox:
     toolbox = Toolbox()
-    toolbox.add_mcp("shop", command=[sys.executable, str(SUPPORT / "shop.py"), str(books.path)], declare=AGENT.SHOP)
+    command = [sys.executable, str(SUPPORT / "shop.py"), str(books.path), *options]
+    toolbox.add_mcp("shop", command=command, declare=AGENT.SHOP)
     return toolbox
 
 
 AGENT = support_agent()
+MOVED = ("order_id", "amount_minor", "currency")
 REFUND: dict[str, Any] = {"order_id": "1001", "amount_minor": 2490, "currency": "EUR", "reason": "broken"}
 
 
@@ -180,6 +187,43 @@ def test_an_email_knows_no_key_and_is_looked_up_by_its_ticket(books: Books) -> N
     assert before == "did not happen"
     assert sent.result == after.result == {"email_id": "E-1", "ticket": "T-01"}
     assert len(books.rows("SELECT * FROM emails")) == 1
+
+
+WORKER = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+import test_mcp_tools as tests
+
+async def work(toolbox):
+    await toolbox.execute(tests.step(toolbox, "shop.refund", **tests.REFUND))
+
+from pathlib import Path
+tests.using(tests.shop(tests.Books(Path(sys.argv[2])), "--slow-ms", "1000"), work)
+"""
+
+
+@pytest.mark.requirement("RT-3")
+def test_a_refund_whose_answer_a_crash_swallowed_is_found_by_its_probe_and_not_made_twice(books: Books) -> None:
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(Path(__file__).parent), str(books.path)])
+    try:
+        give_up = time.monotonic() + 40
+        while not (books.path.exists() and books.has("refunds") and books.rows("SELECT * FROM refunds")):
+            assert worker.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.01)  # another process is on its way to the moment this test is about
+    finally:
+        worker.kill()
+        worker.wait()
+
+    async def work(toolbox: Toolbox) -> Any:
+        refund = step(toolbox, "shop.refund", **REFUND)
+        return await toolbox.probe(refund), await toolbox.execute(refund)
+
+    found, again = using(shop(books), work)
+
+    assert found.result == again.result == {"refund_id": "R-1", **{name: REFUND[name] for name in MOVED}}
+    assert len(books.rows("SELECT * FROM refunds")) == 1
+    assert len(books.rows("SELECT * FROM calls WHERE tool = 'refund'")) == 2
 
 
 def test_arguments_are_checked_against_the_servers_schema_before_anything_is_sent(books: Books) -> None:

@@ -35,9 +35,11 @@ from answerable.policy import Budget, BudgetProjection
 TENANT = TenantId("default")
 RUNS = (RunId("run_" + "a" * 24), RunId("run_" + "b" * 24))
 PERMIT = Decision(verdict="permit", rules=("allow",), request=b'{"action":"x"}')
+
 TABLE = metadata.tables["policy_budgets"]
 ROWS = Prepared(sa.select(TABLE.c.scope, TABLE.c.dimension, TABLE.c.reserved, TABLE.c.spent))
 OF_RUN = 100
+LIMITS = {**{f"run:{run}": OF_RUN for run in RUNS}, "agent:clerk": 150, "tenant": 6}
 BUDGETS = (Budget(scope="agent:clerk", tokens=150), Budget(scope="tenant", calls=6))
 
 
@@ -48,8 +50,6 @@ class Model:
     reserved: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     spent: dict[str, int] = field(default_factory=dict)
 
-    limits = {**{f"run:{run}": OF_RUN for run in RUNS}, "agent:clerk": 150, "tenant": 6}
-
     def asks(self, run: str, amount: int) -> dict[str, int]:
         return {f"run:{run}": amount, "agent:clerk": amount, "tenant": 1} if amount else {"tenant": 1}
 
@@ -59,7 +59,7 @@ class Model:
 
     def fits(self, step: tuple[str, str], amount: int) -> bool:
         asked = self.asks(step[0], amount)
-        return all(self.used(scope, besides=step) + more <= self.limits[scope] for scope, more in asked.items())
+        return all(self.used(scope, besides=step) + more <= LIMITS[scope] for scope, more in asked.items())
 
     def settle(self, step: tuple[str, str], amount: int, used: int) -> None:
         held = self.reserved.pop(step)

@@ -35,7 +35,11 @@ def kill(
     if not scope:
         stops = stops_of(Reader.open(data)).standing()
         rows = [(stop.scope, stop.since[:19], stop.by, stop.reason) for stop in stops]
-        say(stops, columns(("SCOPE", "SINCE", "BY", "REASON"), rows) if rows else ["nothing is stopped"], as_json=as_json)
+        say(
+            stops,
+            columns(("SCOPE", "SINCE", "BY", "REASON"), rows) if rows else ["nothing is stopped"],
+            as_json=as_json,
+        )
         return
     if not reason or not by:
         raise typer.BadParameter("say who you are and why: `--as NAME --reason TEXT`; both go on the record")

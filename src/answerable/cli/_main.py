@@ -72,7 +72,9 @@ def _show_version(wanted: bool) -> None:
 
 @_answerable.callback()
 def _options(
-    _: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Say which version this is."),
+    _: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Say which version this is."
+    ),
 ) -> None:
     """One gate for every agent action: decided by policy, survives crashes, provable to outsiders."""
 

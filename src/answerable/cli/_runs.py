@@ -91,7 +91,8 @@ def resolve(
     run: RunArgument,
     step: Annotated[str, typer.Argument(metavar="STEP", help="As `runs show` names it.", show_default=False)],
     happened: Annotated[
-        bool, typer.Option("--happened/--did-not-happen", help="What you found out about the effect.", show_default=False)
+        bool,
+        typer.Option("--happened/--did-not-happen", help="What you found out about the effect.", show_default=False),
     ],
     by: By,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="How you know; it goes on the record.")],

@@ -28,7 +28,5 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Walk from an artefact back to the action, the decision, the person, the policy and the clause behind it."""
-    trail = why(
-        Reader.open(data), what, specs=load_specs(specs) if specs else None, is_disclosing=not pseudonyms
-    )
+    trail = why(Reader.open(data), what, specs=load_specs(specs) if specs else None, is_disclosing=not pseudonyms)
     say(trail.to_json(), trail_lines(trail), as_json=as_json)

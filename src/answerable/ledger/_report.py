@@ -3,6 +3,7 @@
 Self-contained: no script, no reference to anything outside, nothing unescaped.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -21,6 +22,7 @@ __all__ = ["report_html"]
 _STYLE = Path(__file__).with_name("_report.css")
 _LONGEST_OPEN = 700  # characters: what is longer starts folded
 _LONGEST_SHOWN = 20_000
+_LONGEST_LINE = 110
 _STATES = {
     "done": "finished",
     "failed": "ended with an error",
@@ -69,7 +71,7 @@ def _head(stories: Sequence[RunStory], receipts: int) -> str:
     figures = [
         ("actions", str(len(steps)), ""),
         ("done", str(sum(step.status == "done" for step in steps)), "done"),
-        ("decided by a person", str(held), "held"),
+        ("held for a person", str(held), "held"),
         ("refused", str(sum(step.status == "refused" for step in steps)), "refused"),
         ("failed", str(sum(step.status == "failed" for step in steps)), "failed"),
         ("unknown", str(sum(step.status == "unknown" for step in steps)), "unknown"),
@@ -137,7 +139,7 @@ def _step(number: int, step: StepStory, texts: Mapping[str, Texts]) -> str:
     action = step.action
     about = [part for part in (str(action.get("target", "")), step.amount) if part]
     title = f"<b>{escape(step.title)}</b>" + "".join(f' <span class="about">{escape(part)}</span>' for part in about)
-    parts = [_decided(step), _approved(step), _done(step)]
+    parts = [_approved(step, texts), _decided(step), _done(step)]
     found = [texts[receipt.predicate["id"]] for receipt in step.receipts if receipt.predicate["id"] in texts]
     given = next((text.input for text in reversed(found) if text.input is not None), None)
     result = texts[step.final.predicate["id"]].output if step.final and step.final.predicate["id"] in texts else None
@@ -146,7 +148,7 @@ def _step(number: int, step: StepStory, texts: Mapping[str, Texts]) -> str:
         f'<li class="step {step.status}"><div class="top"><span class="number">{number}</span>'
         f'<span class="what"><i>{escape(step.kind)}</i> {title}</span>'
         f'<span class="badge">{_STATUS[step.status]}</span></div>'
-        f'<div class="rest">{"".join(parts)}{_text("Given", given)}{_text("Result", result)}'
+        f'<div class="rest">{"".join(parts)}{_text("Given", given)}{_result(step, result)}'
         f"{f'<p>Its result carries {labels}</p>' if labels else ''}{_ids(step)}</div></li>\n"
     )
 
@@ -165,14 +167,16 @@ def _decided(step: StepStory) -> str:
         f"<code>{escape(str(item.get('scope')))}</code>"
         for item in authority.get("budget", [])
     )
-    specs = next(
-        (r.predicate["basis"]["specs"] for r in step.receipts if r.predicate.get("basis", {}).get("specs")), []
+    specs = [spec for receipt in step.receipts for spec in receipt.predicate.get("basis", {}).get("specs", [])]
+    governed = (
+        "; governed by " + ", ".join(f"<code>{escape(str(spec))}</code>" for spec in dict.fromkeys(specs))
+        if specs
+        else ""
     )
-    governed = "; governed by " + ", ".join(f"<code>{escape(str(spec))}</code>" for spec in specs) if specs else ""
     return f"<p>{said}{because}{reason}{budget}{governed}.</p>"
 
 
-def _approved(step: StepStory) -> str:
+def _approved(step: StepStory, texts: Mapping[str, Texts]) -> str:
     lines = []
     for held in step.held:
         control = held.predicate.get("control", {})
@@ -187,11 +191,21 @@ def _approved(step: StepStory) -> str:
     for approval in step.approvals:
         control = approval.predicate.get("control", {})
         decided = words.get(str(control.get("decision")), str(control.get("decision")))
-        by = f" by <b>{escape(str(control['by']))}</b>" if control.get("by") else ""
+        who = _person(texts.get(approval.predicate["id"]), str(control.get("by", "")))
+        by = f" by <b>{escape(who)}</b>" if who else ""
         role = f" as {escape(str(control['role']))}" if control.get("role") else ""
         reason = f": “{escape(str(control['reason']))}”" if control.get("reason") else ""
         lines.append(f"<p>{_when(approval.predicate['at'])}: {escape(decided)}{by}{role}{reason}.</p>")
     return "".join(lines)
+
+
+def _person(text: Texts | None, pseudonym: str) -> str:
+    """The name, where the sealed text that holds it is disclosed; else the pseudonym."""
+    try:
+        name = orjson.loads(text.input)["by"] if text and text.input else ""
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        name = ""
+    return f"{name} ({pseudonym})" if name and pseudonym else pseudonym
 
 
 def _done(step: StepStory) -> str:
@@ -226,18 +240,35 @@ def _text(name: str, text: bytes | None) -> str:
     if text is None or text in (b"null", b"{}"):
         return ""
     shown = _pretty(text)
+    if len(shown) <= _LONGEST_LINE and "\n" not in shown:
+        return f'<p class="short"><span>{name}</span> <code>{escape(shown)}</code></p>'
     cut = "\n… (cut here; the whole text is in the bundle)" if len(shown) > _LONGEST_SHOWN else ""
     is_open = " open" if len(shown) <= _LONGEST_OPEN else ""
     return f"<details{is_open}><summary>{name}</summary><pre>{escape(shown[:_LONGEST_SHOWN])}{cut}</pre></details>"
 
 
+def _result(step: StepStory, text: bytes | None) -> str:
+    """What came back; of an error, what it says to a person."""
+    if text is None or step.status not in ("failed", "refused"):
+        return _text("Result", text)
+    try:
+        error = orjson.loads(text)
+        return f'<p class="short"><span>Why</span> {escape(str(error["message"]) or str(error["code"]))}</p>'
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return _text("Result", text)
+
+
 def _pretty(text: bytes) -> str:
+    """JSON as short as it can be read; anything else as it is."""
     try:
         value: Any = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text.decode(errors="replace")
     if isinstance(value, str):
         return value
+    line = text.decode()
+    if len(line) <= _LONGEST_LINE and not re.search(r"\\n", line):
+        return line
     lines = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
     return lines.replace("\\n", "\n    ")
 
@@ -265,8 +296,7 @@ def _cost(usage: Usage) -> str:
     if not usage.cost_nano_usd:
         return "none"
     dollars, rest = divmod(usage.cost_nano_usd, 10**9)
-    cents = f"{rest:09d}".rstrip("0")
-    return f"${dollars}.{cents.ljust(2, '0')[: max(2, 6)]}"
+    return f"${dollars}.{f'{rest:09d}'[:6].rstrip('0').ljust(2, '0')}"
 
 
 def _usage(usage: Usage) -> str:

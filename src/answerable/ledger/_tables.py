@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from answerable.ledger._sql import metadata
 
-__all__ = ["keys", "logs", "meta", "objects", "receipts", "slices", "subject_keys"]
+__all__ = ["keys", "logs", "objects", "receipts", "slices", "subject_keys"]
 
 receipts = sa.Table(
     "receipts",
@@ -74,11 +74,4 @@ slices = sa.Table(
     sa.Column("seen", sa.Integer, nullable=False),
     sa.Column("due", sa.Text),
     sa.Index("slices_by_state", "state", "due"),
-)
-
-meta = sa.Table(
-    "meta",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
 )

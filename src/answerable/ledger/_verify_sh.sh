@@ -40,12 +40,12 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/keys" "$work/pae" "$work/sig"
 : >"$work/faults"
 say() { printf '%s\n' "$1" >>"$work/faults"; }
+printable() { tr -d '\000-\011\013-\037\177'; }  # a bundle may be made to fool a terminal
 finish() {
   echo
   if [ -s "$work/faults" ]; then
     echo "DOES NOT VERIFY"
-    echo "first fault: $(head -n 1 "$work/faults")"
-    sed -n '2,20s/^/       also: /p' "$work/faults"
+    sed -n -e '1s/^/first fault: /p' -e '2,20s/^/       also: /p' "$work/faults" | printable
     exit 4
   fi
 }
@@ -148,7 +148,7 @@ jq -rR '
       | ($st | if type == "object" then .predicate else null end) as $r
       | if ($r | type) != "object" or ([$r.id, $r.run, $r.phase, $r.at, $r.tenant] | map(type) | unique) != ["string"]
           or ([$r.seq, $r.boundary.n?] | map(type) | unique) != ["number"]
-          or ($r.id | test("^[a-z_0-9]{1,64}$") | not) or ($body | contains("\n")) then bad("not a receipt")
+          or ($r.id | test("^[a-z0-9_]{1,64}$") | not) or ($r.run | test("^[A-Za-z0-9_.:-]{1,128}$") | not) or ($body | contains("\n")) then bad("not a receipt")
         elif $st._type != "https://in-toto.io/Statement/v1" or $st.predicateType != "urn:answerable:receipt:v1"
           then bad("the statement is of another type")
         else ({key: $k, sig: ($s | bytes[0:64] | map("\\x" + hex) | join("")), id: $r.id, run: $r.run, seq: $r.seq,
@@ -336,8 +336,7 @@ check_inclusion() {
 
 # --- verdict ---------------------------------------------------------------------------------------------------
 finish
-sed -n 's/^unknown /unknown: /p' "$work/chain"
-sed -n 's/^open /open question: /p' "$work/chain"
+sed -n -e 's/^unknown /unknown: /p' -e 's/^open /open question: /p' "$work/chain" | printable
 echo "not checked here: the rules of steps and approvals, and what decisions were asked; answerable-verify does"
 echo "not shown by a pass: that what the gate was told was true, that its keys and its clock were kept right,"
 echo "  that others are shown the same log; report.html is unsigned"

@@ -32,7 +32,7 @@ class DecisionCache:
     or another policy changes the key.
 
     Args:
-        most: entries kept, about 500 bytes each.
+        most: entries kept, at most 2 KB each.
     """
 
     def __init__(self, most: int = 4096) -> None:
@@ -131,7 +131,9 @@ class CedarAuthorizer:
     def _evaluate(self, policies: _Policies, partition: Partition, request: bytes) -> Evaluation:
         if self.cache is None:
             return partition.evaluate(request)
-        key = (policies.held.digest, self._generation(), hashlib.sha256(request).digest())
+        # Short requests are their own key; long ones are hashed, so that the cache stays small.
+        name = request if len(request) <= 1024 else hashlib.sha256(request).digest()
+        key = (policies.held.digest, self._generation(), name)
         known = self.cache.get(key)
         if known is None:
             known = partition.evaluate(request)

@@ -11,7 +11,7 @@ from answerable.policy._cedar import WHOLE
 from answerable.policy._errors import ObligationInvalid, PolicyInvalid
 from answerable.policy._obligations import parse_obligations
 from answerable.policy._policies import Evaluation, PolicySet, Request
-from answerable.policy._schema import KnownAction
+from answerable.policy._schema import CONTEXT, KnownAction
 
 __all__ = ["PolicyCheck", "PolicyTest", "PolicyTests", "check_policies", "run_policy_tests"]
 
@@ -128,6 +128,8 @@ def _read_table(path: Path) -> list[dict[str, Any]]:
         if lacking or said.keys() - _MEMBERS:
             wrong = ", ".join(sorted(lacking | (said.keys() - _MEMBERS)))
             raise PolicyInvalid(where=str(path), problem=f"test {number}: missing or unknown `{wrong}`")
+        if unknown := said.get("context", {}).keys() - CONTEXT.keys() - {"attributes"}:
+            raise PolicyInvalid(where=str(path), problem=f"test {number}: no `context.{min(unknown)}`")
         if said["expect"] not in ("permit", "hold", "deny"):
             raise PolicyInvalid(where=str(path), problem=f"test {number}: `expect` is `permit`, `hold` or `deny`")
     return tests

@@ -1,8 +1,6 @@
 """A policy set: loaded whole or not at all, evaluated a partition at a time."""
 
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +10,15 @@ import cedarpy
 import orjson
 
 from answerable.core import AnswerableError, Obligation, Verdict, sha256_name, stable_json
-from answerable.policy._cedar import PRESENCE, WHOLE, CedarPolicy, parse_policies, policy_text, read_policy
+from answerable.policy._cedar import CedarPolicy, policy_text
 from answerable.policy._errors import PolicyDenied, PolicyFailed, PolicyInvalid
+from answerable.policy._loading import SETS, actions_mentioned, files_of, read_into, text_of, validate
 from answerable.policy._obligations import merge_obligations
-from answerable.policy._schema import CONTEXT, KINDS, STAND_IN, KnownAction, groups_of, schema_text
+from answerable.policy._schema import KnownAction, groups_of
 
 __all__ = ["Evaluation", "Partition", "PolicySet", "Request"]
 
 _FORMAT = "answerable-policy-1"
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_FILES = ("authorize", "obligations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,16 +127,15 @@ class PolicySet:
         if not directory.is_dir():
             raise PolicyInvalid(where=str(directory), problem="no such directory")
         read: dict[str, CedarPolicy] = {}
-        for name in _FILES:
-            for file in [directory / f"{name}.cedar", *sorted((directory / name).glob("*.cedar"))]:
-                if file.exists():
-                    _read_into(read, _text_of(file), where=str(file), obliges=name == "obligations")
+        for name in SETS:
+            for file in files_of(directory, name):
+                read_into(read, text_of(file), where=str(file), obliges=name == "obligations")
         if not any(not policy.obligations for policy in read.values()):
             raise PolicyInvalid(where=str(directory), problem="no `authorize` policy, so everything would be denied")
         own = directory / "schema.cedarschema"
-        schema = _text_of(own) if own.exists() else ""
-        known = tuple(actions) if actions is not None else _mentioned(read.values())
-        _validate(read, schema, known, where=str(directory))
+        schema = text_of(own) if own.exists() else ""
+        known = tuple(actions) if actions is not None else actions_mentioned(read.values())
+        validate(read, schema, known, where=str(directory))
         return cls(where=str(directory), policies=read, schema=schema, known=known)
 
     @classmethod
@@ -154,9 +150,9 @@ class PolicySet:
             if said["format"] != _FORMAT:
                 raise PolicyInvalid(where=where, problem=f"unknown format `{said['format']}`")
             read: dict[str, CedarPolicy] = {}
-            for name in _FILES:
+            for name in SETS:
                 for text in said[name].values():
-                    _read_into(read, text, where=where, obliges=name == "obligations")
+                    read_into(read, text, where=where, obliges=name == "obligations")
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise PolicyInvalid(where=where, problem=f"not a policy snapshot ({type(error).__name__})") from None
         return cls(where=where, policies=read, schema=said.get("schema", ""))
@@ -194,90 +190,6 @@ class PolicySet:
     def evaluate(self, request: bytes) -> Evaluation:
         """Decide a request, as `Request.to_json` wrote it, without any cache."""
         return self.partition(orjson.loads(request)["action"]["id"]).evaluate(request)
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyInvalid(where=str(file), problem=f"cannot be read ({type(error).__name__})") from None
-
-
-def _read_into(read: dict[str, CedarPolicy], text: str, *, where: str, obliges: bool) -> None:
-    try:
-        parsed = list(parse_policies(text))
-    except ValueError as error:
-        raise PolicyInvalid(where=where, problem=str(error)) from None
-    for _, annotations, est in parsed:
-        policy = annotations.get("id", "")
-        if not _ID.fullmatch(policy):
-            problem = (
-                f"`@id({policy!r})` is not letters, digits, `.`, `_` and `-`" if policy else "a policy has no `@id`"
-            )
-            raise PolicyInvalid(where=where, problem=problem)
-        if policy in read:
-            raise PolicyInvalid(where=where, problem=f"`@id` `{policy}` stands twice")
-        found = read_policy(policy, annotations, est)
-        if obliges and not found.is_permit:
-            problem = f"`{policy}` is a `forbid`: obligations add conditions to a permit, they forbid nothing"
-            raise PolicyInvalid(where=where, problem=problem)
-        if obliges != bool(found.obligations):
-            problem = "has no `@obligation`" if obliges else "carries an `@obligation`: move it to `obligations`"
-            raise PolicyInvalid(where=where, problem=f"`{policy}` {problem}")
-        read[policy] = found
-
-
-def _mentioned(policies: Iterable[CedarPolicy]) -> tuple[KnownAction, ...]:
-    ids = {id for policy in policies for id in policy.mentions} - KINDS - {"approval"}
-    return tuple(_known(id) for id in sorted(ids))
-
-
-def _known(id: str) -> KnownAction:
-    name = id[:-1] + STAND_IN if id.endswith("*") else id  # a group needs a member to be checked against
-    kind, colon, rest = name.partition(":")
-    return KnownAction(name=rest, kind=kind) if colon and kind in KINDS else KnownAction(name=name)  # type: ignore[arg-type]
-
-
-def _validate(read: Mapping[str, CedarPolicy], own: str, known: Sequence[KnownAction], *, where: str) -> None:
-    text = "\n".join(policy_text({policy.id: policy.est for policy in read.values()}).values())
-    try:
-        schema = _schema_of(known, own)
-    except (ValueError, PolicyFailed) as error:
-        raise PolicyInvalid(where=where, problem=f"schema: {error}") from None
-    said = cedarpy.validate_policies(text, schema)
-    if not said.validation_passed:
-        named = said.id_annotations_by_policy_id
-        problems = {f"`{named.get(error.policy_id, '?')}`: {_plain(error)}": None for error in said.errors}
-        raise PolicyInvalid(where=where, problem="; ".join(problems))
-    declared = {f"attributes.{name}" for each in known for name in each.attributes}
-    for policy in read.values():
-        for name in sorted(policy.reads - declared - CONTEXT.keys() - {WHOLE, PRESENCE, "attributes"}):
-            # SECURITY: to Cedar `context has ammount` is merely false, and a `forbid` behind it never applies.
-            head, _, attribute = name.partition(".")
-            if head != "attributes" or not _is_typed(attribute, schema):
-                raise PolicyInvalid(where=where, problem=f"`{policy.id}`: there is no `context.{name}`")
-
-
-def _is_typed(attribute: str, schema: cedarpy.Schema) -> bool:
-    """Whether the schema's `Attributes` has it: Cedar then accepts a bare access, or complains that it is optional."""
-    read = f"context.attributes[{json.dumps(attribute)}]"
-    when = f"context has attributes && {read} == {read}"
-    probe = f'permit(principal, action == Action::"{STAND_IN}", resource) when {{ {when} }};'
-    said = cedarpy.validate_policies(probe, schema)
-    return said.validation_passed or all("optional attribute" in error.error for error in said.errors)
-
-
-def _schema_of(known: Iterable[KnownAction], own: str) -> cedarpy.Schema:
-    text = schema_text(known) + "\n" + own
-    try:
-        return cedarpy.Schema.from_str(text + "\ntype Attributes = {};")
-    except ValueError:
-        # Either `own` types the attributes itself, or it is wrong and this says how.
-        return cedarpy.Schema.from_str(text)
-
-
-def _plain(error: cedarpy.ValidationError) -> str:
-    return error.error.removeprefix(f"for policy `{error.policy_id}`, ")
 
 
 def _compile(action: str, policies: Iterable[CedarPolicy]) -> Partition:

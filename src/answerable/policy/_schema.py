@@ -16,7 +16,17 @@ from typing import Literal, get_args
 from answerable.core import ActionKind, Effect
 from answerable.policy._errors import PolicyFailed
 
-__all__ = ["CONTEXT", "KINDS", "STAND_IN", "AttributeType", "KnownAction", "action_id", "groups_of", "schema_text"]
+__all__ = [
+    "CONTEXT",
+    "KINDS",
+    "QUESTION",
+    "STAND_IN",
+    "AttributeType",
+    "KnownAction",
+    "action_id",
+    "groups_of",
+    "schema_text",
+]
 
 AttributeType = Literal["Bool", "Long", "String"]
 
@@ -62,7 +72,7 @@ class KnownAction:
         return cls(name=name, attributes={key: types[type(value)] for key, value in attributes.items()})
 
 
-_QUESTION = KnownAction(name="approval", kind="decision")
+QUESTION = KnownAction(name="approval", kind="decision", attributes={"role": "String"})
 
 
 def action_id(kind: str, name: str) -> str:
@@ -101,7 +111,7 @@ def schema_text(actions: Iterable[KnownAction]) -> str:
     """
     # Stand-ins: a policy that names only a kind, or no action at all, must find something it applies to.
     stand_ins = [KnownAction(name=STAND_IN, kind=kind) for kind in get_args(ActionKind)]
-    known = {action_id(each.kind, each.name): each for each in [*stand_ins, _QUESTION, *actions]}
+    known = {action_id(each.kind, each.name): each for each in [*stand_ins, *actions, QUESTION]}
     context = ", ".join(CONTEXT.values())
     lines = [
         "entity Agent;",

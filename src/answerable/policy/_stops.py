@@ -33,6 +33,7 @@ _STANDING = Prepared(
     .where(sa.or_(_stops.c.tenant == _P("tenant"), _stops.c.tenant == _P("every")))
     .order_by(_stops.c.since, _stops.c.scope)
 )
+_ANY = Prepared(sa.select(_stops.c.scope).limit(1))
 _PUT = Prepared(_stops.insert())
 _DROP = Prepared(_stops.delete().where(_stops.c.tenant == _P("tenant"), _stops.c.scope == _P("scope")))
 _PHASES: frozenset[Phase] = frozenset({"control"})
@@ -53,6 +54,9 @@ class StopsProjection:
 
     def __init__(self) -> None:
         self._generation = 0
+        # Known to hold no stop at all. INVARIANT: only one process writes the store, and once this one has seen
+        # a stop or lift it always asks the table: a commit that failed would leave a copy in memory wrong.
+        self._is_empty: bool | None = None
 
     @property
     def generation(self) -> int:
@@ -69,9 +73,12 @@ class StopsProjection:
 
     def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """A refusal if anything the action belongs to is stopped."""
-        standing = tx.rows(_STANDING, tenant=action.tenant, every=_EVERY_TENANT)
-        if not standing:  # MEASURED: 3 µs, and never wrong after a failed commit, as a copy in memory would be
+        if self._is_empty:
             return None
+        if self._is_empty is None:
+            self._is_empty = not tx.rows(_ANY)
+            return self.check(tx, action, decision, digest)
+        standing = tx.rows(_STANDING, tenant=action.tenant, every=_EVERY_TENANT)
         own = _scopes_of(action)
         for scope, reason, *_ in standing:
             if scope in own:
@@ -85,6 +92,7 @@ class StopsProjection:
         if control.get("do") not in ("stop", "lift"):
             return
         self._generation += 1
+        self._is_empty = False
         scope = control["scope"]
         tenant = _EVERY_TENANT if scope == "all" else said["tenant"]
         tx.run(_DROP, tenant=tenant, scope=scope)

@@ -49,7 +49,7 @@ def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
         return task
 
     factory.tells_slices = True  # type: ignore[attr-defined]
-    loop.set_task_factory(factory)
+    loop.set_task_factory(factory)  # type: ignore[arg-type]
 
 
 def waiter_of(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
@@ -91,10 +91,10 @@ def _is_durable(waiter: asyncio.Future[Any], owned: set[asyncio.Task[Any]], task
 
 def _shielded(outer: asyncio.Future[Any]) -> asyncio.Future[Any] | None:
     # `asyncio.shield` keeps the inner future nowhere but in the closure of its callback.
-    for callback, *_ in outer._callbacks or ():  # type: ignore[attr-defined]
+    for callback, *_ in outer._callbacks or ():
         if getattr(callback, "__qualname__", "") == "shield.<locals>._outer_done_callback":
-            names = callback.__code__.co_freevars
-            inner: asyncio.Future[Any] = callback.__closure__[names.index("inner")].cell_contents
+            kept: Any = callback
+            inner: asyncio.Future[Any] = kept.__closure__[kept.__code__.co_freevars.index("inner")].cell_contents
             return inner
     return None
 

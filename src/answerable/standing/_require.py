@@ -95,9 +95,16 @@ def _fault(run: RunRecord, intent: Receipt, approval_id: str, required: Approval
     if required.not_initiator:
         if not run.initiator:
             return Answer(truth=None, said="the run does not say who asked for it, so it may have been the approver")
+        if _is_pseudonym(control["by"]) is not _is_pseudonym(run.initiator):
+            said = f"{approval_id} and the run name people in different ways, so they may be the same person"
+            return Answer(truth=None, said=said)
         if control["by"] == run.initiator:
             return Answer(truth=False, said=f"{approval_id} was given by the one who asked for the run")
     return None
+
+
+def _is_pseudonym(party: str) -> bool:
+    return party.startswith("party_")
 
 
 def _named(match: Match) -> Answer:

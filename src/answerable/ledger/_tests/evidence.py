@@ -1,7 +1,7 @@
 """A real record of some runs that do a bit of everything, and bundles of it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,10 +16,10 @@ from answerable.core import (
     Effect,
     Money,
     Outcome,
+    RecordedError,
     RunId,
     StepKey,
     TenantId,
-    Transient,
     Usage,
     new_run_id,
     stable_json,
@@ -214,7 +214,9 @@ async def work(ledger: Ledger, ticket: int, rounds: int = 1, *, lost: bool = Fal
         await clerk.do(mail, Outcome(status="ok", value=b'{"sent":true}'), "mail-own-customers")
         await clerk.do(
             clerk.action("shop.stock", Effect.WRITE, "item:9"),
-            Outcome.of_error("failed", Transient()),
+            Outcome.of_error(
+                "failed", RecordedError(code_then="execution.tool_failed", message_then="stock answered 503")
+            ),
             "stock",
         )
     everything = clerk.action("shop.refund_all", Effect.IRREVERSIBLE, "customer:*")
@@ -229,7 +231,7 @@ async def work(ledger: Ledger, ticket: int, rounds: int = 1, *, lost: bool = Fal
     return clerk.run
 
 
-def a_record(directory: Path, body: Callable[[Ledger], Awaitable[list[RunId]]]) -> list[RunId]:
+def a_record(directory: Path, body: Callable[[Ledger], Awaitable[Sequence[RunId]]]) -> list[RunId]:
     """Make a record in a directory; what `body` returns comes back."""
 
     async def main() -> list[RunId]:
@@ -237,7 +239,7 @@ def a_record(directory: Path, body: Callable[[Ledger], Awaitable[list[RunId]]]) 
         ledger = Ledger.open(directory, projections=projections)
         await ledger.start()
         try:
-            return await body(ledger)
+            return list(await body(ledger))
         finally:
             await ledger.close()
 

@@ -51,6 +51,7 @@ def test_a_test_that_fails_says_what_was_expected_and_what_came(tmp_path: Path) 
         "[[test]]\nname='n'\nagent='a'\naction='t'\nexpect='maybe'",
         "[[test]]\nname='n'\nagent='a'\naction='t'\nexpect='deny'\nverdict='deny'",
         "[[test]]\nname='n'\nagent='a'\naction='t'\nexpect='permit'\nobligations=['dance']",
+        "[[test]]\nname='n'\nagent='a'\naction='t'\nexpect='permit'\ncontext={ammount_minor=1}",
         "[[",
     ],
 )

@@ -127,6 +127,11 @@ def test_approvals_by_two_roles_at_once_are_denied_rather_than_halved(tmp_path: 
             "",
             "`context.attributes.q`",
         ),
+        (
+            '@id("x") forbid(principal, action == Action::"a.b", resource) when { context has attributes.role };',
+            "",
+            "`context.attributes.role`",
+        ),
         ("", "", "no `authorize` policy"),
     ],
 )
@@ -159,6 +164,16 @@ def test_an_obligation_that_nobody_would_enforce_refuses_to_load(tmp_path: Path,
     write_policies(tmp_path, ALLOW, f'@id("o") @obligation("{text}") permit(principal, action, resource);')
 
     with pytest.raises(ObligationInvalid):
+        PolicySet.load(tmp_path)
+
+
+@pytest.mark.parametrize("stray", ["limits.cedar", "authorize/limits.ceder", "obligations/team/limits.cedar"])
+def test_a_policy_file_that_would_be_passed_over_is_refused(tmp_path: Path, stray: str) -> None:
+    write_policies(tmp_path)
+    (tmp_path / stray).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / stray).write_text('@id("no") forbid(principal, action, resource);')
+
+    with pytest.raises(PolicyInvalid):
         PolicySet.load(tmp_path)
 
 
@@ -316,3 +331,14 @@ def test_a_partition_decides_as_the_whole_set_does(
     part = held.partition(action).evaluate(request(action, **trimmed))
 
     assert (part.verdict, part.rules, part.obligations) == (whole.verdict, whole.rules, whole.obligations)
+
+
+def test_a_question_may_be_permitted_by_the_role_it_asks(tmp_path: Path) -> None:
+    held = policies(
+        tmp_path,
+        '@id("x") permit(principal, action == Action::"approval", resource) '
+        'when { context has attributes.role && context.attributes.role == "ops" };',
+    )
+
+    assert held.evaluate(request("approval", attributes={"role": "ops"})).verdict == "permit"
+    assert held.evaluate(request("approval", attributes={"role": "cfo"})).verdict == "deny"

@@ -177,6 +177,18 @@ def test_with_nobody_named_as_initiator_it_cannot_be_told_whether_someone_else_a
     assert judged(specs, record, "REFUND-1").verdict == "undetermined"
 
 
+def test_people_named_in_different_ways_cannot_be_told_apart(specs: Specs) -> None:
+    record = HandMade()
+    run = Writer(record, initiator="person:dana")
+    run.approved_refund("s1", by=LEAD)
+    run.close()
+
+    verdict = judged(specs, record, "REFUND-1")
+
+    assert verdict.verdict == "undetermined"
+    assert "may be the same person" in verdict.reason
+
+
 def test_an_amount_in_another_currency_cannot_be_compared(specs: Specs) -> None:
     record = HandMade()
     run = Writer(record)
@@ -226,6 +238,16 @@ def test_a_refund_whose_outcome_was_lost_leaves_the_second_one_undetermined(spec
     assert verdict.verdict == "undetermined"
     assert lost in verdict.shown_by
     assert "it may have happened" in verdict.reason
+
+
+def test_a_lost_refund_counts_beside_one_that_another_run_made_since(specs: Specs) -> None:
+    record = HandMade()
+    first = Writer(record, "run_1")
+    first.intent("s1", first.action("shop.refund", target="order:1001", minor=5000))
+    Writer(record, "run_2").refund("s1")
+
+    assert judged(specs, record, "REFUND-2", "run_1").verdict == "undetermined"
+    assert judged(specs, record, "REFUND-2", "run_2").verdict == "undetermined"
 
 
 def test_a_lost_attempt_that_was_written_off_no_longer_counts(specs: Specs) -> None:

@@ -1,0 +1,26 @@
+"""Alembic's entry: one SQLite file, one transaction a migration."""
+
+from alembic import context
+from sqlalchemy import create_engine, event
+
+from answerable.ledger import metadata
+
+config = context.config
+engine = create_engine(f"sqlite:///{config.attributes['path']}")
+
+
+@event.listens_for(engine, "connect")
+def _explicit_transactions(raw, _record):  # type: ignore[no-untyped-def]
+    raw.isolation_level = None  # the driver would otherwise commit before DDL
+
+
+@event.listens_for(engine, "begin")
+def _begin(connection):  # type: ignore[no-untyped-def]
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+with engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+    with context.begin_transaction():
+        context.run_migrations()
+engine.dispose()
