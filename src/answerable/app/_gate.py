@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
-from answerable.core import Clock, RunId, TenantId
+from answerable.core import Action, Clock, RunId, TenantId
 from answerable.identity import AgentDeclaration, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models
@@ -25,7 +25,17 @@ from answerable.policy import (
     Stops,
     StopsProjection,
 )
-from answerable.runtime import Agents, AgentSpec, DecisionEffects, Performing, Reliable, Runs, StoreEngine, Worker
+from answerable.runtime import (
+    Agents,
+    AgentSpec,
+    DecisionEffects,
+    Performing,
+    Reliable,
+    RetryPolicy,
+    Runs,
+    StoreEngine,
+    Worker,
+)
 from answerable.runtime import Gate as SharedByRuns
 from answerable.standing import Specs, load_specs
 from answerable.telemetry import Reports
@@ -131,7 +141,7 @@ async def open_gate(
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
-            effects=Reliable(effects),
+            effects=Reliable(effects, _retries_of(tools)),
             reporter=reports,
             performing=Performing(),
             governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
@@ -170,6 +180,16 @@ async def _expire(approvals: Approvals) -> None:
         due = approvals.next_due()
         wait_s = (due - approvals.clock.now()).total_seconds() if due else _LONGEST_NAP_S
         await asyncio.sleep(min(max(wait_s, 0.05), _LONGEST_NAP_S))
+
+
+def _retries_of(tools: Toolbox) -> Callable[[Action], RetryPolicy]:
+    usual = RetryPolicy()
+
+    def policy_for(action: Action) -> RetryPolicy:
+        declared = tools.tool(action.name).declaration.retries if action.kind == "tool" else None
+        return usual if declared is None else RetryPolicy(tries=declared + 1)
+
+    return policy_for
 
 
 def _known_actions(tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> list[KnownAction]:

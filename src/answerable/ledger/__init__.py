@@ -15,6 +15,7 @@ from answerable.ledger._reader import NoStore, Reader, Texts
 from answerable.ledger._rebuild import TableRebuilt, rebuild
 from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
 from answerable.ledger._record import Appended
+from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sql import Prepared, metadata
 from answerable.ledger._store import StoreDamaged
 from answerable.ledger._vault import ObjectErased
@@ -46,6 +47,7 @@ __all__ = [
     "Recorded",
     "Ruling",
     "RunJournal",
+    "SchemaTooNew",
     "Signer",
     "Slice",
     "SliceLost",

@@ -12,6 +12,7 @@ import functools
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ __all__ = ["Batch", "Connection", "StoreDamaged", "Writer", "connect"]
 T = TypeVar("T")
 B = TypeVar("B", bound="Batch")
 
+# MEASURED: handing a commit to the thread and back costs 0.15 ms, half a commit. Alone, with nothing to
+# gather meanwhile, it runs on the loop, unless the disk has shown that it would hold the loop for longer.
+_QUICK_COMMIT_S = 0.002
 _LARGEST_BATCH = 512  # items: bounds how long the loop is held by one batch, about 40 ms
 
 
@@ -89,6 +93,10 @@ def connect(path: Path, *, writable: bool) -> Connection:
     return Connection(raw)
 
 
+def _now(function: Callable[..., object], *arguments: object) -> None:
+    function(*arguments)
+
+
 class Batch:
     """What one transaction changes in memory, published only once it is on disk."""
 
@@ -113,6 +121,8 @@ class Writer(Generic[B]):
         self._loop = asyncio.get_running_loop()
         self._committing = False
         self._scheduled = False
+        self._last_commit_s = 0.0
+        self._tell = self._loop.call_soon_threadsafe
         self._closed: asyncio.Future[None] | None = None
         self._commits: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="answerable-commit", daemon=True)
@@ -164,7 +174,11 @@ class Writer(Generic[B]):
                 continue
             reach(FaultPoint.BEFORE_COMMIT)
             self._committing = True
-            self._commits.put(functools.partial(self._commit, batch, [future for _, future in items], results))
+            futures = [future for _, future in items]
+            if len(items) == 1 and not self._waiting and self._last_commit_s < _QUICK_COMMIT_S:
+                self._commit(batch, futures, results, tell=_now)
+            else:
+                self._commits.put(functools.partial(self._commit, batch, futures, results, self._tell))
             return
         self._next()
 
@@ -172,14 +186,18 @@ class Writer(Generic[B]):
         while work := self._commits.get():
             work()
 
-    def _commit(self, batch: B, futures: Sequence["asyncio.Future[Any]"], results: list[Any]) -> None:
+    def _commit(
+        self, batch: B, futures: Sequence["asyncio.Future[Any]"], results: list[Any], tell: Callable[..., object]
+    ) -> None:
+        began = time.perf_counter()
         try:
             self._connection.raw.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - goes to everyone in the batch
-            self._loop.call_soon_threadsafe(self._failed, futures, error)
+            tell(self._failed, futures, error)
         else:
+            self._last_commit_s = time.perf_counter() - began
             reach(FaultPoint.AFTER_COMMIT)
-            self._loop.call_soon_threadsafe(self._committed, batch, futures, results)
+            tell(self._committed, batch, futures, results)
 
     def _committed(self, batch: B, futures: Sequence["asyncio.Future[Any]"], results: list[Any]) -> None:
         self._committing = False

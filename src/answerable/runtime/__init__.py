@@ -21,13 +21,13 @@ from answerable.runtime._errors import (
     TimedOut,
     TimeLimitExceeded,
 )
+from answerable.runtime._gate import Gate
 from answerable.runtime._journal import Performing
 from answerable.runtime._limits import Limits
 from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Parked, Retry
 from answerable.runtime._reliable import Reliable, RetryPolicy
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
-from answerable.runtime._slice import Gate
 from answerable.runtime._worker import Worker
 
 __all__ = [

@@ -27,7 +27,7 @@ class AgentSpec:
     name: str
     fn: Callable[..., Awaitable[Any]]
     id: AgentId = AgentId("")
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     environment: str = "development"
     owner: str = ""
     model: str = ""

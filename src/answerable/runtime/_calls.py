@@ -3,10 +3,16 @@
 import asyncio
 import hmac
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from answerable.core import Action, AnswerableError, Outcome, StepKey, stable_json
+from answerable.core import AnswerableError, Outcome, StepKey, stable_json
+from answerable.ledger import Draft, Slice
+from answerable.runtime._agents import AgentSpec
 
-__all__ = ["Call", "SliceFuture", "step_key"]
+__all__ = ["Call", "Signature", "SliceFuture", "mark_draft", "step_key"]
+
+Signature = tuple[str, str, str, bytes]
+"""Branch, kind, name and arguments of a call."""
 
 
 class SliceFuture(asyncio.Future[Outcome]):
@@ -18,7 +24,7 @@ class Call:
     """One call between the moment the agent makes it and the moment its outcome is handed back.
 
     Args:
-        signature: branch, kind, name and arguments; identical writes of one signature exclude each other.
+        signature: identical writes of one signature exclude each other.
         future: what the agent awaits; the agent may cancel it without any effect on the call.
         denial: why the runtime refuses it, decided when the call was made.
         seen_wakes: how many wakes the slice had seen when the journal was last asked about this step.
@@ -27,18 +33,15 @@ class Call:
     """
 
     step: StepKey
-    signature: tuple[str, str, str, bytes]
+    signature: Signature
     future: SliceFuture
-    is_write: bool
-    action: Action | None = None
     denial: AnswerableError | None = None
     seen_wakes: int = 0
     is_waiting: bool = False
-    has_arrived: bool = False
     task: asyncio.Task[None] | None = None
 
 
-def step_key(run_key: bytes, signature: tuple[str, str, str, bytes], occurrence: int) -> StepKey:
+def step_key(run_key: bytes, signature: Signature, occurrence: int) -> StepKey:
     """The name of a call within its run: the same in every replay, and of no meaning without the run's key.
 
     Source: `docs/concepts/runs.md`, "Step keys".
@@ -46,3 +49,21 @@ def step_key(run_key: bytes, signature: tuple[str, str, str, bytes], occurrence:
     branch, kind, name, arguments = signature
     said = stable_json([branch, kind, name, arguments.decode(), occurrence])
     return StepKey(hmac.digest(run_key, said, "sha256").hex()[:32])
+
+
+def mark_draft(
+    call: Call, spec: AgentSpec, lease: Slice, phase: Literal["timer", "version"], once: str, control: dict[str, Any]
+) -> Draft:
+    """The receipt of a call that is no action: a timer set or fired, a code-change marker passed."""
+    return Draft(
+        tenant=spec.tenant,
+        run=lease.run,
+        phase=phase,
+        agent=spec.agent_id,
+        build=spec.build,
+        step=call.step,
+        branch=call.signature[0],
+        once=once,
+        members={"control": control},
+        fence=lease.fence,
+    )

@@ -170,6 +170,7 @@ class Runs:
         Args:
             agent: the agent's name.
             given: its input, checked against what the agent's function declares.
+            key: names the request; empty for a new run each time.
             on_behalf_of: the person or system that asks, as `type:id`.
             resources: what the run is about, as `type:id`; policy may hold the run to it.
             subjects: the people its data concern.

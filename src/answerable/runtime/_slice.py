@@ -7,85 +7,45 @@ the agent does between two outcomes is the same live and in every replay.
 """
 
 import asyncio
-import heapq
 import logging
 import random
-from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 
-from answerable.action import Authorizer, Effects, Reporter, Road
+from answerable.action import Road
 from answerable.core import (
     Action,
     ActionKind,
     AnswerableError,
-    Clock,
-    Description,
     Effect,
     FaultPoint,
     Outcome,
-    Refused,
     StepKey,
     format_time,
     parse_time,
     reach,
     stable_json,
 )
-from answerable.ledger import Draft, Ledger, Recorded, RunJournal, SliceLost
+from answerable.ledger import RunJournal, SliceLost
 from answerable.ledger import Slice as Lease
+from answerable.runtime._actions import ActionMaker
 from answerable.runtime._agents import AgentSpec
-from answerable.runtime._calls import Call, SliceFuture, step_key
-from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled, SignalTimedOut
-from answerable.runtime._journal import Performing, SliceAuthorizer, SliceJournal
+from answerable.runtime._calls import Call, Signature, SliceFuture, mark_draft, step_key
+from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled
+from answerable.runtime._gate import Ending, Gate
+from answerable.runtime._handback import HandBack
+from answerable.runtime._journal import SliceAuthorizer, SliceJournal
 from answerable.runtime._limits import Bounds
-from answerable.runtime._tasks import current_slice, foreign_waits
+from answerable.runtime._tasks import current_slice, end_tasks, foreign_waits
 from answerable.runtime._watch import TaskWatch
 
-__all__ = ["Ending", "Gate", "Slice"]
+__all__ = ["Slice"]
 
 log = logging.getLogger("answerable.runtime")
 
-_READ = Description(effect=Effect.READ)
 _MOST_CALLS_AFTER_END = 100
-_SECONDS_TO_UNWIND = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """What every slice of this process shares: the rooms around the road, the clock, the linger.
-
-    Args:
-        linger: how long a quiet run stays in memory before it parks.
-        governing: ids of the clauses that govern an agent's action, from their names.
-        sleep: waits that many seconds; tests put their own in.
-    """
-
-    ledger: Ledger
-    authorizer: Authorizer
-    effects: Effects
-    reporter: Reporter
-    performing: Performing
-    governing: Callable[[str, str], tuple[str, ...]] | None = None
-    linger: timedelta = timedelta(milliseconds=50)
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-
-    @property
-    def clock(self) -> Clock:
-        """The record's clock."""
-        return self.ledger.clock
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How a slice ended: the run waits, the agent finished, or the slice was lost."""
-
-    kind: Literal["quiet", "finished", "lost"]
-    until: datetime | None = None
-    result: Any = None
-    error: BaseException | None = None
 
 
 class Slice:
@@ -98,7 +58,6 @@ class Slice:
         self.run = lease.run
         self.tenant = spec.tenant
         self.run_key = gate.ledger.run_key(spec.tenant, lease.run)
-        self.at = opened["at"]
         self.wakes = 0
         self.history = journal.history
         self._opened = opened
@@ -114,23 +73,15 @@ class Slice:
             reporter=gate.reporter,
         )
         self._bounds = Bounds(self._control.get("limits", {}))
-        self._calls: dict[StepKey, Call] = {}
-        self._occurrences: dict[tuple[str, str, str, bytes], int] = {}
-        self._pending_writes: dict[tuple[str, str, str, bytes], StepKey] = {}
-        self._cursor = 0
-        self._ready: list[tuple[int, Call, Recorded]] = []
-        self._unclaimed: dict[StepKey, Recorded] = {}
-        self._unclaimed_effects: dict[StepKey, str] = {}
-        self._signals: defaultdict[str, deque[Recorded]] = defaultdict(deque)
-        self._listening: defaultdict[str, deque[Call]] = defaultdict(deque)
+        subjects = tuple(self._control.get("subjects", ()))
+        self._back = HandBack(journal.history, gate.ledger.reader, self._bounds, subjects)
+        self._occurrences: dict[Signature, int] = {}
         self._versions: list[Call] = []
         self._gated: dict[StepKey, asyncio.Future[None]] = {}
         self._waits: dict[StepKey, asyncio.Future[None]] = {}
         self._dues: dict[StepKey, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._working = 0
-        self._labels: tuple[str, ...] = ()
-        self._subjects: tuple[str, ...] = tuple(self._control.get("subjects", ()))
         self._linger: asyncio.TimerHandle | None = None
         self._warned = False
         self.chances: dict[str, random.Random] = {}
@@ -138,10 +89,8 @@ class Slice:
         self._is_sealed = False
         self._is_closing = False
         self._diverged: ReplayDiverged | None = None
-        self._on_behalf_of = on_behalf_of
+        self._actions = ActionMaker(gate, spec, lease.run, self._control, on_behalf_of)
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
-        self._find_lost_effects()
-        self._absorb()
 
     # -- what the agent's `Run` calls, synchronously, at the moment of the call ------------------------------------
 
@@ -157,17 +106,13 @@ class Slice:
         signature = (branch, kind, name, arguments)
         step = self._step(signature)
         breach = self._bounds.count(kind, name, arguments)
-        call = Call(step=step, signature=signature, future=future, is_write=False, denial=breach)
+        call = Call(step=step, signature=signature, future=future, denial=breach)
         if self._claim(call):
             return future
-        described = self._describe(call, kind, name, arguments)
-        call.is_write = described.effect is not Effect.READ
-        if call.is_write:
-            if call.denial is None and signature in self._pending_writes:
-                call.denial = CallInProgress(name=name)
-            self._pending_writes.setdefault(signature, step)
-        call.action = self._action(call, kind, described)
-        self._start(call, self._travel(call))
+        action = self._actions.make(call, kind, labels=self._back.labels, subjects=self._back.subjects)
+        if action.effect is not Effect.READ and self._back.hold_write(call) and call.denial is None:
+            call.denial = CallInProgress(name=name)
+        self._start(call, self._travel(action))
         return future
 
     def sleep(self, branch: str, name: str, duration: timedelta, future: SliceFuture | None = None) -> SliceFuture:
@@ -178,9 +123,10 @@ class Slice:
             return future
         arguments = stable_json({"us": duration // timedelta(microseconds=1)})
         signature = (branch, "timer", name, arguments)
-        call = Call(step=self._step(signature), signature=signature, future=future, is_write=False)
+        call = Call(step=self._step(signature), signature=signature, future=future)
         if not self._claim(call):
             self._start(call, self._time(call, duration))
+            future.add_done_callback(lambda _: self._give_up(call))
         return future
 
     def signal(self, branch: str, name: str, timeout: timedelta | None) -> SliceFuture:
@@ -189,8 +135,8 @@ class Slice:
         future = SliceFuture(loop=self._loop)
         if self._is_sealed:
             return future
-        call = Call(step=StepKey(""), signature=(branch, "signal", name, b""), future=future, is_write=False)
-        self._listening[name].append(call)
+        call = Call(step=StepKey(""), signature=(branch, "signal", name, b""), future=future)
+        self._back.listen(name, call)
         if timeout is not None:
             self.sleep(branch, f"signal:{name}", timeout, future)
         self._stir()
@@ -204,8 +150,8 @@ class Slice:
             return future
         signature = (branch, "version", name, b"{}")
         step = step_key(self.run_key, signature, 0)
-        call = Call(step=step, signature=signature, future=future, is_write=False)
-        earlier = self._calls.get(step)
+        call = Call(step=step, signature=signature, future=future)
+        earlier = self._back.calls.get(step)
         if earlier is not None:  # the answer of the first time stands
             earlier.future.add_done_callback(lambda done: _pass_on(done, future))
             return future
@@ -213,6 +159,11 @@ class Slice:
             self._versions.append(call)
             self._stir()
         return future
+
+    @property
+    def at(self) -> str:
+        """Time on the record of the last outcome handed back."""
+        return self._back.at
 
     def track(self, task: asyncio.Task[Any]) -> None:
         """A task of the agent's (called by the task factory)."""
@@ -246,7 +197,7 @@ class Slice:
         except Exception as error:  # noqa: BLE001 - the record cannot be read: the slice cannot go on
             self._lose(error)
             return
-        self._absorb()
+        self._back.absorb()
         for wait in list(self._waits.values()):
             if not wait.done():
                 wait.set_result(None)
@@ -255,18 +206,18 @@ class Slice:
     # -- what the road asks (journal and authorizer) ------------------------------------------------------------------
 
     def asked(self, step: StepKey) -> None:
-        self._calls[step].seen_wakes = self.wakes
+        self._back.calls[step].seen_wakes = self.wakes
 
     async def cleared(self, action: Action) -> None:
-        if self._unclaimed_effects:
+        if self._back.unclaimed_effects:
             self._gated[action.step] = clear = self._loop.create_future()
             try:
-                await self._wait_for(self._calls[action.step], lambda: clear)
+                await self._wait_for(self._back.calls[action.step], lambda: clear)
             finally:
                 del self._gated[action.step]
 
     async def answered(self, step: StepKey) -> None:
-        call = self._calls[step]
+        call = self._back.calls[step]
         if call.seen_wakes != self.wakes:
             return  # it was answered between `open` and here
         self._waits[step] = answer = self._loop.create_future()
@@ -276,8 +227,8 @@ class Slice:
             del self._waits[step]
 
     def denial(self, action: Action) -> AnswerableError | None:
-        call = self._calls[action.step]
-        if call.denial is not None:
+        call = self._back.calls[action.step]
+        if call.denial is not None or not self._bounds.has_wall:
             return call.denial
         age = self.gate.clock.now() - parse_time(self._opened["at"])
         return self._bounds.check_age(action.name, age.total_seconds())
@@ -292,63 +243,23 @@ class Slice:
             raise RunCancelled
         # Code that swallows even this, in a loop, would hold the event loop: it gets a future nobody answers.
 
-    def _step(self, signature: tuple[str, str, str, bytes]) -> StepKey:
+    def _step(self, signature: Signature) -> StepKey:
         occurrence = self._occurrences.get(signature, 0)
         self._occurrences[signature] = occurrence + 1
         return step_key(self.run_key, signature, occurrence)
 
     def _claim(self, call: Call) -> bool:
         """Register the call; whether its outcome is on the record already."""
-        self._calls[call.step] = call
         if self._linger is not None:
             self._disarm()
-        recorded = self._unclaimed.pop(call.step, None)
-        if self._unclaimed_effects.pop(call.step, None) is not None and not self._unclaimed_effects:
+        is_recorded = self._back.claim(call)
+        if is_recorded:
+            self._watch.poke()
+        if self._gated and not self._back.unclaimed_effects:
             for clear in self._gated.values():
                 if not clear.done():
                     clear.set_result(None)
-        if recorded is None:
-            return False
-        if recorded.effect is not Effect.READ:
-            call.is_write = True
-            self._pending_writes.setdefault(call.signature, call.step)
-        heapq.heappush(self._ready, (recorded.seq, call, recorded))
-        self._watch.poke()
-        return True
-
-    def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes) -> Description:
-        try:
-            described = self.gate.effects.describe(kind, name, arguments)
-            if self.gate.governing is not None and (clauses := self.gate.governing(self.spec.agent_id, name)):
-                return replace(described, specs=tuple(sorted({*described.specs, *clauses})))
-            return described
-        except Refused as error:
-            call.denial = error
-            return _READ
-
-    def _action(self, call: Call, kind: ActionKind, described: Description) -> Action:
-        branch, _, name, arguments = call.signature
-        subjects = self._subjects
-        if described.subjects:
-            subjects = tuple(sorted({*subjects, *described.subjects}))
-        return Action(
-            tenant=self.tenant,
-            run=self.run,
-            agent=self.spec.agent_id,
-            step=call.step,
-            branch=branch,
-            kind=kind,
-            name=name,
-            arguments=arguments,
-            described=described,
-            environment=self._control.get("environment", ""),
-            on_behalf_of=self._on_behalf_of,
-            idempotency_key=call.step,
-            resources=tuple(self._control.get("resources", ())),
-            labels=self._labels,
-            subjects=subjects,
-            build=self.spec.build,
-        )
+        return is_recorded
 
     def _tell_again(self, future: SliceFuture, told: AnswerableError) -> SliceFuture:
         if self._bounds.is_ignored:
@@ -376,16 +287,15 @@ class Slice:
             self._lose(error)
         finally:
             self._working -= 1
-        self._absorb()
+        self._back.absorb()
         if not self._is_sealed:
             self._watch.look()
 
-    async def _travel(self, call: Call) -> None:
-        assert call.action is not None
+    async def _travel(self, action: Action) -> None:
         try:
-            await self._road.perform(call.action)
+            await self._road.perform(action)
         finally:
-            self.gate.performing.end(call.action)
+            self.gate.performing.end(action)
 
     async def _time(self, call: Call, duration: timedelta) -> None:
         due = self.history.timers.get(call.step)
@@ -400,31 +310,21 @@ class Slice:
                 await self._wait_for(call, lambda: self.gate.sleep(remaining_s))
             finally:
                 del self._dues[call.step]
-        if call.future.done() and call.signature[2].startswith("signal:"):
-            return
         await self._append(call, "timer", f"f:{self.run}:{call.step}", {"state": "fired", "due": due})
         reach(FaultPoint.AFTER_TIMER)
+
+    def _give_up(self, call: Call) -> None:
+        """Nobody awaits this timer any more: the signal came first, or the agent cancelled it."""
+        if call.is_waiting and call.task is not None:
+            call.task.cancel()
 
     async def _mark(self, call: Call) -> None:
         branch, _, name, _ = call.signature
         await self._append(call, "version", f"v:{self.run}:{branch}:{name}", {"name": name})
 
     async def _append(self, call: Call, phase: Literal["timer", "version"], once: str, control: dict[str, Any]) -> None:
-        appended = await self.gate.ledger.append(
-            Draft(
-                tenant=self.tenant,
-                run=self.run,
-                phase=phase,
-                agent=self.spec.agent_id,
-                build=self.spec.build,
-                step=call.step,
-                branch=call.signature[0],
-                once=once,
-                members={"control": control},
-                fence=self._lease.fence,
-            )
-        )
-        if appended.status == "stale":
+        draft = mark_draft(call, self.spec, self._lease, phase, once, control)
+        if (await self.gate.ledger.append(draft)).status == "stale":
             raise SliceLost(run=self.run)
         self.gate.ledger.refresh(self.history)
 
@@ -443,99 +343,24 @@ class Slice:
             call.is_waiting = False
             self._disarm()
 
-    # -- hand-back ----------------------------------------------------------------------------------------------------
-
-    def _find_lost_effects(self) -> None:
-        for step, intent in self.history.intents.items():
-            if step not in self.history.finals and not intent.is_written_off:
-                receipt = self.gate.ledger.reader.find(intent.receipt)
-                if receipt is not None and receipt.predicate["action"]["effect"] != Effect.READ:
-                    self._unclaimed_effects[step] = receipt.predicate["action"]["name"]
-
-    def _absorb(self) -> None:
-        """Sort what the record has gained: for a call that was made, for a later one, or a signal."""
-        recorded = self.history.recorded
-        while self._cursor < len(recorded):
-            one = recorded[self._cursor]
-            self._cursor += 1
-            if one.kind == "signal":
-                self._signals[one.name].append(one)
-            elif (call := self._calls.get(one.step)) is not None:
-                heapq.heappush(self._ready, (one.seq, call, one))
-            else:
-                self._unclaimed[one.step] = one
-                if one.effect is not Effect.READ and one.outcome is not None and one.outcome.status != "refused":
-                    self._unclaimed_effects[one.step] = one.name
-
     def _on_still(self) -> None:
         """Every task of the agent is suspended: hand back what comes next on the record."""
-        if self._is_sealed or (not self._ready and self._working and not self._versions and not self._listening):
+        if self._is_sealed or (self._working and not self._versions and not self._back.may_have_some):
             return
         if self._versions and self._answer_versions():
             return
-        while (picked := self._pick()) is not None:
-            if self._hand_back(*picked):
-                if self._ready or not self._working:
-                    self._watch.poke()
-                return
-        if not self._working:
+        if self._back.hand_next():
+            if self._back.has_ready or not self._working:
+                self._watch.poke()
+        elif not self._working:
             self._rest()
-
-    def _pick(self) -> tuple[Call, Recorded] | None:
-        lowest = self._ready[0][0] if self._ready else None
-        found: str | None = None
-        for name, waiting in list(self._listening.items()):
-            while waiting and waiting[0].future.done():
-                waiting.popleft()  # timed out, or cancelled by the agent: the signal is for the next
-            if not waiting:
-                del self._listening[name]
-            elif (queue := self._signals.get(name)) and (lowest is None or queue[0].seq < lowest):
-                lowest, found = queue[0].seq, name
-        if found is not None:
-            return self._listening[found].popleft(), self._signals[found].popleft()
-        if self._ready:
-            _, call, recorded = heapq.heappop(self._ready)
-            return call, recorded
-        return None
-
-    def _hand_back(self, call: Call, recorded: Recorded) -> bool:
-        """Give the outcome to the agent; whether it was still waiting for it."""
-        outcome = recorded.outcome
-        if outcome is None:
-            outcome = self._outcome_of(call, recorded)
-            self._bounds.progressed()
-        else:
-            _, kind, name, arguments = call.signature
-            self._bounds.learn(kind, name, arguments, outcome)
-            if self._pending_writes.get(call.signature) == call.step:
-                del self._pending_writes[call.signature]
-        if outcome.labels and not set(outcome.labels) <= set(self._labels):
-            self._labels = tuple(sorted({*self._labels, *outcome.labels}))
-        if outcome.subjects and not set(outcome.subjects) <= set(self._subjects):
-            self._subjects = tuple(sorted({*self._subjects, *outcome.subjects}))
-        call.action = None
-        if call.future.done():
-            return False
-        self.at = recorded.at
-        call.future.set_result(outcome)
-        return True
-
-    def _outcome_of(self, call: Call, recorded: Recorded) -> Outcome:
-        if recorded.kind == "signal":
-            labels = (f"untrusted:signal.{recorded.name}",)
-            return Outcome(status="ok", value=recorded.payload, labels=labels, seq=recorded.seq, at=recorded.at)
-        _, kind, name, arguments = call.signature
-        if kind == "timer" and name.startswith("signal:"):
-            waited = f"{int(arguments[6:-1]) / 1e6:g}"
-            return Outcome.of_error("failed", SignalTimedOut(name=name[7:], limit_s=waited))
-        return Outcome(status="ok", value=b"true", seq=recorded.seq, at=recorded.at)
 
     def _answer_versions(self) -> bool:
         """Answer markers at the first moment all calls before them are known; whether one was answered."""
         pending, self._versions = self._versions, []
         was_answered = False
         for call in pending:
-            if not self._went_past(call.signature[0]):
+            if not self._back.went_past(call.signature[0]):
                 self._start(call, self._mark(call))
             elif not call.future.done():
                 call.future.set_result(Outcome(status="ok", value=b"false"))
@@ -543,14 +368,6 @@ class Slice:
         if was_answered:
             self._watch.poke()
         return was_answered
-
-    def _went_past(self, branch: str) -> bool:
-        """Whether the journal holds anything of this branch that the agent has yet to call."""
-        inside = branch + "/" if branch else ""
-        if any(one.branch == branch or one.branch.startswith(inside) for one in self._unclaimed.values()):
-            return True
-        open_steps = (*self.history.timers, *self.history.intents, *self.history.held)
-        return any(step not in self._calls for step in open_steps)
 
     # -- rest and end -------------------------------------------------------------------------------------------------
 
@@ -589,13 +406,13 @@ class Slice:
 
     def _diverge(self) -> None:
         step = next(iter(self._gated))
-        journalled = next(iter(self._unclaimed_effects.values()))
+        journalled = next(iter(self._back.unclaimed_effects.values()))
         self._diverged = ReplayDiverged(
-            journalled=journalled, instead=f"a new call of `{self._calls[step].signature[2]}`"
+            journalled=journalled, instead=f"a new call of `{self._back.calls[step].signature[2]}`"
         )
         outcome = Outcome.of_error("failed", self._diverged)
         for gated in list(self._gated):
-            call = self._calls[gated]
+            call = self._back.calls[gated]
             if call.task is not None:
                 call.task.cancel()
             if not call.future.done():
@@ -631,14 +448,9 @@ class Slice:
     async def _unwind(self) -> None:
         """Seal, and have the agent's tasks end."""
         self._end(Ending(kind="lost"))
-        current = asyncio.current_task()
-        tasks = {task for task in self._watch.tasks if task is not current}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, left = await asyncio.wait(tasks, timeout=_SECONDS_TO_UNWIND)
-            if left:
-                log.warning("run %s: %d tasks of the agent ignore their cancellation", self.run, len(left))
+        left = await end_tasks(self._watch.tasks, self.gate.unwind)
+        if left:
+            log.warning("run %s: %d tasks of the agent ignore their cancellation", self.run, left)
 
     async def _finish_work(self) -> None:
         """Effects under way are finished and recorded; waits are given up."""
@@ -648,15 +460,15 @@ class Slice:
             await asyncio.wait(self._tasks)
 
     def _stop_waiting(self) -> None:
-        for call in self._calls.values():
+        for call in self._back.calls.values():
             if call.is_waiting and call.task is not None:
                 call.task.cancel()
 
     def _finished(self, ending: Ending) -> Ending:
         if self._diverged is not None:
             return Ending(kind="finished", error=self._diverged)
-        if self._unclaimed_effects:
-            journalled = next(iter(self._unclaimed_effects.values()))
+        if self._back.unclaimed_effects:
+            journalled = next(iter(self._back.unclaimed_effects.values()))
             return Ending(kind="finished", error=ReplayDiverged(journalled=journalled, instead="the end of the run"))
         return ending
 

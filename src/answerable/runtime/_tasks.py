@@ -10,12 +10,21 @@ import asyncio.taskgroups
 import asyncio.tasks
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context, ContextVar
+from datetime import timedelta
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any, Protocol
 
 from answerable.runtime._calls import SliceFuture
 
-__all__ = ["TaskOwner", "current_slice", "foreign_waits", "install_task_factory", "is_about_to_move", "waiter_of"]
+__all__ = [
+    "TaskOwner",
+    "current_slice",
+    "end_tasks",
+    "foreign_waits",
+    "install_task_factory",
+    "is_about_to_move",
+    "waiter_of",
+]
 
 _Gathering: type[asyncio.Future[Any]] = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 
@@ -49,7 +58,18 @@ def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
         return task
 
     factory.tells_slices = True  # type: ignore[attr-defined]
-    loop.set_task_factory(factory)
+    loop.set_task_factory(factory)  # type: ignore[arg-type]
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]], limit: timedelta) -> int:
+    """Cancel the tasks and wait for their end; the number that ignored it for as long as `limit`."""
+    ending = {task for task in tasks if task is not asyncio.current_task()}
+    for task in ending:
+        task.cancel()
+    if not ending:
+        return 0
+    _, left = await asyncio.wait(ending, timeout=limit.total_seconds())
+    return len(left)
 
 
 def waiter_of(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
@@ -91,10 +111,10 @@ def _is_durable(waiter: asyncio.Future[Any], owned: set[asyncio.Task[Any]], task
 
 def _shielded(outer: asyncio.Future[Any]) -> asyncio.Future[Any] | None:
     # `asyncio.shield` keeps the inner future nowhere but in the closure of its callback.
-    for callback, *_ in outer._callbacks or ():  # type: ignore[attr-defined]
+    for callback, *_ in outer._callbacks or ():
         if getattr(callback, "__qualname__", "") == "shield.<locals>._outer_done_callback":
-            names = callback.__code__.co_freevars
-            inner: asyncio.Future[Any] = callback.__closure__[names.index("inner")].cell_contents
+            kept: Any = callback
+            inner: asyncio.Future[Any] = kept.__closure__[kept.__code__.co_freevars.index("inner")].cell_contents
             return inner
     return None
 

@@ -18,9 +18,10 @@ from answerable.ledger import Parked as LedgerParked
 from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._errors import AgentFailed, AgentUnknown, InputInvalid
+from answerable.runtime._gate import Ending, Gate
 from answerable.runtime._ports import Advanced, Busy, Done, Parked, Retry
 from answerable.runtime._run import Run
-from answerable.runtime._slice import Ending, Gate, Slice
+from answerable.runtime._slice import Slice
 from answerable.runtime._tasks import install_task_factory
 from answerable.runtime._typed import from_json, input_type, to_json
 

@@ -1,0 +1,5 @@
+"""`python -m answerable.cli`."""
+
+from answerable.cli import main
+
+main()

@@ -1,0 +1,71 @@
+"""What commands read of the desk, and one write: through the gate that owns it, or as its owner for the moment."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+from answerable.cli._errors import FileUnusable, InputNotJson
+from answerable.core import TenantId
+from answerable.ledger import Draft, Reader
+from answerable.policy import Approvals, Stops
+from answerable.server import Writes, control
+
+__all__ = ["approvals_of", "json_value", "stops_of", "write"]
+
+
+def write(data: Path, do: Callable[[Writes], Awaitable[Any]]) -> dict[str, Any]:
+    """What `do` wrote, as JSON.
+
+    Raises:
+        NoStore: there is no record yet, and a mistyped directory should not become one.
+    """
+    # Only a write needs the whole application: listing and showing should answer at once.
+    from answerable.app import open_desk
+
+    Reader.open(data).close()
+
+    async def reach() -> Any:
+        async with control(data, open_desk) as writes:
+            return await do(writes)
+
+    return cast(dict[str, Any], asyncio.run(reach()))
+
+
+def json_value(option: str, text: str) -> Any:
+    """The JSON that was passed: itself, `@FILE`, or `-` for standard input."""
+    try:
+        if text == "-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        return json.loads(text)
+    except OSError as error:
+        raise FileUnusable(file=text[1:], reason=str(error.strerror)) from None
+    except ValueError as error:
+        raise InputNotJson(option=option, problem=str(error)) from None
+
+
+def approvals_of(reader: Reader) -> Approvals:
+    """Approvals, to look at."""
+    return Approvals(book=_Closed(reader), store=reader)
+
+
+def stops_of(reader: Reader) -> Stops:
+    """Stops, to look at."""
+    return Stops(book=_Closed(reader), store=reader)
+
+
+class _Closed:
+    """The book of whoever only reads."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def append(self, draft: Draft) -> Any:
+        raise RuntimeError("a reader writes nothing: `write` does")
+
+    def pseudonym(self, tenant: TenantId, name: str) -> str:
+        return self._reader.pseudonym(tenant, name)

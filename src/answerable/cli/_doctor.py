@@ -1,0 +1,87 @@
+"""`answerable doctor`."""
+
+import base64
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from answerable.cli._options import DATA, AsJson, Data
+from answerable.cli._say import say
+from answerable.core import AnswerableError
+from answerable.ledger import Reader, leaf_hash, root_hash
+
+__all__ = ["command"]
+
+command = typer.Typer(rich_markup_mode=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    verdict: Literal["ok", "look", "WRONG"]
+    said: str
+
+
+@command.command()
+def doctor(data: Data = DATA, as_json: AsJson = False) -> None:
+    """Look whether the machine, the keys and the record are in order. Changes nothing.
+
+    Exit 1: something is wrong.
+    """
+    findings = [*_machine(), *_keys(data), *_record(data)]
+    lines = [f"{each.verdict:<6} {each.what:<12} {each.said}" for each in findings]
+    say([asdict(each) for each in findings], lines, as_json=as_json)
+    raise typer.Exit(1 if any(each.verdict == "WRONG" for each in findings) else 0)
+
+
+def _machine() -> Iterator[Finding]:
+    is_known = sys.version_info >= (3, 11)
+    yield Finding(what="python", verdict="ok" if is_known else "WRONG", said=sys.version.split()[0])
+    for tool in ("git", "openssl", "jq"):
+        found = shutil.which(tool)
+        wanted = "names the version of specifications" if tool == "git" else "is needed by VERIFY.sh in a bundle"
+        yield Finding(what=tool, verdict="ok" if found else "look", said=found or f"not found; it {wanted}")
+
+
+def _keys(data: Path) -> Iterator[Finding]:
+    keys = data / "keys"
+    for path in [keys, *sorted(keys.glob("*"))] if keys.is_dir() else []:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        is_private = not mode & 0o077
+        said = f"{path} {mode:o}" + ("" if is_private else "; others can read it: `chmod go= ` it, and replace the key")
+        yield Finding(what="key", verdict="ok" if is_private else "WRONG", said=said)
+
+
+def _record(data: Path) -> Iterator[Finding]:
+    if not data.is_dir():
+        yield Finding(what="record", verdict="look", said=f"none yet in {data}")
+        return
+    try:
+        reader = Reader.open(data)
+        entries, checkpoint = reader.entries(), reader.checkpoint()
+        receipts = sum(1 for _ in reader.all())
+    except AnswerableError as error:
+        yield Finding(what="record", verdict="WRONG", said=error.message)
+        return
+    yield Finding(what="record", verdict="ok", said=f"{receipts} receipts in {data}")
+    if checkpoint:
+        _, size, root = checkpoint.splitlines()[:3]
+        found = f"{len(entries)}\n{_base64(root_hash([leaf_hash(entry) for entry in entries]))}"
+        if f"{size}\n{root}" == found:
+            yield Finding(what="log", verdict="ok", said=f"{size} entries, as the latest checkpoint states")
+        else:
+            yield Finding(what="log", verdict="WRONG", said="the entries are not those of the latest checkpoint")
+    is_served = (data / "gate.sock").exists()
+    yield Finding(what="gate", verdict="ok", said="a gate owns the directory" if is_served else "no gate runs")
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

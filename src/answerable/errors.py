@@ -1,0 +1,170 @@
+"""Every error there is, in one place.
+
+AnswerableError
+├── ConfigError
+├── Refused
+├── ExecutionError
+│   ├── Transient
+│   └── Permanent
+├── EvidenceError
+└── PluginError
+
+Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
+"""
+
+from answerable.action import OutcomeUnknown
+from answerable.core import (
+    AnswerableError,
+    ConfigError,
+    EvidenceError,
+    ExecutionError,
+    NotCanonical,
+    Permanent,
+    PluginError,
+    RecordedError,
+    Refused,
+    Transient,
+)
+from answerable.identity import AgentUndeclared
+from answerable.ledger import (
+    DirectoryInUse,
+    KeyFileUnsafe,
+    NoStore,
+    NothingToExport,
+    ObjectErased,
+    SchemaTooNew,
+    SliceLost,
+    StoreDamaged,
+)
+from answerable.models import (
+    ModelCallInvalid,
+    ModelKeyMissing,
+    ModelLost,
+    ModelRejected,
+    ModelReplyInvalid,
+    ModelUnavailable,
+    ModelUnknown,
+    ProviderUnusable,
+    ScriptFailed,
+)
+from answerable.policy import (
+    ApprovalClosed,
+    ApprovalRejected,
+    ApprovalTimedOut,
+    ApprovalUnknown,
+    ApproverIsInitiator,
+    ApproverLacksRole,
+    BudgetExceeded,
+    BudgetInvalid,
+    ObligationInvalid,
+    PolicyDenied,
+    PolicyFailed,
+    PolicyInvalid,
+    Stopped,
+    StopScopeInvalid,
+    StopUnknown,
+)
+from answerable.runtime import (
+    AgentFailed,
+    AgentUnknown,
+    CallInProgress,
+    InputInvalid,
+    RepeatedCall,
+    ReplayDiverged,
+    RunUnknown,
+    SignalTimedOut,
+    StepLimitExceeded,
+    TimedOut,
+    TimeLimitExceeded,
+)
+from answerable.server import GateSilent, NotYours
+from answerable.standing import ArtefactUnknown, SpecInvalid, SpecsMissing
+from answerable.tools import (
+    ArgumentsInvalid,
+    ToolChanged,
+    ToolFailed,
+    ToolNotServed,
+    ToolResultInvalid,
+    ToolServerLost,
+    ToolServerUnavailable,
+    ToolsNotListed,
+    ToolTimedOut,
+    ToolUnavailable,
+    ToolUnknown,
+    ToolUnusable,
+)
+
+__all__ = [
+    "AgentFailed",
+    "AgentUndeclared",
+    "AgentUnknown",
+    "AnswerableError",
+    "ApprovalClosed",
+    "ApprovalRejected",
+    "ApprovalTimedOut",
+    "ApprovalUnknown",
+    "ApproverIsInitiator",
+    "ApproverLacksRole",
+    "ArgumentsInvalid",
+    "ArtefactUnknown",
+    "BudgetExceeded",
+    "BudgetInvalid",
+    "CallInProgress",
+    "ConfigError",
+    "DirectoryInUse",
+    "EvidenceError",
+    "ExecutionError",
+    "GateSilent",
+    "InputInvalid",
+    "KeyFileUnsafe",
+    "ModelCallInvalid",
+    "ModelKeyMissing",
+    "ModelLost",
+    "ModelRejected",
+    "ModelReplyInvalid",
+    "ModelUnavailable",
+    "ModelUnknown",
+    "NoStore",
+    "NotCanonical",
+    "NotYours",
+    "NothingToExport",
+    "ObjectErased",
+    "ObligationInvalid",
+    "OutcomeUnknown",
+    "Permanent",
+    "PluginError",
+    "PolicyDenied",
+    "PolicyFailed",
+    "PolicyInvalid",
+    "ProviderUnusable",
+    "RecordedError",
+    "Refused",
+    "RepeatedCall",
+    "ReplayDiverged",
+    "RunUnknown",
+    "SchemaTooNew",
+    "ScriptFailed",
+    "SignalTimedOut",
+    "SliceLost",
+    "SpecInvalid",
+    "SpecsMissing",
+    "StepLimitExceeded",
+    "StopScopeInvalid",
+    "StopUnknown",
+    "Stopped",
+    "StoreDamaged",
+    "TimeLimitExceeded",
+    "TimedOut",
+    "ToolChanged",
+    "ToolFailed",
+    "ToolNotServed",
+    "ToolResultInvalid",
+    "ToolServerLost",
+    "ToolServerUnavailable",
+    "ToolTimedOut",
+    "ToolUnavailable",
+    "ToolUnknown",
+    "ToolUnusable",
+    "ToolsNotListed",
+    "Transient",
+]

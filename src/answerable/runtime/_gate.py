@@ -1,0 +1,51 @@
+"""What all slices of a process share, and how one slice ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from answerable.action import Authorizer, Effects, Reporter
+from answerable.core import Clock
+from answerable.ledger import Ledger
+from answerable.runtime._journal import Performing
+
+__all__ = ["Ending", "Gate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What every slice of this process shares: the rooms around the road, the clock, the linger.
+
+    Args:
+        governing: ids of the clauses that govern an agent's action, from their names.
+        linger: how long a quiet run stays in memory before it parks.
+        unwind: how long the agent's tasks may take to end once they are cancelled.
+        sleep: waits that many seconds; tests put their own in.
+    """
+
+    ledger: Ledger
+    authorizer: Authorizer
+    effects: Effects
+    reporter: Reporter
+    performing: Performing
+    governing: Callable[[str, str], tuple[str, ...]] | None = None
+    linger: timedelta = timedelta(milliseconds=50)
+    unwind: timedelta = timedelta(seconds=5)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    @property
+    def clock(self) -> Clock:
+        """The record's clock."""
+        return self.ledger.clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a slice ended: the run waits, the agent finished, or the slice was lost."""
+
+    kind: Literal["quiet", "finished", "lost"]
+    until: datetime | None = None
+    result: Any = None
+    error: BaseException | None = None

@@ -1,0 +1,186 @@
+"""A small house to run agents in: a real ledger, a tool shed whose books outlive crashes, an open policy."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from answerable.action import Finding, OutcomeUnknown, Step
+from answerable.core import (
+    Action,
+    ActionKind,
+    Decision,
+    Description,
+    Effect,
+    Outcome,
+    RecordedError,
+    RunId,
+    TenantId,
+    stable_json,
+)
+from answerable.ledger import Ledger, Receipt
+from answerable.runtime import (
+    Agents,
+    AgentSpec,
+    Gate,
+    InputInvalid,
+    Limits,
+    Performing,
+    Runs,
+    RunsProjection,
+    StoreEngine,
+    Worker,
+)
+from answerable.runtime._decisions import DecisionEffects
+
+__all__ = ["Everyone", "House", "Shed", "until"]
+
+
+class Shed:
+    """Tools: `read*` read, `write*` change the books once per key, `lose*` are never answered, `fail*` fail.
+
+    `books` counts effects by step, as the outside world would: it is not cleared by a crash.
+    """
+
+    def __init__(self) -> None:
+        self.books: Counter[str] = Counter()
+        self.calls: list[str] = []
+        self.lost: set[str] = set()
+        self.gates: dict[str, asyncio.Event] = {}
+        self.finding: Finding = "cannot say"
+        self.on_execute: Callable[[Step], None] | None = None
+
+    def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
+        if kind == "decision":
+            return DecisionEffects().describe(kind, name, arguments)
+        if name.startswith("unknown"):
+            raise InputInvalid(agent=name, problem="no such tool")
+        is_read = name.startswith(("read", "model"))
+        effect = Effect.READ if is_read else Effect.WRITE
+        return Description(effect=effect, honours_key=name.startswith("keyed"), has_probe=name.startswith("probed"))
+
+    async def execute(self, step: Step) -> Outcome:
+        name = step.action.name
+        self.calls.append(name)
+        if self.on_execute is not None:
+            self.on_execute(step)
+        gate = self.gates.get(name)
+        if gate is not None:
+            await gate.wait()
+        if name.startswith("lose") or name in self.lost:
+            self.books[step.action.step] += 1
+            raise OutcomeUnknown(name=name, reason="test")
+        if name.startswith("fail"):
+            return Outcome.of_error("failed", _failure(name))
+        if name.startswith("keyed"):
+            self.books[step.action.idempotency_key] = 1
+        elif step.action.effect is not Effect.READ:
+            self.books[step.action.step] += 1
+        if name.startswith("constant"):
+            return Outcome(status="ok", value=b'"same"')
+        said = {"name": name, "got": orjson.loads(step.action.arguments)}
+        return Outcome(status="ok", value=stable_json(said), labels=(f"untrusted:{name}",))
+
+    async def probe(self, step: Step) -> Finding:
+        return self.finding
+
+
+def _failure(name: str) -> RecordedError:
+    return RecordedError(code_then="execution.test", message_then=name)
+
+
+class Everyone:
+    """A policy that permits, except what a test names."""
+
+    def __init__(self) -> None:
+        self.decide: dict[str, Callable[[], Decision]] = {}
+
+    async def authorize(self, action: Action) -> Decision:
+        decide = self.decide.get(action.name)
+        return decide() if decide else Decision(verdict="permit", rules=("all",))
+
+
+class Silent:
+    def report(self, step: Step, outcome: Outcome) -> None:
+        pass
+
+
+class House:
+    """One process: what it holds in memory is gone when it is left."""
+
+    def __init__(
+        self,
+        directory: Path,
+        shed: Shed,
+        *,
+        linger: timedelta = timedelta(milliseconds=2),
+        unwind: timedelta = timedelta(seconds=5),
+        **ledger: Any,
+    ) -> None:
+        self._directory = directory
+        self._ledger_options = ledger
+        self.shed = shed
+        self.policy = Everyone()
+        self.agents = Agents()
+        self._linger = linger
+        self._unwind = unwind
+        self.ledger_tenant = TenantId("default")
+        self.run = RunId("")
+        self.seen: list[Receipt] = []
+
+    async def __aenter__(self) -> "House":
+        projections = (RunsProjection(), *self._ledger_options.pop("projections", ()))
+        self.ledger = Ledger.open(self._directory, projections=projections, **self._ledger_options)
+        await self.ledger.start()
+        self.gate = Gate(
+            ledger=self.ledger,
+            authorizer=self.policy,
+            effects=self.shed,
+            reporter=Silent(),
+            performing=Performing(),
+            linger=self._linger,
+            unwind=self._unwind,
+        )
+        self.runs = Runs(self.ledger, self.agents)
+        self.worker = Worker(self.gate, self.agents)
+        self._serving: asyncio.Task[None] | None = None
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])
+        await self.ledger.close()
+
+    def agent(self, fn: Callable[..., Awaitable[Any]], *, limits: Limits | None = None, name: str = "agent") -> None:
+        self.agents.add(AgentSpec(name=name, fn=fn, limits=limits or Limits(identical_calls=None)))
+
+    def serve(self) -> None:
+        engine = StoreEngine(self.ledger.leases, self.ledger.clock)
+        self._serving = asyncio.create_task(engine.serve(self.worker.advance, slots=100))
+
+    async def once(self, fn: Callable[..., Awaitable[Any]], given: Any = None, **more: Any) -> Any:
+        """Start a run, drive it to its end, and give its result."""
+        self.agent(fn, limits=more.pop("limits", None))
+        self.serve()
+        run = await self.runs.start("agent", given, **more)
+        self.run = run
+        async with asyncio.timeout(20):
+            return await self.runs.result(run)
+
+    def phases(self, run: RunId) -> list[str]:
+        return [receipt.phase for receipt in self.receipts(run)]
+
+    def receipts(self, run: RunId) -> list[Receipt]:
+        return self.ledger.reader.receipts(run=run)
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    """Let the loop run until something is so; bounded, so that a test fails instead of hanging."""
+    async with asyncio.timeout(20):
+        while not is_true():  # noqa: ASYNC110 - what is awaited stands in the store, which has no event
+            await asyncio.sleep(0.001)
