@@ -195,7 +195,7 @@ def test_a_worker_killed_twice_is_resumed_with_no_effect_lost_or_doubled(
     finished(zygote, tmp_path, kind)
 
 
-@pytest.mark.parametrize(("kind", "point"), itertools.product(_worker.KINDS, FaultPoint) if IS_SOAK else [])
+@pytest.mark.parametrize(("kind", "point"), list(itertools.product(_worker.KINDS, FaultPoint)) if IS_SOAK else [])
 @pytest.mark.timeout(900)
 def test_a_worker_killed_at_any_passage_of_any_point_is_resumed(
     zygote: Zygote, tmp_path: Path, kind: str, point: FaultPoint
