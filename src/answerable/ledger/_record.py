@@ -60,6 +60,10 @@ _WAKE = Prepared(
     .where(slices.c.run == sa.bindparam("of_run"), slices.c.state != "closed")
     .values(wake=slices.c.wake + 1, state=sa.case((slices.c.state == "parked", "ready"), else_=slices.c.state))
 )
+_IS_CLOSED = Prepared(
+    sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), slices.c.state == "closed").limit(1)
+)
+_AFTER_CLOSE: frozenset[Phase] = frozenset({"observation", "erasure"})
 _OPEN_SLICE = Prepared(sa.insert(slices))
 _CLOSE_SLICE = Prepared(
     sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None)
@@ -193,7 +197,11 @@ class Transaction(Batch):
         of, run, tenant = self._of, draft.run, draft.tenant
         if draft.fence is not None and self.fence(run) != draft.fence:
             return Appended("stale")
-        head = self._heads.get(run) or of.heads.get(run) or self._stored_head(run)
+        head, is_over = self._heads.get(run) or of.heads.get(run), run in self._closed
+        if head is None:  # not advanced by this boot so far, or over
+            head, is_over = self._stored_head(run)
+        if is_over and draft.phase not in _AFTER_CLOSE:
+            return Appended("closed")
         seq = head[0] + 1 if head else 0
         n = self._counters.get(tenant, of.counters.get(tenant, 0))
         frontier = self._frontiers.get(tenant) or self._own_frontier(tenant)
@@ -296,9 +304,11 @@ class Transaction(Batch):
         if draft.wake:
             self.wake(draft.run)
 
-    def _stored_head(self, run: RunId) -> tuple[int, str] | None:
+    def _stored_head(self, run: RunId) -> tuple[tuple[int, str] | None, bool]:
+        """The run's last receipt, and whether the run is over."""
         rows = self.rows(_HEAD, run=run)
-        return (rows[0][0], "sha256:" + rows[0][1].hex()) if rows else None
+        head = (rows[0][0], "sha256:" + rows[0][1].hex()) if rows else None
+        return head, bool(head and self.rows(_IS_CLOSED, run=run))
 
     def _own_frontier(self, tenant: TenantId) -> Frontier:
         known = self._of.frontiers.get(tenant)
