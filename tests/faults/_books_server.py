@@ -1,10 +1,11 @@
 """A tool server over stdio that writes down every call as it arrives, and what comes of it.
 
-    python _books_server.py BOOKS.sqlite3 [REF:before | REF:after]
+    python _books_server.py BOOKS.sqlite3 [REF:before | REF:after | REF:gone | REF:silent]
 
 `pay` honours an idempotency key, `ship` can be asked about afterwards, `mail` neither. The last
-argument has the server end the gate by SIGKILL while it holds the call for REF: before or after
-anything came of it. Plain Python, so that it starts in a few milliseconds.
+argument says what happens while it holds the first call for REF: it ends the gate by SIGKILL `before`
+or `after` anything came of the call, or does it and is `gone` or `silent`. Plain Python, so that it
+starts in a few milliseconds.
 """
 
 import json
@@ -47,6 +48,8 @@ def _serve(books: sqlite3.Connection, deadly: str) -> None:
             answer = {"tools": [{"name": name, "inputSchema": schema} for name, schema in _TOOLS.items()]}
         elif method == "tools/call":
             said = _call(books, asked["params"]["name"], asked["params"]["arguments"], deadly)
+            if said is None:
+                continue
             answer = {"content": [{"type": "text", "text": json.dumps(said)}], "structuredContent": said}
         unknown = {"error": {"code": -32601, "message": "no such method"}}
         answered = {"result": answer} if answer else unknown
@@ -54,18 +57,25 @@ def _serve(books: sqlite3.Connection, deadly: str) -> None:
         sys.stdout.flush()
 
 
-def _call(books: sqlite3.Connection, tool: str, said: dict[str, Any], deadly: str) -> dict[str, Any]:
+def _call(books: sqlite3.Connection, tool: str, said: dict[str, Any], deadly: str) -> dict[str, Any] | None:
     ref, key = said["ref"], said.get("idempotency_key")
     books.execute("INSERT INTO calls (tool, ref) VALUES (?, ?)", (tool, ref))
     if tool == "ship_status":
         return {"found": bool(books.execute("SELECT 1 FROM effects WHERE ref = ?", (ref,)).fetchone()), "ref": ref}
-    if deadly == f"{ref}:before":
+    is_first = books.execute("SELECT count(*) FROM calls WHERE ref = ?", (ref,)).fetchone() == (1,)
+    name, _, moment = deadly.rpartition(":")
+    moment = moment if is_first and name == ref else ""
+    if moment == "before":
         os.kill(os.getppid(), signal.SIGKILL)
         os._exit(0)
     if tool != "look":
         books.execute("INSERT OR IGNORE INTO effects (tool, ref, key) VALUES (?, ?, ?)", (tool, ref, key))
-    if deadly == f"{ref}:after":
+    if moment == "after":
         os.kill(os.getppid(), signal.SIGKILL)
+    elif moment == "gone":
+        os._exit(1)
+    elif moment == "silent":
+        return None
     return {"ref": ref}
 
 

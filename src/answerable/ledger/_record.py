@@ -122,6 +122,10 @@ class Recorder:
         self.woken: Callable[[Sequence[str]], None] = lambda runs: None
         self.last_at = self._last_at()
 
+    def close(self) -> None:
+        """Let go of what was opened for it."""
+        self._lookups.raw.close()
+
     def transaction(self) -> "Transaction":
         """A fresh batch on top of what is committed."""
         return Transaction(self)
