@@ -93,7 +93,7 @@ async def refused(app: Answerable) -> AsyncIterator[pytest.ExceptionInfo[Answera
 
 
 @pytest.mark.requirement("EV-3")
-@pytest.mark.parametrize("damage", ["header", "pages", "cut", "text"])
+@pytest.mark.parametrize("damage", ["header", "pages", "late", "cut", "text"])
 def test_a_damaged_store_is_named_and_its_backup_still_works(tmp_path: Path, damage: str) -> None:
     run = a_record(tmp_path)
     store = tmp_path / "data" / DATABASE
@@ -101,6 +101,7 @@ def test_a_damaged_store_is_named_and_its_backup_still_works(tmp_path: Path, dam
     damaged = {
         "header": b"\0" * 100 + whole[100:],
         "pages": whole[:4096] + os.urandom(len(whole) - 4096),
+        "late": whole[: 4096 * 32] + os.urandom(len(whole) - 4096 * 32),
         "cut": whole[: len(whole) // 2 // 4096 * 4096 + 100],
         "text": b"this is no database",
     }[damage]
