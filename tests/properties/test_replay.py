@@ -54,6 +54,8 @@ from answerable.runtime import (
 Program = list[Any]
 _LINGER_MS = 2
 _LIFE_S = 30
+ASKED = ("plain", "broken")
+"""Writes that neither honour a key nor can be probed: a person is asked."""
 
 
 class Books:
@@ -238,14 +240,14 @@ async def live(directory: Path, program: Program) -> None:
 
 
 async def settle_doubts(ledger: Ledger, runs: Runs, run: RunId, books: Books) -> None:
-    """The person who looks into the books where a plain write was in flight when the worker died."""
+    """The person who looks into the books where such a write was in flight when the worker died."""
     if (row := find_run(ledger.reader, run)) is None or row.state != "open":
         return
     history = ledger.reader.history(run)
     for step, intent in history.intents.items():
         receipt = ledger.reader.find(intent.receipt)
         assert receipt is not None
-        if step in history.finals or intent.is_written_off or receipt.predicate["action"]["name"] != "plain":
+        if step in history.finals or intent.is_written_off or receipt.predicate["action"]["name"] not in ASKED:
             continue
         arguments = ledger.reader.text(receipt).input
         assert arguments is not None
