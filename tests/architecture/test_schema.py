@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-import answerable.app  # noqa: F401 - every room's tables
+import answerable.app
 from answerable.ledger import Ledger, metadata
 from answerable.ledger._schema import HEAD, SchemaTooNew
 

@@ -4,7 +4,6 @@ Every answer is on disk before it is given. A read that reserves nothing has no 
 admitted from memory, and its one receipt is the outcome.
 """
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -80,10 +79,10 @@ class RunJournal:
         opening = _Opening(self._ledger, self._slice, action, decision, before.attempt + 1 if before else 1)
         if opening.is_unrecorded:
             ruling = opening.rule(self._ledger.glance)
-            if not (ruling.refuse or ruling.hold or ruling.moved):
+            if ruling == _FREE:
                 return opening.admitted
         reach(FaultPoint.BEFORE_INTENT)
-        step, appended = await asyncio.shield(self._ledger.writer.submit(opening.record))
+        step, appended = await self._ledger.writer.submit(opening.record)
         if appended is not None and appended.status == "ok":
             self._follow(appended, opening.texts(step))
         if step.status == "admitted":
@@ -100,7 +99,7 @@ class RunJournal:
         """Record the outcome, once; see `action.Journal.close`."""
         reach(FaultPoint.AFTER_EFFECT)
         closing = _Closing(self._ledger, step, outcome)
-        appended = await asyncio.shield(self._ledger.writer.submit(closing.record))
+        appended = await self._ledger.writer.submit(closing.record)
         reach(FaultPoint.AFTER_OUTCOME)
         if appended.status != "ok":  # a late outcome: what was recorded first stands
             await self.refresh()
@@ -122,6 +121,9 @@ class RunJournal:
             self.history.follow(appended.receipt, texts)
         else:
             self._ledger.refresh(self.history)
+
+
+_FREE = Ruling()
 
 
 class _Opening:
@@ -296,7 +298,9 @@ class _Closing:
         step, outcome, action = self._step, self._outcome, self._step.action
         input_, keyset, digest = self._ledger.committed_input(action)
         subjects = action.subjects
-        is_unknown = outcome.status == "unknown"
+        # After `run.close` nothing is final any more: what is learned late is an observation.
+        is_late = tx.is_closed(action.run)
+        is_observed = outcome.status == "unknown" or is_late
         effect: dict[str, Any] = {"status": outcome.status, "observedBy": outcome.observed_by}
         if outcome.evidence:
             effect["evidence"] = list(outcome.evidence)
@@ -324,14 +328,14 @@ class _Closing:
         draft = Draft(
             tenant=action.tenant,
             run=action.run,
-            phase="observation" if is_unknown else "outcome",
+            phase="observation" if is_observed else "outcome",
             agent=action.agent,
             build=action.build,
             step=action.step,
             branch=action.branch,
             attempt=step.attempt,
             intent=step.intent,
-            once="" if is_unknown else f"o:{action.run}:{action.step}",
+            once=_once(action, is_observed=is_observed, is_late=is_late),
             on_behalf_of=self._ledger.party(action),
             members=members,
             input=self.input,
@@ -339,6 +343,12 @@ class _Closing:
             subjects=subjects,
         )
         return tx.append(draft, keyset=keyset, committed=committed)
+
+
+def _once(action: Action, *, is_observed: bool, is_late: bool) -> str:
+    if is_late:
+        return f"l:{action.run}:{action.step}"
+    return "" if is_observed else f"o:{action.run}:{action.step}"
 
 
 def authority_of(tx: Transaction, action: Action, decision: Decision, decided: str) -> dict[str, Any]:

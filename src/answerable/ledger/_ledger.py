@@ -1,6 +1,5 @@
 """The record of one data directory: opened by one process, which is then its only writer."""
 
-import asyncio
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
@@ -74,7 +73,7 @@ class Ledger:
         self._lock = lock
         self._connection = connection
         self._recorder = recorder
-        self._inputs: dict[tuple[str, str], tuple[bytes, str, Keyset, str]] = {}
+        self._inputs: dict[tuple[str, str], tuple[Action, str, Keyset, str]] = {}
 
     @classmethod
     def open(
@@ -154,7 +153,7 @@ class Ledger:
 
     async def append(self, draft: Draft) -> Appended:
         """Put one receipt on the record."""
-        return await asyncio.shield(self.writer.submit(lambda tx: tx.append(draft)))
+        return await self.writer.submit(lambda tx: tx.append(draft))
 
     async def open_run(self, draft: Draft) -> Appended:
         """Put a `run.open` on the record; the run is advanced from then on."""
@@ -164,7 +163,7 @@ class Ledger:
 
     async def store_object(self, tenant: TenantId, text: bytes) -> str:
         """Keep a text that names nobody (a policy, a specification), once; its commitment comes back."""
-        return await asyncio.shield(self.writer.submit(lambda tx: tx.store(tenant, text)))
+        return await self.writer.submit(lambda tx: tx.store(tenant, text))
 
     async def journal(self, slice_: Slice) -> RunJournal:
         """The journal of the run that a slice may advance."""
@@ -213,14 +212,15 @@ class Ledger:
         """Commitment to the action's arguments, the keys behind it, and the action digest."""
         name = (action.run, action.step)
         known = self._inputs.get(name)
-        if known is not None and known[0] == action.arguments:
+        # SECURITY: all of the action counts: the same arguments may mean another amount by a new declaration.
+        if known is not None and (known[0] is action or known[0] == action):
             return known[1:]
         keyset = self.keyset(action.tenant, action.subjects, action.run)
         input_ = commitment(keyset.salt(action.run, action.step, "input"), action.arguments)
         digest = action_digest(action, input_)
         if len(self._inputs) >= _REMEMBERED:
             self._inputs.pop(next(iter(self._inputs)))
-        self._inputs[name] = (action.arguments, input_, keyset, digest)
+        self._inputs[name] = (action, input_, keyset, digest)
         return input_, keyset, digest
 
 

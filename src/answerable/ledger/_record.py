@@ -60,6 +60,7 @@ _WAKE = Prepared(
     .where(slices.c.run == sa.bindparam("of_run"), slices.c.state != "closed")
     .values(wake=slices.c.wake + 1, state=sa.case((slices.c.state == "parked", "ready"), else_=slices.c.state))
 )
+_CLOSED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), slices.c.state == "closed"))
 _OPEN_SLICE = Prepared(sa.insert(slices))
 _CLOSE_SLICE = Prepared(
     sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None)
@@ -162,6 +163,12 @@ class Transaction(Batch):
         if run in self._fences:
             return self._fences[run]
         return self._of.fences.get(run)
+
+    def is_closed(self, run: str) -> bool:
+        """Whether the run has its `run.close`; a lease on it says at once that it has not."""
+        if self.fence(run) is not None:
+            return False
+        return bool(self.rows(_CLOSED, run=run))
 
     def set_fence(self, run: str, fence: int | None) -> None:
         """The run is leased under this fence, or not leased any more."""

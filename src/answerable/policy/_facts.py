@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import Action, Decision, Effect, FactScope
 from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
@@ -43,16 +44,17 @@ _SCOPE = Prepared(
         _facts.c.tenant == _P("tenant"), _facts.c.scope == _P("scope")
     )
 )
-_BUMP = Prepared(
-    _facts.update()
-    .where(_facts.c.tenant == _P("of_tenant"), _facts.c.scope == _P("of_scope"))
-    .values(
-        version=_facts.c.version + _P("one", type_=sa.Integer),
-        count=_facts.c.count + _P("more", type_=sa.Integer),
-        total=_facts.c.total + _P("sum", type_=sa.Integer),
+_INSERT = insert(_facts)
+_COUNT = Prepared(
+    _INSERT.on_conflict_do_update(
+        index_elements=[_facts.c.tenant, _facts.c.scope],
+        set_={
+            "version": _facts.c.version + 1,
+            "count": _facts.c.count + _INSERT.excluded["count"],
+            "total": _facts.c.total + _INSERT.excluded.total,
+        },
     )
 )
-_NEW_SCOPE = Prepared(_facts.insert())
 _FIND = Prepared(
     sa.select(_open.c.tenant, _open.c.target_scope, _open.c.day_scope, _open.c.amount, _open.c.is_counted).where(
         _open.c.run == _P("run"), _open.c.step == _P("step")
@@ -60,6 +62,11 @@ _FIND = Prepared(
 )
 _PUT = Prepared(_open.insert())
 _DROP = Prepared(_open.delete().where(_open.c.run == _P("run"), _open.c.step == _P("step")))
+_TAKE_OUT = Prepared(
+    _open.delete()
+    .where(_open.c.run == _P("run"), _open.c.step == _P("step"))
+    .returning(_open.c.tenant, _open.c.target_scope, _open.c.day_scope, _open.c.amount, _open.c.is_counted)
+)
 _PHASES: frozenset[Phase] = frozenset({"intent", "outcome", "control"})
 
 
@@ -138,8 +145,10 @@ class FactsProjection:
             self._take(tx, said)
         elif receipt.phase == "outcome":
             if said.get("intentRef"):
-                self._settle(tx, run, step, counts=said["effect"]["status"] == "ok")
-                tx.run(_DROP, run=run, step=step)
+                counts = said["effect"]["status"] == "ok"
+                for tenant, target, day, minor, is_counted in tx.rows(_TAKE_OUT, run=run, step=step):
+                    if bool(is_counted) != counts:
+                        self._count(tx, tenant, target, day, minor, more=1 if counts else -1)
         elif said["control"].get("do") == "write-off":
             self._settle(tx, run, step, counts=False)
 
@@ -149,10 +158,9 @@ class FactsProjection:
         if action["effect"] == Effect.READ or not (action.get("target") or amount):
             return
         run, step = said["run"], said["step"]
-        found = tx.rows(_FIND, run=run, step=step)
-        if found and found[0][4]:
-            return  # a further attempt at what is already counted
-        if found:
+        if said["attempt"] > 1 and (found := tx.rows(_FIND, run=run, step=step)):
+            if found[0][4]:
+                return  # a further attempt at what is already counted
             tx.run(_DROP, run=run, step=step)
         target = _target_scope(action["name"], action.get("target", ""))
         day = _day_scope(action["name"], amount["currency"], said["at"][:10]) if amount else ""
@@ -188,5 +196,5 @@ class FactsProjection:
 
     def _count(self, tx: Tx, tenant: str, target: str, day: str, minor: int, *, more: int) -> None:
         for scope, total in ((target, 0), (day, minor * more)):
-            if scope and not tx.run(_BUMP, of_tenant=tenant, of_scope=scope, one=1, more=more, sum=total):
-                tx.run(_NEW_SCOPE, tenant=tenant, scope=scope, version=1, count=more, total=total)
+            if scope:
+                tx.run(_COUNT, tenant=tenant, scope=scope, version=1, count=more, total=total)

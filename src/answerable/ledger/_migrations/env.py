@@ -1,7 +1,10 @@
 """Alembic's entry: one SQLite file, one transaction a migration."""
 
+from sqlite3 import Connection as Driver
+from typing import Any
+
 from alembic import context
-from sqlalchemy import create_engine, event
+from sqlalchemy import Connection, create_engine, event
 
 from answerable.ledger import metadata
 
@@ -10,12 +13,12 @@ engine = create_engine(f"sqlite:///{config.attributes['path']}")
 
 
 @event.listens_for(engine, "connect")
-def _explicit_transactions(raw, _record):  # type: ignore[no-untyped-def]
-    raw.isolation_level = None  # the driver would otherwise commit before DDL
+def _explicit_transactions(driver: Driver, record: Any) -> None:
+    driver.isolation_level = None  # the driver would otherwise commit before DDL
 
 
 @event.listens_for(engine, "begin")
-def _begin(connection):  # type: ignore[no-untyped-def]
+def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

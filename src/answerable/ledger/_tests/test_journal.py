@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
-from answerable.core import Decision, Effect, Outcome, stable_json
+from answerable.core import Decision, Effect, Money, Outcome, stable_json
 from answerable.ledger import Draft, Ledger, SliceLost
 from answerable.ledger._tests.conftest import PERMIT, TENANT, a_run, an_action
 
@@ -167,5 +168,35 @@ def test_a_name_appended_once_is_not_appended_twice(with_ledger: WithLedger) -> 
 
         assert (first.status, second.status) == ("ok", "dup")
         assert [receipt.predicate["seq"] for receipt in ledger.reader.receipts(run=run)] == [0, 1]
+
+    with_ledger(body)
+
+
+@pytest.mark.requirement("GV-2")
+def test_the_action_digest_follows_a_changed_amount_though_the_arguments_are_the_same(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, _, _ = await a_run(ledger)
+        action = an_action(run)
+        dearer = replace(action, described=replace(action.described, amount=Money(30000, "EUR")))
+
+        digests = [ledger.committed_input(each)[2] for each in (action, dearer, action)]
+
+        assert digests[0] == digests[2] != digests[1]
+
+    with_ledger(body)
+
+
+@pytest.mark.requirement("RT-3")
+def test_an_outcome_that_comes_after_the_run_was_closed_is_an_observation_once(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, _, journal = await a_run(ledger)
+        step = await journal.open(an_action(run), PERMIT)
+        await ledger.append(Draft(tenant=TENANT, run=run, phase="run.close", agent="clerk", once=f"c:{run}"))
+
+        await journal.close(step, DONE)
+        await journal.close(step, DONE)
+
+        phases = [receipt.phase for receipt in ledger.reader.receipts(run=run)]
+        assert phases == ["run.open", "intent", "run.close", "observation"]
 
     with_ledger(body)

@@ -41,7 +41,7 @@ def test_the_request_on_record_is_what_was_evaluated_and_holds_only_what_policie
 
 
 @pytest.mark.requirement("GV-4")
-def test_a_target_that_the_run_did_not_name_and_a_taint_are_told_to_policy(tmp_path: Path) -> None:
+def test_a_target_that_the_run_did_not_name_and_an_untrusted_label_are_told_to_policy(tmp_path: Path) -> None:
     held = policies(
         tmp_path,
         ALLOW + '@id("no") forbid(principal, action, resource) when { context.tainted && !context.target_named };',

@@ -113,3 +113,16 @@ def test_reads_of_a_target_are_no_priors(at_desk: AtDesk) -> None:
             assert step.status == "admitted"
 
     at_desk(body, authorize=ONCE)
+
+
+def test_a_steps_own_attempt_is_not_in_the_days_sum_it_is_held_against(at_desk: AtDesk) -> None:
+    async def body(desk: Desk) -> None:
+        run = await desk.run()
+        action = an_action(run, 1, described={"amount": Money(2000, "EUR")})
+        await desk.open(action)
+
+        decision = await desk.authorizer.authorize(action)
+
+        assert decision.verdict == "permit"
+
+    at_desk(body, authorize=DAILY)

@@ -73,7 +73,12 @@ class Forged:
 
 @pytest.mark.requirement("EV-4")
 @pytest.mark.parametrize(
-    ("old", "new"), [(b"forbid(principal", b"permit(principal"), (b'"amount_minor":100,', b'"amount_minor":900,')]
+    ("old", "new"),
+    [
+        (b"forbid(principal", b"permit(principal"),
+        (b'"amount_minor":100,', b'"amount_minor":900,'),
+        (b"allow", b"other"),
+    ],
 )
 def test_a_decision_that_does_not_follow_from_the_record_is_named(at_desk: AtDesk, old: bytes, new: bytes) -> None:
     async def body(desk: Desk) -> None:

@@ -166,3 +166,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "subject"),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "timers",
+        sa.Column("run", sa.Text(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("due", sa.Text(), nullable=False),
+        sa.Column("receipt", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("run", "step"),
+    )
