@@ -60,9 +60,7 @@ _WAKE = Prepared(
     .where(slices.c.run == sa.bindparam("of_run"), slices.c.state != "closed")
     .values(wake=slices.c.wake + 1, state=sa.case((slices.c.state == "parked", "ready"), else_=slices.c.state))
 )
-_IS_CLOSED = Prepared(
-    sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), slices.c.state == "closed").limit(1)
-)
+_CLOSED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), slices.c.state == "closed"))
 _AFTER_CLOSE: frozenset[Phase] = frozenset({"observation", "erasure"})
 _OPEN_SLICE = Prepared(sa.insert(slices))
 _CLOSE_SLICE = Prepared(
@@ -171,6 +169,12 @@ class Transaction(Batch):
             return self._fences[run]
         return self._of.fences.get(run)
 
+    def is_closed(self, run: str) -> bool:
+        """Whether the run has its `run.close`; a lease on it says at once that it has not."""
+        if self.fence(run) is not None:
+            return False
+        return bool(self.rows(_CLOSED, run=run))
+
     def set_fence(self, run: str, fence: int | None) -> None:
         """The run is leased under this fence, or not leased any more."""
         self._fences[run] = fence
@@ -203,7 +207,8 @@ class Transaction(Batch):
             return Appended("stale")
         head, is_over = self._heads.get(run) or of.heads.get(run), run in self._closed
         if head is None:  # not advanced by this boot so far, or over
-            head, is_over = self._stored_head(run)
+            head = self._stored_head(run)
+            is_over = head is not None and self.is_closed(run)
         if is_over and draft.phase not in _AFTER_CLOSE:
             return Appended("closed")
         seq = head[0] + 1 if head else 0
@@ -308,11 +313,9 @@ class Transaction(Batch):
         if draft.wake:
             self.wake(draft.run)
 
-    def _stored_head(self, run: RunId) -> tuple[tuple[int, str] | None, bool]:
-        """The run's last receipt, and whether the run is over."""
+    def _stored_head(self, run: RunId) -> tuple[int, str] | None:
         rows = self.rows(_HEAD, run=run)
-        head = (rows[0][0], "sha256:" + rows[0][1].hex()) if rows else None
-        return head, bool(head and self.rows(_IS_CLOSED, run=run))
+        return (rows[0][0], "sha256:" + rows[0][1].hex()) if rows else None
 
     def _own_frontier(self, tenant: TenantId) -> Frontier:
         known = self._of.frontiers.get(tenant)
