@@ -19,6 +19,7 @@ _timers = sa.Table(
     sa.Column("step", sa.Text, primary_key=True),
     sa.Column("due", sa.Text, nullable=False),
     sa.Column("receipt", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 _SET = Prepared(sa.insert(_timers))
 _FIRED = Prepared(

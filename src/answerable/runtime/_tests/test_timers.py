@@ -31,7 +31,7 @@ def test_a_timer_stands_from_being_set_until_it_fires_or_its_run_ends(tmp_path: 
         seen = []
         for draft in (a_timer("1", "set"), a_timer("2", "set"), a_timer("1", "fired")):
             await ledger.append(draft)
-            seen.append([timer.step for timer in list_timers(ledger.reader, RUN)])
+            seen.append([str(timer.step) for timer in list_timers(ledger.reader, RUN)])
         await ledger.close()
         return seen
 
