@@ -14,7 +14,7 @@ from answerable.cli._say import ago, columns, say
 from answerable.core import Money
 from answerable.ledger import Reader
 
-__all__ = ["command"]
+__all__ = ["command", "what_of"]
 
 command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="See what waits for a person, and decide it.")
 
@@ -39,7 +39,7 @@ def list_approvals(
     rows = []
     for each in found:
         action = approvals.show(each.approval).action
-        rows.append((each.approval, each.state, _what(action), each.role, ago(each.asked, now), ago(each.due, now)))
+        rows.append((each.approval, each.state, what_of(action), each.role, ago(each.asked, now), ago(each.due, now)))
     lines = columns(("APPROVAL", "STATE", "WHAT", "ROLE", "ASKED", "DUE"), rows) if rows else ["nothing waits"]
     say([asdict(each) for each in found], lines, as_json=as_json)
 
@@ -52,7 +52,7 @@ def show(approval: Approval, data: Data = DATA, as_json: AsJson = False) -> None
     arguments = json.loads(found.arguments) if found.arguments is not None else None
     lines = [
         f"{asked.approval}  {asked.state}",
-        f"  what      {_what(found.action)}",
+        f"  what      {what_of(found.action)}",
         f"  agent     {asked.agent}, in {asked.run}",
         f"  held by   {', '.join(found.rules) or 'the agent itself'}",
         f"  needs     {asked.role}" + (", not the initiator" if asked.not_initiator else ""),
@@ -112,7 +112,8 @@ def _decide(
     say(said, [f"{said['approval']}: {said['state']}  {said['receipt']}"], as_json=as_json)
 
 
-def _what(action: dict[str, Any]) -> str:
+def what_of(action: dict[str, Any]) -> str:
+    """An action in a few words: its name, what it acts on, how much."""
     amount = action.get("amount")
     money = str(Money(amount["minor"], amount["currency"])) if amount else ""
     return " ".join(filter(None, [action["name"], action.get("target", ""), money]))

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
-from answerable.app import open_desk
 from answerable.cli._errors import FileUnusable, InputNotJson
 from answerable.core import TenantId
 from answerable.ledger import Draft, Reader
@@ -23,6 +22,9 @@ def write(data: Path, do: Callable[[Writes], Awaitable[Any]]) -> dict[str, Any]:
     Raises:
         NoStore: there is no record yet, and a mistyped directory should not become one.
     """
+    # Only a write needs the whole application: listing and showing should answer at once.
+    from answerable.app import open_desk
+
     Reader.open(data).close()
 
     async def reach() -> Any:

@@ -101,9 +101,9 @@ def _tell(error: AnswerableError, *, as_json: bool) -> None:
     said = {field.name: getattr(error, field.name) for field in fields(error)}
     what, why, fix = (template.format_map(said) for template in (error.what, error.why, error.fix))
     typer.echo(f"answerable: {what}", err=True)
-    for label, said in (("why", why), ("fix", fix)):
-        if said:
-            typer.echo(f"  {label}: {said}", err=True)
+    for label, line in (("why", why), ("fix", fix)):
+        if line:
+            typer.echo(f"  {label}: {line}", err=True)
 
 
 def _exit_code(error: AnswerableError) -> int:

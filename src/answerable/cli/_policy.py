@@ -33,8 +33,8 @@ def check(directory: Directory = POLICIES, as_json: AsJson = False) -> None:
     raise typer.Exit(0 if found.is_valid else 1)
 
 
-@command.command()
-def test(
+@command.command("test")
+def run_tests(
     directory: Directory = POLICIES,
     table: Annotated[Path | None, typer.Option("--table", help="Instead of `tests.toml` in DIR.")] = None,
     as_json: AsJson = False,

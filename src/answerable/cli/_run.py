@@ -30,9 +30,7 @@ def run(
     place: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the application is.", show_default=False)],
     agent: Annotated[
         str,
-        typer.Argument(
-            metavar="[AGENT]", help="Without one, runs that are not finished go on until Ctrl-C.", show_default=False
-        ),
+        typer.Argument(metavar="[AGENT]", help="The application's only agent, if none is named.", show_default=False),
     ] = "",
     given: Annotated[str, typer.Option("--input", metavar="JSON", help="JSON, `@FILE` or `-`.")] = "null",
     key: Annotated[str, typer.Option("--key", help="The same key gives the same run, however often it starts.")] = "",
@@ -43,6 +41,9 @@ def run(
         list[str] | None,
         typer.Option("--resource", metavar="TYPE:ID", help="What it is about: `order:1001`.", show_default=False),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Start nothing: let unfinished runs go on, until Ctrl-C.")
+    ] = False,
     data: Annotated[
         Path | None,
         typer.Option("--data", envvar="ANSWERABLE_DATA", help="Instead of the application's own data directory."),
@@ -58,12 +59,14 @@ def run(
     if data is not None:
         app.data = data
     value = json_value("--input", given)
+    if not resume:
+        agent = agent or _only_agent(app, place)
     with contextlib.suppress(KeyboardInterrupt):
         said = asyncio.run(_serve(app, agent, value, key, on_behalf_of, resources or ()))
-        if agent:
-            say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
+        say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
         return
-    raise typer.Exit(1)
+    typer.echo("stopped; what is not finished goes on with `--resume` or the same `--key`", err=True)
+    raise typer.Exit(0 if resume else 3)
 
 
 def load_app(place: str) -> Answerable:
@@ -83,9 +86,16 @@ def load_app(place: str) -> Answerable:
     return found
 
 
+def _only_agent(app: Answerable, place: str) -> str:
+    if len(app.agents) != 1:
+        raise typer.BadParameter(f"name the agent: `{place}` has {', '.join(sorted(app.agents)) or 'none'}")
+    return next(iter(app.agents))
+
+
 async def _serve(
     app: Answerable, agent: str, value: Any, key: str, on_behalf_of: str, resources: Sequence[str]
 ) -> dict[str, Any]:
+    """Run `agent` to its end; without one, serve what is unfinished until cancelled."""
     async with app.gate() as gate, ControlServer(app.data, gate.desk):
         if not agent:
             await asyncio.Event().wait()

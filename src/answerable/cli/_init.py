@@ -1,0 +1,51 @@
+"""`answerable init [DIR]`."""
+
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from answerable.cli._options import AsJson
+from answerable.cli._say import say
+
+__all__ = ["command"]
+
+command = typer.Typer(rich_markup_mode=None)
+
+_NEXT = [
+    "",
+    "Run it, look at what it did, and at what it may not do:",
+    '  answerable run agent:app --input \'{"book": "b-7", "reader": "r-2"}\'',
+    "  answerable runs list",
+    "  answerable policy check",
+]
+
+
+@command.command()
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write them.", file_okay=False)] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Write a small agent, its policies and a specification to start from. Files that are there stay as they are."""
+    written, kept = [], []
+    for name, source in _files(resources.files("answerable.cli") / "_starter"):
+        path = directory / name
+        if path.exists():
+            kept.append(str(path))
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.read_bytes())
+        written.append(str(path))
+    lines = [f"wrote {path}" for path in written] + [f"kept  {path}" for path in kept]
+    say({"written": written, "kept": kept}, lines + (_NEXT if written else []), as_json=as_json)
+
+
+def _files(directory: Traversable, below: str = "") -> list[tuple[str, Traversable]]:
+    """Every file, by its path below `directory`; what starts with `dot-` is written with a dot."""
+    found: list[tuple[str, Traversable]] = []
+    for each in sorted(directory.iterdir(), key=lambda entry: entry.name):
+        name = below + each.name.replace("dot-", ".", 1).removesuffix(".txt")
+        found += _files(each, f"{name}/") if each.is_dir() else [(name, each)]
+    return found
