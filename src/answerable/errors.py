@@ -13,6 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
+from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord
 from answerable.core import (
     AnswerableError,
     ConfigError,
@@ -99,6 +100,7 @@ __all__ = [
     "AgentUndeclared",
     "AgentUnknown",
     "AnswerableError",
+    "AppNotFound",
     "ApprovalClosed",
     "ApprovalRejected",
     "ApprovalTimedOut",
@@ -114,8 +116,10 @@ __all__ = [
     "DirectoryInUse",
     "EvidenceError",
     "ExecutionError",
+    "FileUnusable",
     "GateSilent",
     "InputInvalid",
+    "InputNotJson",
     "KeyFileUnsafe",
     "ModelCallInvalid",
     "ModelKeyMissing",
@@ -126,6 +130,7 @@ __all__ = [
     "ModelUnknown",
     "NoStore",
     "NotCanonical",
+    "NotOnRecord",
     "NotYours",
     "NothingToExport",
     "ObjectErased",

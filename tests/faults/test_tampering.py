@@ -412,36 +412,57 @@ def test_the_shell_verifier_agrees_on_an_untouched_bundle(unpacked: tuple[Path, 
     assert "SELF-CONSISTENT ONLY" in alone.text
 
 
-@needs_tools
-def test_the_shell_verifier_agrees_on_what_was_tampered_with(unpacked: tuple[Path, Evidence]) -> None:
-    folder, evidence = unpacked
+def tampered(evidence: Evidence) -> dict[str, tuple[Members, str]]:
+    """Bundles that were tampered with, and what must be named."""
     chance = random.Random(SEED)
     names = receipts_of(evidence.members)
     one, other = names[3], names[4]
-    dropped = {name: content for name, content in evidence.members.items() if name != names[6]}
-    foreign = resigned(evidence.members[one], SigningKey.generate(), lambda said: said.update(labels=[]))
     disclosed = next(name for name in sorted(evidence.members) if name.startswith("disclosed/"))
-    cases: list[tuple[Members, str]] = [
-        ({**evidence.members, one: evidence.members[other], other: evidence.members[one]}, evidence.receipt_id(one)),
-        (dropped, "has no receipt at seq"),
-        ({**evidence.members, one: foreign}, evidence.receipt_id(one)),
-        ({**evidence.members, disclosed: evidence.members[disclosed] + b" "}, disclosed),
-        ({**evidence.members, "checkpoint.txt": flipped(evidence.members["checkpoint.txt"], chance)}, "checkpoint"),
-        ({**evidence.members, "proofs.json": flipped(evidence.members["proofs.json"], chance)}, "proofs.json"),
-    ]
-    cases += [({**evidence.members, name: flipped(evidence.members[name], chance)}, name) for name in names[1:5]]
+    foreign = resigned(evidence.members[one], SigningKey.generate(), lambda said: said.update(labels=[]))
 
-    for number, (members, expected) in enumerate(cases):
-        for forged in (members, healed(members)) if number < 3 else (healed(members),):
-            shutil.rmtree(folder)
-            for name, content in forged.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(content)
-            said = Shell.run(folder, "--trust", str(evidence.trust_path))
+    def changed(name: str, content: bytes) -> Members:
+        return {**evidence.members, name: content}
 
-            assert evidence.verify(forged).exit_code == 4
-            assert said.code == 4, f"seed {SEED}, case {number}: {said.text}"
-            assert expected in said.text, f"seed {SEED}, case {number}: {said.text}"
+    def flip(name: str) -> Members:
+        return changed(name, flipped(evidence.members[name], chance))
+
+    return {
+        "swapped": (
+            {**evidence.members, one: evidence.members[other], other: evidence.members[one]},
+            evidence.receipt_id(one),
+        ),
+        "dropped": ({n: content for n, content in evidence.members.items() if n != names[6]}, "has no receipt at seq"),
+        "foreign key": (changed(one, foreign), evidence.receipt_id(one)),
+        "another text": (changed(disclosed, evidence.members[disclosed] + b" "), disclosed),
+        "checkpoint": (flip("checkpoint.txt"), "checkpoint"),
+        "proof": (flip("proofs.json"), "proofs.json"),
+        "first receipt": (flip(names[0]), names[0]),
+        "last receipt": (flip(names[-1]), names[-1]),
+    }
+
+
+@needs_tools
+@pytest.mark.parametrize("is_healed", [False, True], ids=["as-is", "manifest-rewritten"])
+@pytest.mark.parametrize(
+    "case",
+    ["swapped", "dropped", "foreign key", "another text", "checkpoint", "proof", "first receipt", "last receipt"],
+)
+def test_the_shell_verifier_agrees_on_what_was_tampered_with(
+    unpacked: tuple[Path, Evidence], case: str, is_healed: bool
+) -> None:
+    folder, evidence = unpacked
+    members, expected = tampered(evidence)[case]
+    forged = healed(members) if is_healed else members
+    shutil.rmtree(folder)
+    for name, content in forged.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+    said = Shell.run(folder, "--trust", str(evidence.trust_path))
+
+    assert evidence.verify(forged).exit_code == 4
+    assert said.code == 4, f"seed {SEED}: {said.text}"
+    assert expected in said.text, f"seed {SEED}: {said.text}"
 
 
 @needs_tools

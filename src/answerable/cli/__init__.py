@@ -1,6 +1,8 @@
 """The command line: `answerable COMMAND`. Each command's module is loaded when the command is used."""
 
-__all__ = ["main"]
+from answerable.cli._errors import AppNotFound, FileUnusable, InputNotJson, NotOnRecord
+
+__all__ = ["AppNotFound", "FileUnusable", "InputNotJson", "NotOnRecord", "main"]
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ Every answer is on disk before it is given. A read that reserves nothing has no 
 admitted from memory, and its one receipt is the outcome.
 """
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -83,7 +82,7 @@ class RunJournal:
             if ruling == _FREE:
                 return opening.admitted
         reach(FaultPoint.BEFORE_INTENT)
-        step, appended = await asyncio.shield(self._ledger.writer.submit(opening.record))
+        step, appended = await self._ledger.writer.submit(opening.record)
         if appended is not None and appended.status == "ok":
             self._follow(appended, opening.texts(step))
         if step.status == "admitted":
@@ -100,7 +99,7 @@ class RunJournal:
         """Record the outcome, once; see `action.Journal.close`."""
         reach(FaultPoint.AFTER_EFFECT)
         closing = _Closing(self._ledger, step, outcome)
-        appended = await asyncio.shield(self._ledger.writer.submit(closing.record))
+        appended = await self._ledger.writer.submit(closing.record)
         reach(FaultPoint.AFTER_OUTCOME)
         if appended.status != "ok":  # a late outcome: what was recorded first stands
             await self.refresh()

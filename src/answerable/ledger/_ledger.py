@@ -1,6 +1,5 @@
 """The record of one data directory: opened by one process, which is then its only writer."""
 
-import asyncio
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
@@ -154,7 +153,7 @@ class Ledger:
 
     async def append(self, draft: Draft) -> Appended:
         """Put one receipt on the record."""
-        return await asyncio.shield(self.writer.submit(lambda tx: tx.append(draft)))
+        return await self.writer.submit(lambda tx: tx.append(draft))
 
     async def open_run(self, draft: Draft) -> Appended:
         """Put a `run.open` on the record; the run is advanced from then on."""
@@ -164,7 +163,7 @@ class Ledger:
 
     async def store_object(self, tenant: TenantId, text: bytes) -> str:
         """Keep a text that names nobody (a policy, a specification), once; its commitment comes back."""
-        return await asyncio.shield(self.writer.submit(lambda tx: tx.store(tenant, text)))
+        return await self.writer.submit(lambda tx: tx.store(tenant, text))
 
     async def journal(self, slice_: Slice) -> RunJournal:
         """The journal of the run that a slice may advance."""

@@ -3,7 +3,6 @@
 Self-contained: no script, no reference to anything outside, nothing unescaped.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -23,6 +22,7 @@ _STYLE = Path(__file__).with_name("_report.css")
 _LONGEST_OPEN = 700  # characters: what is longer starts folded
 _LONGEST_SHOWN = 20_000
 _LONGEST_LINE = 110
+_DEEPEST = 6
 _STATES = {
     "done": "finished",
     "failed": "ended with an error",
@@ -108,8 +108,8 @@ def _run(story: RunStory, texts: Mapping[str, Texts]) -> str:
     opened = story.opened.predicate if story.opened else first
     agent = first.get("agent", {})
     facts = [
-        ("Agent", str(agent.get("id", "")) + (f", build {agent['build']}" if agent.get("build") else "")),
-        ("Asked for by", opened.get("onBehalfOf") or "not stated"),
+        ("Agent", str(agent.get("id", "")) + (f", build {agent['build'][:19]}…" if agent.get("build") else "")),
+        ("Asked for by", _asker(texts.get(opened["id"]), str(opened.get("onBehalfOf", ""))) or "not stated"),
         ("About", _subject(story)),
         ("Environment", opened.get("control", {}).get("environment", "")),
         ("Time", f"{_plain(first['at'])} to {_plain(last['at'])} ({_span(first['at'], last['at'])})"),
@@ -162,9 +162,10 @@ def _decided(step: StepStory) -> str:
     said = words.get(str(authority.get("decision")), "Decided")
     because = f" by {rules}" if rules else " (no rule permits it)" if authority.get("decision") == "deny" else ""
     reason = f", because <code>{escape(str(authority['reason']))}</code>" if authority.get("reason") else ""
+    run = step.receipts[0].predicate["run"]
     budget = "".join(
         f"; reserved {escape(str(item.get('amount')))} {escape(str(item.get('dimension')))} of "
-        f"<code>{escape(str(item.get('scope')))}</code>"
+        + ("this run" if item.get("scope") == f"run:{run}" else f"<code>{escape(str(item.get('scope')))}</code>")
         for item in authority.get("budget", [])
     )
     specs = [spec for receipt in step.receipts for spec in receipt.predicate.get("basis", {}).get("specs", [])]
@@ -201,8 +202,16 @@ def _approved(step: StepStory, texts: Mapping[str, Texts]) -> str:
 
 def _person(text: Texts | None, pseudonym: str) -> str:
     """The name, where the sealed text that holds it is disclosed; else the pseudonym."""
+    return _named(text.input if text else None, "by", pseudonym)
+
+
+def _asker(text: Texts | None, pseudonym: str) -> str:
+    return _named(text.output if text else None, "onBehalfOf", pseudonym)
+
+
+def _named(text: bytes | None, member: str, pseudonym: str) -> str:
     try:
-        name = orjson.loads(text.input)["by"] if text and text.input else ""
+        name = orjson.loads(text)[member] if text else ""
     except (orjson.JSONDecodeError, KeyError, TypeError):
         name = ""
     return f"{name} ({pseudonym})" if name and pseudonym else pseudonym
@@ -237,14 +246,41 @@ def _ids(step: StepStory) -> str:
 
 
 def _text(name: str, text: bytes | None) -> str:
+    """A text as a person reads it; long ones folded."""
     if text is None or text in (b"null", b"{}"):
         return ""
-    shown = _pretty(text)
-    if len(shown) <= _LONGEST_LINE and "\n" not in shown:
-        return f'<p class="short"><span>{name}</span> <code>{escape(shown)}</code></p>'
-    cut = "\n… (cut here; the whole text is in the bundle)" if len(shown) > _LONGEST_SHOWN else ""
-    is_open = " open" if len(shown) <= _LONGEST_OPEN else ""
-    return f"<details{is_open}><summary>{name}</summary><pre>{escape(shown[:_LONGEST_SHOWN])}{cut}</pre></details>"
+    try:
+        value: Any = orjson.loads(text) if len(text) <= _LONGEST_SHOWN else None
+    except orjson.JSONDecodeError:
+        value = None
+    if value is None:
+        shown = text.decode(errors="replace")
+        cut = "\n… (cut here; the whole text is in the bundle)" if len(shown) > _LONGEST_SHOWN else ""
+        return f"<details><summary>{name}</summary><pre>{escape(shown[:_LONGEST_SHOWN])}{cut}</pre></details>"
+    if len(text) <= _LONGEST_LINE and b"\\n" not in text:
+        return f'<p class="short"><span class="name">{name}</span> {_inline(value)}</p>'
+    is_open = " open" if len(text) <= _LONGEST_OPEN else ""
+    return f'<details{is_open}><summary>{name}</summary><div class="data">{_data(value)}</div></details>'
+
+
+def _inline(value: Any) -> str:
+    """A small value in one line."""
+    if isinstance(value, dict) and value and not any(isinstance(inner, dict | list) for inner in value.values()):
+        return ", ".join(f"<i>{escape(key)}</i> {_inline(inner)}" for key, inner in value.items())
+    if isinstance(value, str):
+        return escape(value)
+    return f"<code>{escape(orjson.dumps(value).decode())}</code>"
+
+
+def _data(value: Any, depth: int = 0) -> str:
+    """A value with names and values side by side, as deep as a reader follows."""
+    if depth < _DEEPEST and isinstance(value, dict) and value:
+        return (
+            "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{_data(v, depth + 1)}</dd>" for k, v in value.items()) + "</dl>"
+        )
+    if depth < _DEEPEST and isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return "<ul>" + "".join(f"<li>{_data(item, depth + 1)}</li>" for item in value) + "</ul>"
+    return _inline(value)
 
 
 def _result(step: StepStory, text: bytes | None) -> str:
@@ -253,24 +289,11 @@ def _result(step: StepStory, text: bytes | None) -> str:
         return _text("Result", text)
     try:
         error = orjson.loads(text)
-        return f'<p class="short"><span>Why</span> {escape(str(error["message"]) or str(error["code"]))}</p>'
+        return (
+            f'<p class="short"><span class="name">Why</span> {escape(str(error["message"]) or str(error["code"]))}</p>'
+        )
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return _text("Result", text)
-
-
-def _pretty(text: bytes) -> str:
-    """JSON as short as it can be read; anything else as it is."""
-    try:
-        value: Any = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text.decode(errors="replace")
-    if isinstance(value, str):
-        return value
-    line = text.decode()
-    if len(line) <= _LONGEST_LINE and not re.search(r"\\n", line):
-        return line
-    lines = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-    return lines.replace("\\n", "\n    ")
 
 
 def _foot(receipts: int, origin: str, size: int) -> str:

@@ -69,7 +69,7 @@ else
   count=$(jq '.gate | length' keys.json)
   for ((i = 1; i <= count; i++)); do jq -r ".gate[$i - 1].pem" keys.json >"$work/keys/gate$i.pem"; done
 fi
-[ "$count" -ge 1 ] && [ -n "$origin" ] || bad_keys "there is no gate key or no origin"
+if [ "$count" -lt 1 ] || [ -z "$origin" ]; then bad_keys "there is no gate key or no origin"; fi
 declare -A gate_of=()
 for pem in "$work"/keys/*.pem; do
   der=${pem%.pem}.der

@@ -3,10 +3,13 @@
 import asyncio
 import hmac
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from answerable.core import Action, AnswerableError, Outcome, StepKey, stable_json
+from answerable.core import AnswerableError, Outcome, StepKey, stable_json
+from answerable.ledger import Draft, Slice
+from answerable.runtime._agents import AgentSpec
 
-__all__ = ["Call", "Signature", "SliceFuture", "step_key"]
+__all__ = ["Call", "Signature", "SliceFuture", "mark_draft", "step_key"]
 
 Signature = tuple[str, str, str, bytes]
 """Branch, kind, name and arguments of a call."""
@@ -32,7 +35,6 @@ class Call:
     step: StepKey
     signature: Signature
     future: SliceFuture
-    action: Action | None = None
     denial: AnswerableError | None = None
     seen_wakes: int = 0
     is_waiting: bool = False
@@ -47,3 +49,21 @@ def step_key(run_key: bytes, signature: Signature, occurrence: int) -> StepKey:
     branch, kind, name, arguments = signature
     said = stable_json([branch, kind, name, arguments.decode(), occurrence])
     return StepKey(hmac.digest(run_key, said, "sha256").hex()[:32])
+
+
+def mark_draft(
+    call: Call, spec: AgentSpec, lease: Slice, phase: Literal["timer", "version"], once: str, control: dict[str, Any]
+) -> Draft:
+    """The receipt of a call that is no action: a timer set or fired, a code-change marker passed."""
+    return Draft(
+        tenant=spec.tenant,
+        run=lease.run,
+        phase=phase,
+        agent=spec.agent_id,
+        build=spec.build,
+        step=call.step,
+        branch=call.signature[0],
+        once=once,
+        members={"control": control},
+        fence=lease.fence,
+    )

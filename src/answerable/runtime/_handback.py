@@ -143,7 +143,6 @@ class HandBack:
             self.labels = tuple(sorted({*self.labels, *outcome.labels}))
         if outcome.subjects and not set(outcome.subjects) <= set(self.subjects):
             self.subjects = tuple(sorted({*self.subjects, *outcome.subjects}))
-        call.action = None
         if call.future.done():
             return False
         self.at = recorded.at

@@ -30,11 +30,11 @@ class Performing:
     """Effects under way in this process, whichever slice began them: they are not in doubt."""
 
     def __init__(self) -> None:
-        self._done: dict[tuple[str, StepKey], asyncio.Future[None]] = {}
+        self._done: dict[tuple[str, StepKey], asyncio.Future[None] | None] = {}
 
     def begin(self, action: Action) -> None:
         """The gate is doing it."""
-        self._done[action.run, action.step] = asyncio.get_running_loop().create_future()
+        self._done[action.run, action.step] = None
 
     def end(self, action: Action) -> None:
         """The gate has its outcome on the record, or has lost it."""
@@ -44,7 +44,13 @@ class Performing:
 
     def pending(self, action: Action) -> "asyncio.Future[None] | None":
         """Resolves when the effect is no longer under way; None if it is not."""
-        return self._done.get((action.run, action.step))
+        step = (action.run, action.step)
+        if step not in self._done:
+            return None
+        done = self._done[step]
+        if done is None:
+            done = self._done[step] = asyncio.get_running_loop().create_future()
+        return done
 
 
 class SliceJournal:

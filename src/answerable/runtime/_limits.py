@@ -66,6 +66,11 @@ class Bounds:
         return found
 
     @property
+    def has_wall(self) -> bool:
+        """Whether the run's age is bounded at all."""
+        return self._wall_s is not None
+
+    @property
     def is_ignored(self) -> bool:
         """Whether the agent goes on calling as if it had not been told."""
         return self._ignored > _MOST_IGNORED

@@ -11,7 +11,6 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -20,34 +19,32 @@ from answerable.core import (
     Action,
     ActionKind,
     AnswerableError,
-    Description,
     Effect,
     FaultPoint,
     Outcome,
-    Refused,
     StepKey,
     format_time,
     parse_time,
     reach,
     stable_json,
 )
-from answerable.ledger import Draft, RunJournal, SliceLost
+from answerable.ledger import RunJournal, SliceLost
 from answerable.ledger import Slice as Lease
+from answerable.runtime._actions import ActionMaker
 from answerable.runtime._agents import AgentSpec
-from answerable.runtime._calls import Call, Signature, SliceFuture, step_key
+from answerable.runtime._calls import Call, Signature, SliceFuture, mark_draft, step_key
 from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled
 from answerable.runtime._gate import Ending, Gate
 from answerable.runtime._handback import HandBack
 from answerable.runtime._journal import SliceAuthorizer, SliceJournal
 from answerable.runtime._limits import Bounds
-from answerable.runtime._tasks import current_slice, foreign_waits
+from answerable.runtime._tasks import current_slice, end_tasks, foreign_waits
 from answerable.runtime._watch import TaskWatch
 
 __all__ = ["Slice"]
 
 log = logging.getLogger("answerable.runtime")
 
-_READ = Description(effect=Effect.READ)
 _MOST_CALLS_AFTER_END = 100
 
 
@@ -92,7 +89,7 @@ class Slice:
         self._is_sealed = False
         self._is_closing = False
         self._diverged: ReplayDiverged | None = None
-        self._on_behalf_of = on_behalf_of
+        self._actions = ActionMaker(gate, spec, lease.run, self._control, on_behalf_of)
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
 
     # -- what the agent's `Run` calls, synchronously, at the moment of the call ------------------------------------
@@ -112,11 +109,10 @@ class Slice:
         call = Call(step=step, signature=signature, future=future, denial=breach)
         if self._claim(call):
             return future
-        described = self._describe(call, kind, name, arguments)
-        if described.effect is not Effect.READ and self._back.hold_write(call) and call.denial is None:
+        action = self._actions.make(call, kind, labels=self._back.labels, subjects=self._back.subjects)
+        if action.effect is not Effect.READ and self._back.hold_write(call) and call.denial is None:
             call.denial = CallInProgress(name=name)
-        call.action = self._action(call, kind, described)
-        self._start(call, self._travel(call))
+        self._start(call, self._travel(action))
         return future
 
     def sleep(self, branch: str, name: str, duration: timedelta, future: SliceFuture | None = None) -> SliceFuture:
@@ -130,6 +126,7 @@ class Slice:
         call = Call(step=self._step(signature), signature=signature, future=future)
         if not self._claim(call):
             self._start(call, self._time(call, duration))
+            future.add_done_callback(lambda _: self._give_up(call))
         return future
 
     def signal(self, branch: str, name: str, timeout: timedelta | None) -> SliceFuture:
@@ -231,7 +228,7 @@ class Slice:
 
     def denial(self, action: Action) -> AnswerableError | None:
         call = self._back.calls[action.step]
-        if call.denial is not None:
+        if call.denial is not None or not self._bounds.has_wall:
             return call.denial
         age = self.gate.clock.now() - parse_time(self._opened["at"])
         return self._bounds.check_age(action.name, age.total_seconds())
@@ -264,40 +261,6 @@ class Slice:
                     clear.set_result(None)
         return is_recorded
 
-    def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes) -> Description:
-        try:
-            described = self.gate.effects.describe(kind, name, arguments)
-            if self.gate.governing is not None and (clauses := self.gate.governing(self.spec.agent_id, name)):
-                return replace(described, specs=tuple(sorted({*described.specs, *clauses})))
-            return described
-        except Refused as error:
-            call.denial = error
-            return _READ
-
-    def _action(self, call: Call, kind: ActionKind, described: Description) -> Action:
-        branch, _, name, arguments = call.signature
-        subjects = self._back.subjects
-        if described.subjects:
-            subjects = tuple(sorted({*subjects, *described.subjects}))
-        return Action(
-            tenant=self.tenant,
-            run=self.run,
-            agent=self.spec.agent_id,
-            step=call.step,
-            branch=branch,
-            kind=kind,
-            name=name,
-            arguments=arguments,
-            described=described,
-            environment=self._control.get("environment", ""),
-            on_behalf_of=self._on_behalf_of,
-            idempotency_key=call.step,
-            resources=tuple(self._control.get("resources", ())),
-            labels=self._back.labels,
-            subjects=subjects,
-            build=self.spec.build,
-        )
-
     def _tell_again(self, future: SliceFuture, told: AnswerableError) -> SliceFuture:
         if self._bounds.is_ignored:
             self._end(Ending(kind="finished", error=told))
@@ -328,12 +291,11 @@ class Slice:
         if not self._is_sealed:
             self._watch.look()
 
-    async def _travel(self, call: Call) -> None:
-        assert call.action is not None
+    async def _travel(self, action: Action) -> None:
         try:
-            await self._road.perform(call.action)
+            await self._road.perform(action)
         finally:
-            self.gate.performing.end(call.action)
+            self.gate.performing.end(action)
 
     async def _time(self, call: Call, duration: timedelta) -> None:
         due = self.history.timers.get(call.step)
@@ -348,31 +310,21 @@ class Slice:
                 await self._wait_for(call, lambda: self.gate.sleep(remaining_s))
             finally:
                 del self._dues[call.step]
-        if call.future.done() and call.signature[2].startswith("signal:"):
-            return
         await self._append(call, "timer", f"f:{self.run}:{call.step}", {"state": "fired", "due": due})
         reach(FaultPoint.AFTER_TIMER)
+
+    def _give_up(self, call: Call) -> None:
+        """Nobody awaits this timer any more: the signal came first, or the agent cancelled it."""
+        if call.is_waiting and call.task is not None:
+            call.task.cancel()
 
     async def _mark(self, call: Call) -> None:
         branch, _, name, _ = call.signature
         await self._append(call, "version", f"v:{self.run}:{branch}:{name}", {"name": name})
 
     async def _append(self, call: Call, phase: Literal["timer", "version"], once: str, control: dict[str, Any]) -> None:
-        appended = await self.gate.ledger.append(
-            Draft(
-                tenant=self.tenant,
-                run=self.run,
-                phase=phase,
-                agent=self.spec.agent_id,
-                build=self.spec.build,
-                step=call.step,
-                branch=call.signature[0],
-                once=once,
-                members={"control": control},
-                fence=self._lease.fence,
-            )
-        )
-        if appended.status == "stale":
+        draft = mark_draft(call, self.spec, self._lease, phase, once, control)
+        if (await self.gate.ledger.append(draft)).status == "stale":
             raise SliceLost(run=self.run)
         self.gate.ledger.refresh(self.history)
 
@@ -496,14 +448,9 @@ class Slice:
     async def _unwind(self) -> None:
         """Seal, and have the agent's tasks end."""
         self._end(Ending(kind="lost"))
-        current = asyncio.current_task()
-        tasks = {task for task in self._watch.tasks if task is not current}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, left = await asyncio.wait(tasks, timeout=self.gate.unwind.total_seconds())
-            if left:
-                log.warning("run %s: %d tasks of the agent ignore their cancellation", self.run, len(left))
+        left = await end_tasks(self._watch.tasks, self.gate.unwind)
+        if left:
+            log.warning("run %s: %d tasks of the agent ignore their cancellation", self.run, left)
 
     async def _finish_work(self) -> None:
         """Effects under way are finished and recorded; waits are given up."""

@@ -10,12 +10,21 @@ import asyncio.taskgroups
 import asyncio.tasks
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context, ContextVar
+from datetime import timedelta
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any, Protocol
 
 from answerable.runtime._calls import SliceFuture
 
-__all__ = ["TaskOwner", "current_slice", "foreign_waits", "install_task_factory", "is_about_to_move", "waiter_of"]
+__all__ = [
+    "TaskOwner",
+    "current_slice",
+    "end_tasks",
+    "foreign_waits",
+    "install_task_factory",
+    "is_about_to_move",
+    "waiter_of",
+]
 
 _Gathering: type[asyncio.Future[Any]] = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 
@@ -50,6 +59,17 @@ def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
 
     factory.tells_slices = True  # type: ignore[attr-defined]
     loop.set_task_factory(factory)  # type: ignore[arg-type]
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]], limit: timedelta) -> int:
+    """Cancel the tasks and wait for their end; the number that ignored it for as long as `limit`."""
+    ending = {task for task in tasks if task is not asyncio.current_task()}
+    for task in ending:
+        task.cancel()
+    if not ending:
+        return 0
+    _, left = await asyncio.wait(ending, timeout=limit.total_seconds())
+    return len(left)
 
 
 def waiter_of(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:

@@ -81,10 +81,10 @@ class Demo:
 
     def _kill_in_flight(self, worker: Worker) -> None:
         """SIGKILL while the shop works on a refund: its intent is on disk, and nobody saw what became of it."""
-        while len(self.settled) < _CRASH_AFTER:
+        while len(self.settled) < _CRASH_AFTER and worker.is_running:
             time.sleep(_LOOK_S)
         reader = Reader.open(self.data)
-        while len(self.settled) < _CRASH_AT_LAST:
+        while len(self.settled) < _CRASH_AT_LAST and worker.is_running:
             doubt = self._in_flight(reader)
             if doubt:
                 break

@@ -28,6 +28,10 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def told(self) -> Iterator[dict[str, Any]]:
         """What the worker tells, until it ends."""
         assert self._process.stdout is not None

@@ -74,6 +74,7 @@ class Clerk:
                 input=stable_json(
                     {"ticket": ticket, "text": "The lamp came broken.\nPlease <b>refund</b> order 1001 🙏"}
                 ),
+                output=stable_json({"onBehalfOf": ASKED_BY}),
                 members={
                     "control": {
                         "agent": "support-clerk",

@@ -150,6 +150,7 @@ def test_the_page_tells_the_run_and_reaches_for_nothing(record: Record, tmp_path
         "Permitted by read-anything",
         "Denied by no-bulk-refunds",
         "in the role support-lead, not the one who asked",
+        "person:ada (party_",
         "approved by person:grace",
         "photo shows the damage",
         "rejected by person:grace",

@@ -19,6 +19,7 @@ from answerable.core import (
     Outcome,
     RecordedError,
     RunId,
+    TenantId,
     stable_json,
 )
 from answerable.ledger import Ledger, Receipt
@@ -36,7 +37,7 @@ from answerable.runtime import (
 )
 from answerable.runtime._decisions import DecisionEffects
 
-__all__ = ["Everyone", "House", "Shed"]
+__all__ = ["Everyone", "House", "Shed", "until"]
 
 
 class Shed:
@@ -48,6 +49,7 @@ class Shed:
     def __init__(self) -> None:
         self.books: Counter[str] = Counter()
         self.calls: list[str] = []
+        self.lost: set[str] = set()
         self.gates: dict[str, asyncio.Event] = {}
         self.finding: Finding = "cannot say"
         self.on_execute: Callable[[Step], None] | None = None
@@ -69,7 +71,7 @@ class Shed:
         gate = self.gates.get(name)
         if gate is not None:
             await gate.wait()
-        if name.startswith("lose"):
+        if name.startswith("lose") or name in self.lost:
             self.books[step.action.step] += 1
             raise OutcomeUnknown(name=name, reason="test")
         if name.startswith("fail"):
@@ -126,6 +128,7 @@ class House:
         self.agents = Agents()
         self._linger = linger
         self._unwind = unwind
+        self.ledger_tenant = TenantId("default")
         self.run = RunId("")
         self.seen: list[Receipt] = []
 
@@ -174,3 +177,10 @@ class House:
 
     def receipts(self, run: RunId) -> list[Receipt]:
         return self.ledger.reader.receipts(run=run)
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    """Let the loop run until something is so; bounded, so that a test fails instead of hanging."""
+    async with asyncio.timeout(20):
+        while not is_true():  # noqa: ASYNC110 - what is awaited stands in the store, which has no event
+            await asyncio.sleep(0.001)

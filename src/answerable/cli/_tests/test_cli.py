@@ -1,0 +1,207 @@
+"""The command line, over a real application and its record."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from answerable.cli._main import COMMANDS, run
+from answerable.cli._run import load_app
+from answerable.server import ControlServer
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The starter application of `answerable init`, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("ANSWERABLE_DATA", raising=False)
+    assert run(["init"]) == 0
+    yield tmp_path
+    sys.modules.pop("agent", None)
+
+
+@pytest.fixture
+def lent(library: Path, capsys: Capture) -> str:
+    """A run that lent a book."""
+    capsys.readouterr()
+    assert run(["run", "agent:app", "--input", '{"book": "b-7", "reader": "r-2"}', "--json"]) == 0
+    return str(json.loads(capsys.readouterr().out)["run"])
+
+
+def said(capsys: Capture, *words: str, code: int = 0) -> Any:
+    """What a command says in JSON."""
+    capsys.readouterr()
+    assert run([*words, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_command_in_the_overview_can_be_asked_for_help(capsys: Capture) -> None:
+    for name in COMMANDS:
+        assert run([name, "--help"]) == 0
+
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_looking_at_the_package_loads_nothing_heavy() -> None:
+    program = "import sys, answerable.cli; print(*sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+
+    assert not {"typer", "sqlalchemy", "cedarpy", "pydantic", "mcp"} & set(loaded)
+
+
+def test_an_unknown_command_is_a_usage_error_that_names_the_near_one(capsys: Capture) -> None:
+    assert run(["aprovals"]) == 2
+
+    assert "approvals" in capsys.readouterr().err
+
+
+def test_an_error_says_what_why_and_what_to_do_and_never_a_traceback(library: Path, capsys: Capture) -> None:
+    capsys.readouterr()
+    assert run(["runs", "list", "--data", "elsewhere"]) == 2
+
+    told = capsys.readouterr().err
+    assert told.startswith("answerable: `elsewhere` holds no Answerable record")
+    assert "why:" in told
+    assert "fix:" in told
+    assert "Traceback" not in told
+    assert not Path("elsewhere").exists()
+
+
+def test_with_json_an_error_is_json(library: Path, capsys: Capture) -> None:
+    capsys.readouterr()
+    assert run(["runs", "show", "run_0", "--data", "elsewhere", "--json"]) == 2
+
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == "config.no_store"
+
+
+def test_init_keeps_what_is_there(library: Path, capsys: Capture) -> None:
+    Path("agent.py").write_text("# mine\n")
+
+    again = said(capsys, "init")
+
+    assert again["written"] == []
+    assert Path("agent.py").read_text() == "# mine\n"
+
+
+def test_the_starter_policies_check_and_pass_their_tests(library: Path, capsys: Capture) -> None:
+    assert said(capsys, "policy", "check")["isValid"]
+    assert all(test["passed"] for test in said(capsys, "policy", "test")["tests"])
+
+
+def test_a_policy_that_does_not_parse_fails_the_check(library: Path, capsys: Capture) -> None:
+    Path("policy/authorize/clerk.cedar").write_text("permit everything")
+
+    assert not said(capsys, "policy", "check", code=1)["isValid"]
+
+
+def test_a_run_can_be_listed_shown_explained_judged_and_decided_again(lent: str, capsys: Capture) -> None:
+    assert [each["run"] for each in said(capsys, "runs", "list")] == [lent]
+    shown = said(capsys, "runs", "show", lent)
+    assert shown["state"] == "done"
+    assert shown["result"] == "lent `A Field Guide to Lichens` to r-2"
+    receipts = said(capsys, "receipts", "list", lent)
+    assert [each["phase"] for each in receipts] == ["run.open", "outcome", "intent", "outcome", "run.close"]
+    assert said(capsys, "receipts", "show", receipts[1]["id"])["output"] == "A Field Guide to Lichens"
+    assert said(capsys, "why", "book:b-7")["actions"]
+    assert [each["verdict"] for each in said(capsys, "spec", "check", lent)] == ["satisfied"]
+    assert said(capsys, "policy", "replay", lent)["isSame"]
+    assert all(not each["missing"] and not each["extra"] for each in said(capsys, "rebuild"))
+    assert {each["verdict"] for each in said(capsys, "doctor")} <= {"ok", "look"}
+
+
+def test_the_same_key_is_the_same_run(library: Path, capsys: Capture) -> None:
+    words = ["run", "agent:app", "clerk", "--key", "r-2/b-7", "--input", '{"book": "b-7", "reader": "r-2"}']
+
+    first, second = said(capsys, *words), said(capsys, *words)
+
+    assert first == second
+
+
+def test_evidence_verifies_against_the_gates_keys_and_without_them_only_with_itself(lent: str, capsys: Capture) -> None:
+    bundle = said(capsys, "evidence", "export", lent, "--out", "out", "--trust-out", "trust.toml")["bundle"]
+
+    assert said(capsys, "verify", bundle, "--trust", "trust.toml")["verdict"] == "verified"
+    assert said(capsys, "verify", bundle, code=3)["verdict"] == "self-consistent"
+    whole = Path(bundle).read_bytes()
+    Path("broken.zip").write_bytes(whole[: len(whole) // 2])
+    said(capsys, "verify", "broken.zip", "--trust", "trust.toml", code=4)
+
+
+def test_a_file_that_is_not_there_is_named(library: Path, capsys: Capture) -> None:
+    assert run(["verify", "missing.zip"]) == 2
+
+    assert "missing.zip" in capsys.readouterr().err
+
+
+def test_a_held_action_is_decided_through_the_running_gate(library: Path, capsys: Capture) -> None:
+    async def story() -> tuple[Any, Any, Any]:
+        app = load_app("agent:app")
+        async with app.gate() as gate, ControlServer(app.data, gate.desk):
+            started = await gate.start("clerk", {"book": "b-9", "reader": "r-2"})
+            async with asyncio.timeout(20):
+                while not gate.approvals.list():  # noqa: ASYNC110 - the record rings no bell for a hold
+                    await asyncio.sleep(0.01)
+            (held,) = await asyncio.to_thread(said, capsys, "approvals", "list")
+            without = await asyncio.to_thread(run, ["approvals", "approve", held["approval"], "--as", "dana"])
+            words = ["approvals", "approve", held["approval"], "--as", "dana", "--role", "librarian"]
+            await asyncio.to_thread(said, capsys, *words)
+            return held, without, await gate.result(started)
+
+    held, without, result = asyncio.run(story())
+
+    assert held["role"] == "librarian"
+    assert without == 1
+    assert result == "lent `Incunabula, volume II` to r-2"
+    assert said(capsys, "approvals", "list", "--all")[0]["state"] == "approved"
+
+
+def test_what_is_stopped_does_nothing_until_the_stop_is_lifted(lent: str, capsys: Capture) -> None:
+    lending = ["run", "agent:app", "--input", '{"book": "b-7", "reader": "r-3"}']
+
+    said(capsys, "kill", "agent:clerk", "--as", "dana", "--reason", "stocktaking")
+    assert [stop["scope"] for stop in said(capsys, "kill")] == ["agent:clerk"]
+    assert run(lending) == 1
+    said(capsys, "kill", "agent:clerk", "--lift", "--as", "dana", "--reason", "counted")
+
+    assert run(lending) == 0
+
+
+def test_a_stop_without_a_name_and_a_reason_is_a_usage_error(lent: str) -> None:
+    assert run(["kill", "all"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["run", "nowhere:app"], "config.app_not_found"),
+        (["run", "agent:nothing"], "config.app_not_found"),
+        (["run", "agent:SHELF"], "config.app_not_found"),
+        (["run", "agent:app", "stranger"], "config.agent_unknown"),
+        (["run", "agent:app", "--input", "no json"], "config.input_not_json"),
+        (["run", "agent:app", "--input", "@missing.json"], "config.file_unusable"),
+    ],
+)
+def test_what_cannot_be_run_is_said_plainly(library: Path, capsys: Capture, words: list[str], code: str) -> None:
+    capsys.readouterr()
+    assert run([*words, "--json"]) == 2
+
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == code
+
+
+def test_an_input_that_does_not_fit_is_refused(library: Path) -> None:
+    assert run(["run", "agent:app", "--input", '{"book": 7}']) == 1
+
+
+def test_a_receipt_that_is_not_there_is_named(lent: str, capsys: Capture) -> None:
+    assert run(["receipts", "show", "rcpt_0"]) == 4
+
+    assert "rcpt_0" in capsys.readouterr().err

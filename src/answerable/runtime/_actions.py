@@ -1,0 +1,61 @@
+"""From a call to an action: what the run, its agent and the effect's declaration add to it."""
+
+from dataclasses import replace
+from typing import Any
+
+from answerable.core import Action, ActionKind, Description, Effect, Refused, RunId
+from answerable.runtime._agents import AgentSpec
+from answerable.runtime._calls import Call
+from answerable.runtime._gate import Gate
+
+__all__ = ["ActionMaker"]
+
+_READ = Description(effect=Effect.READ)
+
+
+class ActionMaker:
+    """Makes the actions of one run."""
+
+    def __init__(self, gate: Gate, spec: AgentSpec, run: RunId, control: dict[str, Any], on_behalf_of: str) -> None:
+        self._gate = gate
+        self._spec = spec
+        self._agent = spec.agent_id
+        self._run = run
+        self._on_behalf_of = on_behalf_of
+        self._environment: str = control.get("environment", "")
+        self._resources: tuple[str, ...] = tuple(control.get("resources", ()))
+
+    def make(self, call: Call, kind: ActionKind, *, labels: tuple[str, ...], subjects: tuple[str, ...]) -> Action:
+        """The action; where the effect refuses to describe it, the call carries the refusal down the road."""
+        branch, _, name, arguments = call.signature
+        described = self._describe(call, kind, name, arguments)
+        if described.subjects:
+            subjects = tuple(sorted({*subjects, *described.subjects}))
+        return Action(
+            tenant=self._spec.tenant,
+            run=self._run,
+            agent=self._agent,
+            step=call.step,
+            branch=branch,
+            kind=kind,
+            name=name,
+            arguments=arguments,
+            described=described,
+            environment=self._environment,
+            on_behalf_of=self._on_behalf_of,
+            idempotency_key=call.step,
+            resources=self._resources,
+            labels=labels,
+            subjects=subjects,
+            build=self._spec.build,
+        )
+
+    def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes) -> Description:
+        try:
+            described = self._gate.effects.describe(kind, name, arguments)
+        except Refused as error:
+            call.denial = error
+            return _READ
+        if self._gate.governing is not None and (clauses := self._gate.governing(self._agent, name)):
+            return replace(described, specs=tuple(sorted({*described.specs, *clauses})))
+        return described
