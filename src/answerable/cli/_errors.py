@@ -64,8 +64,9 @@ class WorkerStuck(ExecutionError):
 
     code = "execution.worker_stuck"
     what = "the demo's worker {problem}"
-    why = "its own words are in `{log}`"
-    fix = "read them; the same command starts the demo anew"
+    why = "its last words: {words}"
+    fix = "read `{log}`; the same command starts the demo anew"
 
     problem: str
+    words: str
     log: str

@@ -78,13 +78,18 @@ def support(
 def _close(story: Story) -> None:
     telling, data = story.telling, story.data
     if telling.failed:
-        telling.tell("end", f"\n   DID NOT HOLD: {', '.join(telling.failed)}", holds=False, failed=telling.failed)
+        telling.say()
+        telling.tell("end", f"DID NOT HOLD: {', '.join(telling.failed)}", holds=False, failed=telling.failed)
         return
-    telling.tell("end", "\n   Everything held. Look further:", holds=True, failed=[])
-    telling.say(f"{story.out}/evidence/report.html    the story, to read in a browser")
-    telling.say(f"answerable why order:1003 --data {data}    from an order back to the person and the clause")
-    telling.say(f"answerable runs list --data {data}    then `runs show`, `receipts show`")
-    telling.say(f"sqlite3 {story.books.path} 'select * from refunds'    what really happened")
+    telling.say()
+    telling.tell("end", "Everything held. Look further:", holds=True, failed=[])
+    for what, why in (
+        (f"{story.out}/evidence/report.html", "the story, to read in a browser"),
+        (f"answerable why order:1003 --data {data}", "from an order back to the person and the clause"),
+        (f"answerable runs list --data {data}", "every run; then `runs show`, `receipts show`"),
+        (f"sqlite3 {story.books.path} .dump", "what really happened, by the shop's own books"),
+    ):
+        telling.say(f"  {what:<52}{why}")
 
 
 def _answers(text: str) -> list[Decision]:
@@ -95,9 +100,9 @@ def _answers(text: str) -> list[Decision]:
 
 
 def _find_example() -> Path:
-    """`examples/support`, from here upwards or beside the package: it is part of the repository, not of the wheel."""
+    """`examples/support`, beside the package or from here upwards: it is part of the repository, not of the wheel."""
     here = Path.cwd().resolve()
-    for root in (here, *here.parents, *Path(__file__).resolve().parents):
+    for root in (*Path(__file__).resolve().parents, here, *here.parents):
         if (root / "examples/support/agent.py").is_file():
             return root / "examples/support"
     raise FileUnusable(file="examples/support", reason="it is part of the repository; clone it, or name it")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from answerable.app import all_projections
 from answerable.cli._demo._story import Story
@@ -30,8 +31,9 @@ def _judge(story: Story) -> None:
     telling.act(5, "Was the specification satisfied? Computed from the receipts alone")
     verdicts = check_record(story.watch.reader, list(story.watch.tickets))
     for each in verdicts:
-        line = f"{each.clause}  {each.verdict}: {each.title} ({each.reason})"
         holds = each.verdict in ("satisfied", "not applicable")
+        because = f"{len(each.shown_by)} receipts show it" if holds else each.reason
+        line = f"{each.clause}  {each.verdict}: {each.title} ({because})"
         telling.check("clause", holds, line, clause=each.clause, verdict=each.verdict, shownBy=each.shown_by)
     if not verdicts:
         telling.check("clause", False, "no clause was recorded with the runs")
@@ -71,7 +73,8 @@ def _verify(story: Story) -> None:
 
     telling.say(f"$ answerable verify {bundle} --trust {trust}")
     report = verify(bundle, trust)
-    line = f"{report.verdict}: {report.receipts} receipts, assurance {report.assurance or 'none'} (exit {report.exit_code})"
+    found = report.first or f"{report.receipts} receipts, assurance {report.assurance}"
+    line = f"{report.verdict}: {found} (exit {report.exit_code})"
     telling.check("verify", report.exit_code == 0, line, exitCode=report.exit_code)
     _forge_and_verify(story, bundle, trust, runs)
 
@@ -120,5 +123,6 @@ def _replace(members: dict[str, bytes], name: str, then: str, now: str) -> None:
     members[name] = members[name].replace(base64.b64encode(body), altered)
 
 
-def _predicate(envelope: bytes) -> dict[str, object]:
-    return json.loads(base64.b64decode(json.loads(envelope)["payload"]))["predicate"]
+def _predicate(envelope: bytes) -> dict[str, Any]:
+    predicate: dict[str, Any] = json.loads(base64.b64decode(json.loads(envelope)["payload"]))["predicate"]
+    return predicate

@@ -24,8 +24,9 @@ from answerable.server import Writes
 __all__ = ["SCRIPTED", "Story"]
 
 SCRIPTED = "scripted:support"
-_HALF = 6  # effects on the shop's books before the crash: of 13 that need no person
-_LATE = 9  # from here on, an effect other than an e-mail will do
+_HALF = 6  # effects on the shop's books before the crash, of 13 that need no person
+_LATE = 10  # from here on, a draft will do
+_WORST = ("shop.refund", "shop.send_email")
 _SLOW_MS = 120  # what a call to the shop takes: long enough to be cut short
 _LOOK_S = 0.01
 _PATIENCE_S = 90.0  # without a new receipt; a real model may think that long
@@ -133,12 +134,12 @@ class Story:
         return False
 
     def _is_worst_moment(self) -> bool:
-        """An e-mail is out and not on record: it has no key by which a second one would be known."""
+        """Money or an e-mail is out, and not on record."""
         done = self.books.effects().total()
         if done < _HALF:
             return False
         struck = {each.name for each in self.watch.in_flight(self.books) if each.is_on_books}
-        return bool(struck) and ("shop.send_email" in struck or done >= _LATE)
+        return not struck.isdisjoint(_WORST) or (bool(struck) and done >= _LATE)
 
     def _resume(self, worker: Worker) -> None:
         self._until(worker, self.watch.is_settled)
@@ -178,6 +179,7 @@ class Story:
             if number == 0:
                 self._refuse_others(approval, who)
             said = self._answer(approval, number)
+            self._heard = time.monotonic()  # a person may take their time
             written = write(self.data, partial(_decide, said))
             self.telling.tell(
                 "decided",
@@ -223,7 +225,7 @@ class Story:
         worker = Worker("answerable.cli._demo._worker", arguments, log=self.out / "worker.log")
         if not worker.is_ready():
             worker.discard()
-            raise WorkerStuck(problem="did not start", log=str(self.out / "worker.log"))
+            raise self._stuck("did not start")
         self.telling.say(f"worker {worker.pid} owns {self.data}; what follows is read from its record")
         self._heard = time.monotonic()
         return worker
@@ -238,9 +240,15 @@ class Story:
             self.telling.tell(news.event, news.line, **news.fields)
             self._heard = time.monotonic()
         if worker is not None and not worker.is_running:
-            raise WorkerStuck(problem="ended by itself", log=str(self.out / "worker.log"))
+            raise self._stuck("ended by itself")
         if worker is not None and time.monotonic() - self._heard > _PATIENCE_S:
-            raise WorkerStuck(problem=f"wrote nothing for {_PATIENCE_S:g} s", log=str(self.out / "worker.log"))
+            raise self._stuck(f"wrote nothing for {_PATIENCE_S:g} s")
+
+    def _stuck(self, problem: str) -> WorkerStuck:
+        log = self.out / "worker.log"
+        words = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+        last = next((line.strip() for line in reversed(words) if line.strip()), "it said nothing")
+        return WorkerStuck(problem=problem, words=last[:300], log=str(log))
 
 
 def _how_settled(doubt: InFlight, outcome: Receipt | None) -> str:

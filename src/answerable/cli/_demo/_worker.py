@@ -34,9 +34,12 @@ def main() -> None:
     asked = parser.parse_args()
     sys.path.insert(0, str(asked.example))
     agent: Any = importlib.import_module("agent")
-    app = agent.build(data=asked.data, books=asked.books, model=asked.model, slow_ms=asked.slow_ms)
     tickets = [agent.Ticket.parse(path.read_text()) for path in sorted((asked.example / "tickets").glob("*.txt"))]
-    asyncio.run(_serve(app, tickets))
+    try:
+        app = agent.build(data=asked.data, books=asked.books, model=asked.model, slow_ms=asked.slow_ms)
+        asyncio.run(_serve(app, tickets))
+    except AnswerableError as error:  # a key that is not set, a model nobody serves: told, not dumped
+        sys.exit(error.message)
 
 
 async def _serve(app: Any, tickets: Sequence[Any]) -> None:
