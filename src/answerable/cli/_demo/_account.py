@@ -28,6 +28,8 @@ def account(story: Story) -> None:
     rows.append(("all", "", "", steps, str(total.tokens), _usd(total)))
     telling.table("ticket", ("TICKET", "ORDER", "OUTCOME", "STEPS", "TOKENS", "USD"), rows, numbers=3)
     telling.say()
+    done = sum(1 for run in watch.tickets if watch.result_of(run))
+    telling.check("runs", done == len(watch.tickets), f"{done} of {len(watch.tickets)} runs ended with a result")
     for ticket_id, why in _REFUSED.items():
         _refusal(story, ticket_id, why)
     _agreement(story)
@@ -80,7 +82,8 @@ def _outcome(watch: Watch, run: RunId) -> str:
                 {"approve": "approved", "reject": "rejected"}.get(predicate["control"]["decision"], "timed out")
             )
         elif receipt.phase == "denied" and "rejected" not in beside:
-            beside.append("refused by policy")
+            is_by_policy = predicate["authority"].get("reason") == "refused.policy_denied"
+            beside.append("refused by policy" if is_by_policy else "refused")
         elif receipt.phase == "outcome" and predicate["effect"]["status"] != "ok":
             beside.append("the shop declined" if predicate["action"]["kind"] == "tool" else "the model failed")
     return f"{said} ({', '.join(beside)})" if beside else said
