@@ -74,8 +74,8 @@ BUGS = (
     Bug(
         name="a step may have two outcomes",
         file="answerable/ledger/_journal.py",
-        right='            once="" if is_unknown else f"o:{action.run}:{action.step}",',
-        wrong='            once="",',
+        right='    return "" if is_observed else f"o:{action.run}:{action.step}"',
+        wrong='    return ""',
         tests=("src/answerable/ledger",),
     ),
     Bug(

@@ -54,6 +54,8 @@ from answerable.runtime import (
 Program = list[Any]
 _LINGER_MS = 2
 _LIFE_S = 30
+ASKED = ("plain", "broken")
+"""Writes that neither honour a key nor can be probed: a person is asked."""
 
 
 class Books:
@@ -62,12 +64,16 @@ class Books:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def lines(self) -> list[str]:
-        return self._path.read_text().splitlines() if self._path.exists() else []
+    def lines(self) -> list[tuple[str, str]]:
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        return [(key, n) for key, n in (line.split() for line in lines)]
 
-    def write(self, key: str) -> None:
+    def done(self) -> list[str]:
+        return [key for key, _ in self.lines()]
+
+    def write(self, key: str, n: int) -> None:
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.write(handle, f"{key}\n".encode())
+        os.write(handle, f"{key} {n}\n".encode())
         os.close(handle)
 
 
@@ -86,12 +92,12 @@ class Tools:
         await asyncio.sleep(0)
         if name == "broken":
             return Outcome.of_error("failed", RecordedError(code_then="execution.broken", message_then="broken"))
-        if name != "read" and not (name == "keyed" and key in self._books.lines()):
-            self._books.write(key)
+        if name != "read" and not (name == "keyed" and key in self._books.done()):
+            self._books.write(key, orjson.loads(step.action.arguments)["n"])
         return answer(step.action.arguments)
 
     async def probe(self, step: Step) -> Finding:
-        return answer(step.action.arguments) if step.action.idempotency_key in self._books.lines() else "did not happen"
+        return answer(step.action.arguments) if step.action.idempotency_key in self._books.done() else "did not happen"
 
 
 def answer(arguments: bytes) -> Outcome:
@@ -106,44 +112,54 @@ class Yes:
         pass
 
 
-async def evaluate(run: Run, node: Program) -> Any:
-    """The agent: an interpreter of random programs."""
+async def agent(run: Run, program: Program) -> Any:
+    """The agent: an interpreter of random programs, which remembers in which order its calls came back."""
+    return await evaluate(run, program, [])
+
+
+async def evaluate(run: Run, node: Program, order: list[int]) -> Any:
     kind, *rest = node
     if kind in ("read", "keyed", "probed", "plain"):
-        return await run.tool(kind, n=rest[0])
+        # The order so far goes into the step key: another order in replay would be another step.
+        result = await run.tool(kind, n=rest[0], order=list(order))
+        order.append(rest[0])
+        return result
     if kind == "broken":
         try:
             return await run.tool("broken", n=rest[0])
         except ExecutionError as error:
             return type(error).__name__
     if kind == "sleep":
-        return await run.sleep(rest[0] / 1000)
+        await run.sleep(rest[0] / 1000)
+        return order.append(-1)
     if kind == "signal":
-        return await run.signal(f"s{rest[0]}", timeout=60 if rest[0] % 2 else None)
+        result = await run.signal(f"s{rest[0]}", timeout=60 if rest[0] % 2 else None)
+        order.append(rest[0])
+        return result
     if kind == "version":
         return await run.version(f"v{rest[0]}")
     if kind == "chance":
         return [run.random().randrange(1000), str(run.uuid())]
     if kind == "branch":
-        return await evaluate(run.branch(f"b{rest[0]}"), rest[1])
+        return await evaluate(run.branch(f"b{rest[0]}"), rest[1], order)
     if kind == "wait_for":
-        return await asyncio.wait_for(evaluate(run, rest[0]), 60)
+        return await asyncio.wait_for(evaluate(run, rest[0], order), 60)
     if kind == "shield":
-        return await asyncio.shield(evaluate(run, rest[0]))
+        return await asyncio.shield(evaluate(run, rest[0], order))
     if kind == "gather":
-        return list(await asyncio.gather(*(evaluate(run, one) for one in rest[0])))
+        return list(await asyncio.gather(*(evaluate(run, one, order) for one in rest[0])))
     if kind == "group":
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(evaluate(run, one)) for one in rest[0]]
+            tasks = [group.create_task(evaluate(run, one, order)) for one in rest[0]]
         return [task.result() for task in tasks]
     if kind == "failing":  # one fails, the others are cancelled wherever they are
         with contextlib.suppress(ExceptionGroup):
             async with asyncio.TaskGroup() as group:
                 for one in rest[0]:
-                    group.create_task(evaluate(run, one))
+                    group.create_task(evaluate(run, one, order))
                 group.create_task(run.tool("broken", n=rest[1]))
         return "failed"
-    return [await evaluate(run, one) for one in rest[0]]
+    return [await evaluate(run, one, order) for one in rest[0]]
 
 
 def numbered(node: Program, counter: list[int]) -> Program:
@@ -213,7 +229,7 @@ async def live(directory: Path, program: Program) -> None:
     ledger = Ledger.open(directory / "data", projections=[RunsProjection()])
     await ledger.start()
     agents = Agents()
-    agents.add(AgentSpec(name="agent", fn=evaluate, limits=Limits(identical_calls=None)))
+    agents.add(AgentSpec(name="agent", fn=agent, limits=Limits(identical_calls=None)))
     runs = Runs(ledger, agents)
     gate = Gate(
         ledger=ledger,
@@ -238,18 +254,18 @@ async def live(directory: Path, program: Program) -> None:
 
 
 async def settle_doubts(ledger: Ledger, runs: Runs, run: RunId, books: Books) -> None:
-    """The person who looks into the books where a plain write was in flight when the worker died."""
+    """The person who looks into the books where such a write was in flight when the worker died."""
     if (row := find_run(ledger.reader, run)) is None or row.state != "open":
         return
     history = ledger.reader.history(run)
     for step, intent in history.intents.items():
         receipt = ledger.reader.find(intent.receipt)
         assert receipt is not None
-        if step in history.finals or intent.is_written_off or receipt.predicate["action"]["name"] != "plain":
+        if step in history.finals or intent.is_written_off or receipt.predicate["action"]["name"] not in ASKED:
             continue
         arguments = ledger.reader.text(receipt).input
         assert arguments is not None
-        happened = step in books.lines()
+        happened = step in books.done()
         result = orjson.loads(answer(arguments).value)
         await runs.resolve(run, step, happened=happened, result=result, by="person:1", reason="looked")
 
@@ -316,11 +332,11 @@ def test_a_killed_run_has_each_effect_once_and_ends_like_one_that_was_left_alone
         expected, _ = result_of(undisturbed)
         result, receipts = result_of(killed)
         assert without_chance(program, result) == without_chance(program, expected)
-        times = Counter(Books(killed / "books").lines())
-        assert set(times.values()) <= {1}, "an effect was done twice"
+        books = Books(killed / "books")
+        assert set(Counter(n for _, n in books.lines()).values()) <= {1}, "an effect was done twice"
         done = {
             said["step"]
             for said in receipts
             if said["phase"] == "outcome" and said["action"]["effect"] == "write" and said["effect"]["status"] == "ok"
         }
-        assert set(times) == done, "an effect without an outcome, or an outcome without an effect"
+        assert set(books.done()) == done, "an effect without an outcome, or an outcome without an effect"

@@ -16,14 +16,21 @@ from answerable.policy import (
     Stops,
     StopsProjection,
 )
-from answerable.runtime import Agents, Runs, RunsProjection
+from answerable.runtime import Agents, Runs, RunsProjection, TimersProjection
 
 __all__ = ["Desk", "all_projections", "open_desk"]
 
 
 def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
     """Every table that follows from receipts. A stop is looked for first, a budget reserved last."""
-    return (StopsProjection(), FactsProjection(), ApprovalsProjection(), BudgetProjection(budgets), RunsProjection())
+    return (
+        StopsProjection(),
+        FactsProjection(),
+        ApprovalsProjection(),
+        BudgetProjection(budgets),
+        RunsProjection(),
+        TimersProjection(),
+    )
 
 
 class Desk:

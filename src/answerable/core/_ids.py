@@ -1,6 +1,7 @@
 """Identifiers: opaque strings with a prefix that says what they name."""
 
 import os
+import time
 from typing import NewType
 
 __all__ = [
@@ -33,8 +34,12 @@ def new_run_id() -> RunId:
 
 
 def new_receipt_id() -> ReceiptId:
-    """`rcpt_` and 96 random bits in hexadecimal."""
-    return ReceiptId("rcpt_" + os.urandom(12).hex())
+    """`rcpt_` and 24 hexadecimal digits: microseconds since 1970 in 13, then 44 random bits.
+
+    In the order of time, so that the store's index over ids grows at its right edge: a random id
+    dirties a page of its own with every receipt.
+    """
+    return ReceiptId(f"rcpt_{time.time_ns() // 1000:013x}{os.urandom(6).hex()[1:]}")
 
 
 def new_approval_id() -> ApprovalId:

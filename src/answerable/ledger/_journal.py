@@ -298,7 +298,9 @@ class _Closing:
         step, outcome, action = self._step, self._outcome, self._step.action
         input_, keyset, digest = self._ledger.committed_input(action)
         subjects = action.subjects
-        is_unknown = outcome.status == "unknown"
+        # After `run.close` nothing is final any more: what is learned late is an observation.
+        is_late = tx.is_closed(action.run)
+        is_observed = outcome.status == "unknown" or is_late
         effect: dict[str, Any] = {"status": outcome.status, "observedBy": outcome.observed_by}
         if outcome.evidence:
             effect["evidence"] = list(outcome.evidence)
@@ -326,14 +328,14 @@ class _Closing:
         draft = Draft(
             tenant=action.tenant,
             run=action.run,
-            phase="observation" if is_unknown else "outcome",
+            phase="observation" if is_observed else "outcome",
             agent=action.agent,
             build=action.build,
             step=action.step,
             branch=action.branch,
             attempt=step.attempt,
             intent=step.intent,
-            once="" if is_unknown else f"o:{action.run}:{action.step}",
+            once=_once(action, is_observed=is_observed, is_late=is_late),
             on_behalf_of=self._ledger.party(action),
             members=members,
             input=self.input,
@@ -341,6 +343,12 @@ class _Closing:
             subjects=subjects,
         )
         return tx.append(draft, keyset=keyset, committed=committed)
+
+
+def _once(action: Action, *, is_observed: bool, is_late: bool) -> str:
+    if is_late:
+        return f"l:{action.run}:{action.step}"
+    return "" if is_observed else f"o:{action.run}:{action.step}"
 
 
 def authority_of(tx: Transaction, action: Action, decision: Decision, decided: str) -> dict[str, Any]:

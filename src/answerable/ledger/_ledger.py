@@ -143,6 +143,7 @@ class Ledger:
         if hasattr(self, "writer"):
             await self.writer.close()
         self.reader.close()
+        self._recorder.close()
         self._connection.raw.close()
         os.close(self._lock)
 

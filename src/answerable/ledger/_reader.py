@@ -112,7 +112,7 @@ class Reader:
 
     def all(self) -> Iterator[Receipt]:
         """Every receipt of every tenant in the order they were written."""
-        for row in self._connection.raw.execute(_ALL.sqlite):
+        for row in self._connection.each(_ALL):
             yield self._receipt(row)
 
     def find(self, receipt_id: str) -> Receipt | None:

@@ -60,6 +60,8 @@ _WAKE = Prepared(
     .where(slices.c.run == sa.bindparam("of_run"), slices.c.state != "closed")
     .values(wake=slices.c.wake + 1, state=sa.case((slices.c.state == "parked", "ready"), else_=slices.c.state))
 )
+_CLOSED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), slices.c.state == "closed"))
+_AFTER_CLOSE: frozenset[Phase] = frozenset({"observation", "erasure"})
 _OPEN_SLICE = Prepared(sa.insert(slices))
 _CLOSE_SLICE = Prepared(
     sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None)
@@ -118,6 +120,10 @@ class Recorder:
         self.woken: Callable[[Sequence[str]], None] = lambda runs: None
         self.last_at = self._last_at()
 
+    def close(self) -> None:
+        """Let go of what was opened for it."""
+        self._lookups.raw.close()
+
     def transaction(self) -> "Transaction":
         """A fresh batch on top of what is committed."""
         return Transaction(self)
@@ -163,6 +169,12 @@ class Transaction(Batch):
             return self._fences[run]
         return self._of.fences.get(run)
 
+    def is_closed(self, run: str) -> bool:
+        """Whether the run has its `run.close`; a lease on it says at once that it has not."""
+        if self.fence(run) is not None:
+            return False
+        return bool(self.rows(_CLOSED, run=run))
+
     def set_fence(self, run: str, fence: int | None) -> None:
         """The run is leased under this fence, or not leased any more."""
         self._fences[run] = fence
@@ -193,7 +205,12 @@ class Transaction(Batch):
         of, run, tenant = self._of, draft.run, draft.tenant
         if draft.fence is not None and self.fence(run) != draft.fence:
             return Appended("stale")
-        head = self._heads.get(run) or of.heads.get(run) or self._stored_head(run)
+        head, is_over = self._heads.get(run) or of.heads.get(run), run in self._closed
+        if head is None:  # not advanced by this boot so far, or over
+            head = self._stored_head(run)
+            is_over = head is not None and self.is_closed(run)
+        if is_over and draft.phase not in _AFTER_CLOSE:
+            return Appended("closed")
         seq = head[0] + 1 if head else 0
         n = self._counters.get(tenant, of.counters.get(tenant, 0))
         frontier = self._frontiers.get(tenant) or self._own_frontier(tenant)

@@ -13,7 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -55,13 +55,34 @@ class Connection:
         """The rows a query finds."""
         if statement.constants:
             params = {**statement.constants, **params}
-        return self.raw.execute(statement.sqlite, params).fetchall()
+        try:
+            return self.raw.execute(statement.sqlite, params).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise _told(self.raw, error) from None
 
     def run(self, statement: Prepared, /, **params: Any) -> int:
         """The number of rows a statement changed."""
         if statement.constants:
             params = {**statement.constants, **params}
-        return self.raw.execute(statement.sqlite, params).rowcount
+        try:
+            return self.raw.execute(statement.sqlite, params).rowcount
+        except sqlite3.DatabaseError as error:
+            raise _told(self.raw, error) from None
+
+    def each(self, statement: Prepared) -> Iterator[Any]:
+        """The rows a query finds, one at a time."""
+        try:
+            yield from self.raw.execute(statement.sqlite)
+        except sqlite3.DatabaseError as error:
+            raise _told(self.raw, error) from None
+
+
+def _told(raw: sqlite3.Connection, error: sqlite3.DatabaseError) -> Exception:
+    """Damage as what it is; anything else (a broken uniqueness, a full disk) as the driver said it."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return error
+    path = raw.execute("PRAGMA database_list").fetchone()[2]
+    return StoreDamaged(path=path, reason=str(error))
 
 
 def connect(path: Path, *, writable: bool) -> Connection:

@@ -28,6 +28,7 @@ _budgets = sa.Table(
     sa.Column("most", sa.Integer, nullable=True),  # a run's own limit; others are configuration
     sa.Column("reserved", sa.Integer, nullable=False),
     sa.Column("spent", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 _reservations = sa.Table(
     "policy_reservations",
@@ -37,6 +38,7 @@ _reservations = sa.Table(
     sa.Column("scope", sa.Text, primary_key=True),
     sa.Column("dimension", sa.Text, primary_key=True),
     sa.Column("amount", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 _P = sa.bindparam
 
@@ -68,6 +70,7 @@ _HELD_BY = Prepared(
         _reservations.c.run == _P("run"), _reservations.c.step == _P("step")
     )
 )
+_ANY_HELD = Prepared(sa.select(_reservations.c.run).limit(1))
 _RESERVE = Prepared(_reservations.insert())
 _RELEASE = Prepared(_reservations.delete().where(_reservations.c.run == _P("run"), _reservations.c.step == _P("step")))
 
@@ -121,6 +124,8 @@ class BudgetProjection:
             if budget.scope != "tenant":
                 agent = budget.scope.removeprefix("agent:")
                 self._of_agent[agent] = (*self._of_agent.get(agent, ()), budget)
+        # Most actions reserve nothing: until the first reservation, no outcome has any to release.
+        self._may_hold: bool | None = None
         # A run's limits never change, so knowing them saves a query on every step of a run without any.
         self._of_run: dict[str, Mapping[str, int]] = {}
 
@@ -175,6 +180,7 @@ class BudgetProjection:
             for entry in entries:
                 self._move(tx, tenant, entry["scope"], entry["dimension"], reserve=entry["amount"])
                 tx.run(_RESERVE, run=run, step=step, **entry)
+                self._may_hold = True
         elif receipt.phase == "outcome":
             self._settle(tx, tenant, run, step, _amounts(Usage.from_json(said.get("usage", {}))))
         elif said["control"].get("do") == "write-off":
@@ -197,6 +203,10 @@ class BudgetProjection:
                 self._move(tx, tenant, scope_of_run, dimension, spend=used[dimension])
 
     def _release(self, tx: Tx, tenant: str, run: str, step: str) -> list[tuple[str, str]]:
+        if self._may_hold is None:
+            self._may_hold = bool(tx.rows(_ANY_HELD))
+        if not self._may_hold:
+            return []
         held = [tuple(row) for row in tx.rows(_HELD_BY, run=run, step=step)]
         for scope, dimension, amount in held:
             self._move(tx, tenant, scope, dimension, reserve=-amount)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from answerable.core import (
     ApprovalId,
     Clock,
+    FaultPoint,
     ReceiptId,
     RunId,
     StepKey,
@@ -17,6 +18,7 @@ from answerable.core import (
     TenantId,
     format_time,
     parse_time,
+    reach,
     stable_json,
 )
 from answerable.ledger import Draft, Prepared, Receipt
@@ -223,6 +225,7 @@ class Approvals:
                 wake=True,
             )
         )
+        reach(FaultPoint.AFTER_APPROVAL)
         return bool(appended.status == "ok")
 
 

@@ -25,6 +25,7 @@ _facts = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("count", sa.Integer, nullable=False),
     sa.Column("total", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 _open = sa.Table(
     "policy_open_effects",
@@ -36,6 +37,7 @@ _open = sa.Table(
     sa.Column("day_scope", sa.Text, nullable=False),
     sa.Column("amount", sa.Integer, nullable=False),
     sa.Column("is_counted", sa.Boolean, nullable=False),
+    sqlite_with_rowid=False,
 )
 _P = sa.bindparam
 

@@ -25,6 +25,7 @@ _stops = sa.Table(
     sa.Column("by", sa.Text, nullable=False),
     sa.Column("since", sa.Text, nullable=False),
     sa.Column("receipt", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 _P = sa.bindparam
 

@@ -28,6 +28,7 @@ from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Par
 from answerable.runtime._reliable import Reliable, RetryPolicy
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
+from answerable.runtime._timers import Timer, TimersProjection, list_timers
 from answerable.runtime._worker import Worker
 
 __all__ = [
@@ -63,7 +64,10 @@ __all__ = [
     "StoreEngine",
     "TimeLimitExceeded",
     "TimedOut",
+    "Timer",
+    "TimersProjection",
     "Worker",
     "find_run",
     "list_runs",
+    "list_timers",
 ]

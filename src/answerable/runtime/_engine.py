@@ -1,6 +1,7 @@
 """The engine that needs nothing but the store: dispatches from the slices table itself."""
 
 import asyncio
+import functools
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -85,18 +86,17 @@ class StoreEngine:
         while self._queue and len(self._active) < slots:
             run = self._queue.popleft()
             self._queued.discard(run)
-            self._active[run] = asyncio.create_task(self._advance(run, advance))
+            self._active[run] = task = asyncio.create_task(self._advance(run, advance))
+            # Also by callback: a task that is cancelled before its first step never gets to a `finally`.
+            task.add_done_callback(functools.partial(self._ended, run))
 
     async def _advance(self, run: RunId, advance: Advance) -> None:
-        answer: Advanced | None = None
         try:
             answer = await advance(run)
         except Exception:
             log.exception("run %s could not be advanced", run)
             answer = Retry(self._clock.now() + _ON_ERROR)
-        finally:
-            del self._active[run]
-            self._news.set()
+        self._ended(run, asyncio.current_task())
         if isinstance(answer, Busy):
             self.notify(run, not_before=answer.retry_at + timedelta(milliseconds=50))
         elif isinstance(answer, Retry):
@@ -106,6 +106,11 @@ class StoreEngine:
             self._again.discard(run)
             if run in self._leases.unserved(_BATCH * 8):
                 self.notify(run)
+
+    def _ended(self, run: RunId, task: "asyncio.Task[None] | None") -> None:
+        if self._active.get(run) is task:
+            del self._active[run]
+            self._news.set()
 
     def _sweep(self) -> None:
         now = self._clock.now()

@@ -285,7 +285,7 @@ class Runs:
             "step": step,
             "branch": said.get("branch", ""),
         }
-        await self._ledger.append(
+        written = await self._ledger.append(
             Draft(
                 phase="control",
                 once="" if happened else f"w:{intent.receipt}",
@@ -295,6 +295,8 @@ class Runs:
                 **common,
             )
         )
+        if written.status == "closed":
+            raise RunUnknown(run=run, problem="the run has ended")
         if happened:
             await self._ledger.append(
                 Draft(

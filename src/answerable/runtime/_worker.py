@@ -46,7 +46,15 @@ class Worker:
         """Advance the run until it waits or ends."""
         install_task_factory(asyncio.get_running_loop())
         leases = self._gate.ledger.leases
-        lease = await leases.claim(run)
+        claiming = leases.claim(run)
+        try:
+            lease = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # The claim commits all the same, and nobody would give back what nobody holds.
+            unused = await claiming
+            if isinstance(unused, Lease):
+                await leases.release(unused)
+            raise
         if isinstance(lease, Gone):
             return Done()
         if isinstance(lease, LedgerBusy):

@@ -184,3 +184,19 @@ def test_the_action_digest_follows_a_changed_amount_though_the_arguments_are_the
         assert digests[0] == digests[2] != digests[1]
 
     with_ledger(body)
+
+
+@pytest.mark.requirement("RT-3")
+def test_an_outcome_that_comes_after_the_run_was_closed_is_an_observation_once(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, _, journal = await a_run(ledger)
+        step = await journal.open(an_action(run), PERMIT)
+        await ledger.append(Draft(tenant=TENANT, run=run, phase="run.close", agent="clerk", once=f"c:{run}"))
+
+        await journal.close(step, DONE)
+        await journal.close(step, DONE)
+
+        phases = [receipt.phase for receipt in ledger.reader.receipts(run=run)]
+        assert phases == ["run.open", "intent", "run.close", "observation"]
+
+    with_ledger(body)

@@ -387,6 +387,39 @@ def test_chance_and_time_are_the_same_in_replay(tmp_path: Path) -> None:
     assert seen[0] == seen[1]
 
 
+@pytest.mark.requirement("RT-2")
+def test_outcomes_come_back_in_replay_in_the_order_they_came_live(tmp_path: Path) -> None:
+    orders: list[list[int]] = []
+    shed = Shed()
+
+    async def agent(run: Run, given: None) -> None:
+        order: list[int] = []
+        orders.append(order)
+
+        async def one(n: int) -> None:
+            await run.tool(f"read{n}")
+            order.append(n)
+            if n:
+                shed.gates[f"read{n - 1}"].set()  # the last one called is the first to come back
+            await run.tool("write", n=n, order=order)
+
+        await asyncio.gather(*map(one, range(5)))
+        await run.signal("go")
+
+    async def main() -> None:
+        shed.gates.update({f"read{n}": asyncio.Event() for n in range(4)})
+        async with House(tmp_path, shed) as house:
+            house.agent(agent)
+            run = await house.runs.start("agent")
+            await house.worker.advance(run)
+            await house.runs.signal(run, "go")
+            assert type(await house.worker.advance(run)).__name__ == "Done"
+
+    asyncio.run(main())
+    assert orders == [[4, 3, 2, 1, 0]] * 2
+    assert len(shed.calls) == 10
+
+
 def test_the_same_start_key_gives_the_same_run(tmp_path: Path) -> None:
     async def agent(run: Run, given: None) -> None:
         await run.signal("go")

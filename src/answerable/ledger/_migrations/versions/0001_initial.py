@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.Column("reserved", sa.Integer(), nullable=False),
         sa.Column("spent", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "scope", "dimension"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "policy_facts",
@@ -78,6 +79,7 @@ def upgrade() -> None:
         sa.Column("count", sa.Integer(), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "scope"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "policy_open_effects",
@@ -89,6 +91,7 @@ def upgrade() -> None:
         sa.Column("amount", sa.Integer(), nullable=False),
         sa.Column("is_counted", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("run", "step"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "policy_reservations",
@@ -98,6 +101,7 @@ def upgrade() -> None:
         sa.Column("dimension", sa.Text(), nullable=False),
         sa.Column("amount", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("run", "step", "scope", "dimension"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "policy_stops",
@@ -108,6 +112,7 @@ def upgrade() -> None:
         sa.Column("since", sa.Text(), nullable=False),
         sa.Column("receipt", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "scope"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "receipts",
@@ -164,5 +169,14 @@ def upgrade() -> None:
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "subject"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "timers",
+        sa.Column("run", sa.Text(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("due", sa.Text(), nullable=False),
+        sa.Column("receipt", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("run", "step"),
         sqlite_with_rowid=False,
     )
