@@ -1,8 +1,8 @@
 """The command line: `answerable COMMAND`. Each command's module is loaded when the command is used."""
 
-from answerable.cli._errors import AppNotFound, FileUnusable, InputNotJson, NotOnRecord
+from answerable.cli._errors import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 
-__all__ = ["AppNotFound", "FileUnusable", "InputNotJson", "NotOnRecord", "main"]
+__all__ = ["AppNotFound", "FileUnusable", "InputNotJson", "NotOnRecord", "WorkerStuck", "main"]
 
 
 def main() -> None:

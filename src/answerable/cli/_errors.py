@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from answerable.core import ConfigError, EvidenceError
+from answerable.core import ConfigError, EvidenceError, ExecutionError
 
-__all__ = ["AppNotFound", "FileUnusable", "InputNotJson", "NotOnRecord"]
+__all__ = ["AppNotFound", "FileUnusable", "InputNotJson", "NotOnRecord", "WorkerStuck"]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -56,3 +56,17 @@ class NotOnRecord(EvidenceError):
     thing: str
     name: str
     data: str
+
+
+@dataclass(eq=False, kw_only=True)
+class WorkerStuck(ExecutionError):
+    """The demo's worker does not get on."""
+
+    code = "execution.worker_stuck"
+    what = "the demo's worker {problem}"
+    why = "its last words: {words}"
+    fix = "read `{log}`; the same command starts the demo anew"
+
+    problem: str
+    words: str
+    log: str

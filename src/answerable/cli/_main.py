@@ -22,19 +22,20 @@ __all__ = ["COMMANDS", "run"]
 
 COMMANDS = {
     "init": "Write the files a governed agent starts from.",
-    "run": "Run an agent: `answerable run module:app AGENT`.",
+    "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and resolve runs.",
     "approvals": "See what waits for a person, and decide it.",
     "receipts": "Show a receipt in full.",
     "evidence": "Export runs as evidence that others can verify.",
     "verify": "Verify an evidence bundle, offline.",
-    "why": "From a receipt, a run or an order back to the decision, the person and the clause behind it.",
+    "why": "From a receipt or an order back to who let it happen, and why.",
+    "tools": "List an application's tools: effects and arguments.",
     "policy": "Check policies, test them, decide a run's actions again.",
     "spec": "Hold runs against the specifications that govern them.",
-    "kill": "Stop a run, an agent, a tool, a model or everything; or lift a stop.",
-    "rebuild": "Make every table anew from the receipts alone, and compare.",
+    "kill": "Stop a run, an agent, a tool or everything; lift a stop.",
+    "rebuild": "Make every table anew from the receipts, and compare.",
     "doctor": "Look whether everything here is in order.",
-    "demo": "See an agent governed, killed half way, resumed and verified.",
+    "demo": "See an agent governed, killed, resumed and verified.",
 }
 """Each command is `command` in `answerable.cli._<name>`; this line is what the overview says of it."""
 

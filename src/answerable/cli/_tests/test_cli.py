@@ -97,6 +97,13 @@ def test_the_starter_policies_check_and_pass_their_tests(library: Path, capsys: 
     assert all(test["passed"] for test in said(capsys, "policy", "test")["tests"])
 
 
+def test_the_tools_of_an_application_can_be_looked_at(library: Path, capsys: Capture) -> None:
+    find, lend = said(capsys, "tools", "list", "agent:app")
+
+    assert (find["name"], find["effect"]) == ("find_book", "read")
+    assert list(lend["schema"]["properties"]) == ["book", "reader"]
+
+
 def test_a_policy_that_does_not_parse_fails_the_check(library: Path, capsys: Capture) -> None:
     Path("policy/authorize/clerk.cedar").write_text("permit everything")
 

@@ -1,0 +1,54 @@
+"""`answerable tools list MODULE:APP`."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from answerable.app import Answerable
+from answerable.cli._options import AsJson
+from answerable.cli._run import load_app
+from answerable.cli._say import say
+
+__all__ = ["command"]
+
+command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="See the tools behind the gate.")
+
+
+@command.callback()
+def _group() -> None:
+    pass
+
+
+@command.command("list")
+def list_tools(
+    place: Annotated[str, typer.Argument(metavar="[MODULE:APP]", help="Where the application is.")] = "agent:app",
+    as_json: AsJson = False,
+) -> None:
+    """List an application's tools: what each does to the world, and the arguments it takes."""
+    tools = asyncio.run(_tools(load_app(place)))
+    lines = []
+    for each in tools:
+        lines.append(f"{each['name']}  ({each['effect']})  {each['description'].strip().partition('.')[0]}")
+        required = each["schema"].get("required", ())
+        for name, schema in each["schema"].get("properties", {}).items():
+            kind = schema.get("type", "any")
+            lines.append(f"    {name:<18} {kind}" + ("" if name in required else ", may be left out"))
+    say(tools, lines, as_json=as_json)
+
+
+async def _tools(app: Answerable) -> list[dict[str, Any]]:
+    try:
+        await app.tools.start()
+        found = [app.tools.tool(name) for name in app.tools.names()]
+        return [
+            {
+                "name": each.name,
+                "effect": each.declaration.checked_effect(each.name).value,
+                "description": each.description,
+                "schema": each.schema,
+            }
+            for each in found
+        ]
+    finally:
+        await app.tools.close()
