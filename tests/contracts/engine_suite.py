@@ -6,6 +6,8 @@ copy of the data directory taken at that instant, opened by another world: what 
 
 import asyncio
 import contextlib
+import functools
+import itertools
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -15,6 +17,7 @@ from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy as sa
 
 from answerable.action import Finding, Step
 from answerable.core import (
@@ -30,13 +33,15 @@ from answerable.core import (
     SystemClock,
     TenantId,
 )
-from answerable.ledger import Again, Draft, Ledger, Slice, SliceLost, Stale
+from answerable.ledger import Draft, Ledger, Prepared, Slice, SliceLost, Stale, metadata
 from answerable.runtime import Agents, AgentSpec, Engine, Gate, Limits, Performing, Run, Runs, RunsProjection, Worker
 
 __all__ = ["EngineContract", "MovedClock"]
 
 TENANT = TenantId("default")
 PATIENCE_S = 20
+_SLICES = metadata.tables["slices"].c
+_STATE = Prepared(sa.select(_SLICES.state).where(_SLICES.run == sa.bindparam("run")))
 
 
 class MovedClock:
@@ -159,11 +164,7 @@ class World:
 
     def state(self, run: RunId) -> str:
         """What the store's own table says of the run's slice."""
-        from answerable.ledger import metadata, Prepared  # noqa: I001
-        import sqlalchemy as sa
-
-        slices = metadata.tables["slices"]
-        return str(self.ledger.reader.rows(Prepared(sa.select(slices.c.state).where(slices.c.run == run)))[0][0])
+        return str(self.ledger.reader.rows(_STATE, run=run)[0][0])
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_S):
@@ -371,7 +372,7 @@ class EngineContract:
         async def main() -> None:
             outside = Outside()
             copy = tmp_path / "copy"
-            outside.after["keyed"] = lambda: _ignore(shutil.copytree(tmp_path / "data", copy))
+            outside.after["keyed"] = functools.partial(_copy, tmp_path / "data", copy)
             async with self.world(tmp_path / "data", outside, signal_or_timer) as world:
                 world.serve()
                 run = await world.runs.start("signal_or_timer", 0.03)
@@ -517,7 +518,7 @@ class EngineContract:
                         raise OSError("the disk went away for a moment")
                     return await journal(taken)
 
-                world.ledger.journal = broken  # type: ignore[method-assign]
+                world.ledger.journal = broken  # type: ignore[method-assign,assignment]
                 world.serve()
                 run = await world.runs.start("step_then_signal", "write")
                 await world.until(lambda: asked == 1 and world.state(run) == "ready")
@@ -652,12 +653,12 @@ class EngineContract:
             outside = Outside()
             places = [tmp_path / str(number) for number in range(4)]
             hook = outside.before if moment == "intent" else outside.after
-            hook["write"] = lambda: _ignore(shutil.copytree(places[0], places[1]))
+            hook["write"] = functools.partial(_copy, places[0], places[1])
             async with self.world(places[0], outside, one_step) as world:
                 world.serve()
                 run = await world.runs.start("one_step", "write")
                 await world.result(run)
-            for here, following in zip(places[1:], places[2:], strict=False):
+            for here, following in itertools.pairwise(places[1:]):
                 async with self.world(here, outside, one_step) as world:
                     world.serve()
                     await world.parked(run)
@@ -679,10 +680,8 @@ class EngineContract:
             outside = Outside()
             places = [tmp_path / str(number) for number in range(4)]
             run = RunId("")
-            for here, following in zip(places, places[1:], strict=False):
-                outside.after["keyed"] = lambda here=here, following=following: _ignore(
-                    shutil.copytree(here, following)
-                )
+            for here, following in itertools.pairwise(places):
+                outside.after["keyed"] = functools.partial(_copy, here, following)
                 async with self.world(here, outside, one_step) as world:
                     run = run or await world.runs.start("one_step", "keyed")
                     world.serve()
@@ -702,8 +701,8 @@ class EngineContract:
         asyncio.run(main())
 
 
-def _ignore(_: object) -> None:
-    pass
+def _copy(here: Path, there: Path) -> None:
+    shutil.copytree(here, there)
 
 
 def _action(run: RunId) -> Action:
