@@ -3,6 +3,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+import pytest
+
 from answerable.action import Finding, Step
 from answerable.core import (
     Action,
