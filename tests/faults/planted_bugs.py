@@ -164,6 +164,13 @@ BUGS = (
         tests=(f"{_ENGINE}::test_a_worker_cancelled_before_the_first_slice_leaves_the_run_to_the_next",),
     ),
     Bug(
+        name="an outcome is dropped when the disk is full",
+        file="answerable/ledger/_journal.py",
+        right="                if pause_s is None:",
+        wrong="                if True:",
+        tests=("tests/faults/test_full_disk.py",),
+    ),
+    Bug(
         name="whoever asked for a run may approve what it does",
         file="answerable/policy/_deciding.py",
         right="        if found.not_initiator and found.initiator and self._is(found.initiator, by, tenant):",
