@@ -2,6 +2,8 @@
 
 An engine's own tests take these over: they subclass `EngineContract` and give it `make`. A crash is a
 copy of the data directory taken at that instant, opened by another world: what was not on disk is gone.
+
+It is one file, because whoever writes an engine takes over every race or none.
 """
 
 import asyncio

@@ -34,7 +34,7 @@ WRITES = ("key", "probe", "neither")
 IN_DOUBT = {FaultPoint.AFTER_INTENT, FaultPoint.EFFECT_DISPATCHED, FaultPoint.AFTER_EFFECT, FaultPoint.AFTER_COMMIT}
 """Where the first call that is armed dies between its intent and its outcome."""
 
-pytestmark = pytest.mark.requirement("RT-1", "RT-2")
+pytestmark = pytest.mark.requirement("RT-1", "RT-2", "RT-3")
 
 
 @dataclass(frozen=True, slots=True)

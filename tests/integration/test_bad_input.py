@@ -131,6 +131,7 @@ def test_a_damaged_store_is_named_and_its_backup_still_works(tmp_path: Path, dam
     assert kept[-1].phase == "run.close"
 
 
+@pytest.mark.requirement("RT-1")
 def test_a_second_process_on_the_same_data_directory_is_turned_away_and_told_by_whom(tmp_path: Path) -> None:
     program = (
         "import sys, json; from pathlib import Path; from answerable.ledger import DirectoryInUse, Ledger\n"
@@ -247,7 +248,7 @@ def test_a_tool_server_that_dies_in_mid_call_is_started_again_and_the_call_done_
     assert effects == ([] if tool == "look" else [(tool,)])
 
 
-@pytest.mark.requirement("RT-2")
+@pytest.mark.requirement("RT-2", "RT-3")
 @pytest.mark.parametrize("end", ["gone", "silent"])
 def test_an_irreversible_call_that_is_never_answered_waits_for_a_person(tmp_path: Path, end: str) -> None:
     async def main() -> Any:
