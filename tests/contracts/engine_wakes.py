@@ -14,11 +14,12 @@ from answerable.core import (
 )
 from answerable.ledger import Draft, Slice
 from answerable.runtime import Run
-from tests.contracts.engine_world import copy_now, (
+from tests.contracts.engine_world import (
     TENANT,
     MovedClock,
     Outside,
     Worlds,
+    copy_now,
     one_step,
     signal_or_timer,
     step_then_signal,
