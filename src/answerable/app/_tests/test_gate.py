@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from answerable import Answerable, Gate, Limits, Run
 from answerable.app import open_desk
-from answerable.errors import AgentUndeclared, DirectoryInUse, PolicyDenied, PolicyInvalid
-from answerable.ledger import Reader
+from answerable.identity import AgentUndeclared
+from answerable.ledger import DirectoryInUse, Reader
+from answerable.policy import PolicyDenied, PolicyInvalid
 
 PERMIT = '@id("clerk-adds") permit (principal == Agent::"clerk", action == Action::"add", resource);'
 
@@ -23,7 +25,7 @@ def policy(tmp_path: Path) -> Path:
     return folder
 
 
-def an_app(tmp_path: Path, policy: Path, **declared: object) -> Answerable:
+def an_app(tmp_path: Path, policy: Path, **declared: Any) -> Answerable:
     app = Answerable(data=tmp_path / "data", policy=policy)
 
     @app.tool(effect="write", idempotency="key")
@@ -102,7 +104,7 @@ def test_a_start_key_gives_the_same_run_however_often_and_across_gates(tmp_path:
     ],
 )
 def test_in_production_an_undeclared_agent_does_not_start_and_nothing_is_made(
-    tmp_path: Path, policy: Path, declared: dict[str, object], missing: str
+    tmp_path: Path, policy: Path, declared: dict[str, Any], missing: str
 ) -> None:
     app = an_app(tmp_path, policy, environment="production", **declared)
 
