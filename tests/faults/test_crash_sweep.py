@@ -121,7 +121,9 @@ def check_record(directory: Path, run: RunId) -> None:
         assert store.execute("SELECT count(*) FROM runs").fetchone() == (1,)
         assert store.execute("SELECT count(*) FROM policy_reservations").fetchone() == (0,)
         assert store.execute("SELECT sum(reserved) FROM policy_budgets").fetchone() == (0,)
-        spent = store.execute("SELECT spent FROM policy_budgets WHERE scope = ? AND dimension = 'tokens'", (f"run:{run}",))
+        spent = store.execute(
+            "SELECT spent FROM policy_budgets WHERE scope = ? AND dimension = 'tokens'", (f"run:{run}",)
+        )
         used = [receipt.predicate.get("usage", {}) for receipt in receipts if receipt.phase == "outcome"]
         assert spent.fetchone()[0] == sum(each.get("inputTokens", 0) + each.get("outputTokens", 0) for each in used)
 
@@ -207,5 +209,3 @@ def test_a_worker_killed_at_any_passage_of_any_point_is_resumed(
         if "signal" not in ended:
             break
         finished(zygote, directory, kind)
-
-

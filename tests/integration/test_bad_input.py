@@ -39,7 +39,9 @@ def an_app(directory: Path, *, command: list[str] | None = None, deadly: str = "
         "ship": ToolDeclaration(effect="irreversible", probe="ship_status"),
         "mail": ToolDeclaration(effect="irreversible", timeout=timedelta(seconds=0.3)),
     }
-    app.mcp("books", command=command or books, declare=declared, startup_timeout=timedelta(seconds=1 if command else 30))
+    app.mcp(
+        "books", command=command or books, declare=declared, startup_timeout=timedelta(seconds=1 if command else 30)
+    )
     app.provider(ScriptedProvider({"parrot": lambda messages: messages[-1]["content"]}))
 
     @app.agent(name="clerk", model="scripted:parrot", limits=Limits(steps=20, tokens=1000))
