@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from answerable.app import Answerable, Gate
     from answerable.core import Effect, Money, Usage
     from answerable.ledger import Reader
-    from answerable.models import OpenAIProvider, ScriptedProvider
+    from answerable.models import OpenAIProvider, ScriptedProvider, Upstream
     from answerable.policy import Budget
     from answerable.runtime import Limits, RetryPolicy, Run
     from answerable.tools import NOT_DONE, ToolDeclaration
@@ -29,6 +29,7 @@ __all__ = [
     "Run",
     "ScriptedProvider",
     "ToolDeclaration",
+    "Upstream",
     "Usage",
 ]
 
@@ -46,6 +47,7 @@ _HOMES = {
     "Run": "runtime",
     "ScriptedProvider": "models",
     "ToolDeclaration": "tools",
+    "Upstream": "models",
     "Usage": "core",
 }
 

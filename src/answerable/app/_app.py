@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from answerable.app._gate import Gate, open_gate
 from answerable.core import AgentId, sha256_name
 from answerable.identity import AgentDeclaration
-from answerable.models import Models, Provider
+from answerable.models import Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget
 from answerable.runtime import AgentSpec, Limits
 from answerable.tools import Toolbox, ToolDeclaration
@@ -45,6 +45,7 @@ class Answerable:
         self.budgets = tuple(budgets)
         self.tools = Toolbox()
         self.models = Models()
+        self.upstreams = Upstreams()
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -180,6 +181,52 @@ class Answerable:
 
         return register if function is None else register(function)
 
+    def upstream(self, upstream: Upstream) -> None:
+        """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
+        self.upstreams.add(upstream)
+
+    def route(self, name: str, *models: str) -> None:
+        """Serve `name` on the wire by the first of these `provider:model` that answers."""
+        self.upstreams.route(name, *models)
+
+    def wired(
+        self,
+        name: str,
+        *,
+        own_tools: Sequence[str] = (),
+        environment: str = "development",
+        owner: str = "",
+        escalation: str = "",
+        stop: str = "",
+        limits: Limits | None = None,
+    ) -> None:
+        """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
+
+        Args:
+            name: its id on the record; `answerable agent key new NAME` gives it a key.
+            own_tools: tools that it runs itself and the gate cannot see; `*` for any. A call of any other
+                tool that the gate does not serve is taken out of the model's answer.
+            environment, owner, escalation, stop, limits: as for `agent`; the limits are those of a session.
+        """
+        spec = AgentSpec(
+            name=name,
+            fn=_driven_from_outside,
+            limits=limits or Limits(),
+            environment=environment,
+            owner=owner,
+            own_tools=tuple(own_tools),
+        )
+        declared = AgentDeclaration(
+            id=AgentId(name),
+            environment=environment,
+            owner=owner,
+            is_bounded=limits is not None,
+            stop=stop,
+            escalation=escalation,
+            build="",
+        )
+        self.agents[name] = (spec, declared)
+
     @contextlib.asynccontextmanager
     async def gate(self) -> AsyncIterator[Gate]:
         """Own the data directory and perform actions until the block ends.
@@ -196,9 +243,14 @@ class Answerable:
             budgets=self.budgets,
             tools=self.tools,
             models=self.models,
+            upstreams=self.upstreams,
             agents=list(self.agents.values()),
         ) as gate:
             yield gate
+
+
+async def _driven_from_outside(run: Any, given: Any) -> None:
+    raise TypeError("this agent has no code here: it reaches the gate over the wire")
 
 
 def _build_of(function: Callable[..., Any]) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
 from answerable.core import Action, Clock, RunId, TenantId
-from answerable.identity import AgentDeclaration, check_may_start
+from answerable.identity import AgentDeclaration, AgentKeys, check_may_start
 from answerable.ledger import Ledger, Reader
-from answerable.models import Models
+from answerable.models import Models, Upstreams
 from answerable.policy import (
     Approvals,
     Budget,
@@ -33,6 +33,7 @@ from answerable.runtime import (
     Reliable,
     RetryPolicy,
     Runs,
+    Sessions,
     StoreEngine,
     Worker,
 )
@@ -46,14 +47,20 @@ __all__ = ["Gate", "open_gate"]
 _log = logging.getLogger(__name__)
 _TENANT = TenantId("default")
 _LONGEST_NAP_S = 60.0
+_FOR_DOTS = ("_", "__", "-")
 
 
 class Gate:
     """The process that holds the road: start runs, wait for results, answer what waits for people."""
 
-    def __init__(self, desk: Desk, reports: Reports) -> None:
+    def __init__(
+        self, desk: Desk, reports: Reports, *, sessions: Sessions, upstreams: Upstreams, tools: Toolbox
+    ) -> None:
         self.desk = desk
         self.reports = reports
+        self.sessions = sessions
+        self.upstreams = upstreams
+        self.tools = tools
 
     @property
     def reader(self) -> Reader:
@@ -71,9 +78,20 @@ class Gate:
         return self.desk.stops
 
     @property
+    def agent_keys(self) -> AgentKeys:
+        """Keys of agents elsewhere."""
+        return self.desk.agent_keys
+
+    @property
     def runs(self) -> Runs:
         """Runs, by id."""
         return self.desk.runs
+
+    def tool_named(self, said: str) -> str | None:
+        """The tool that a model means by a name: providers allow no dots, so clients replace them."""
+        plain = said.split("__", 2)[-1] if said.startswith("mcp__") else said
+        found = [name for name in self.tools.names() if plain in (name, *(name.replace(".", by) for by in _FOR_DOTS))]
+        return found[0] if len(found) == 1 else None
 
     async def start(
         self, agent: str, input: Any, *, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
@@ -103,6 +121,7 @@ async def open_gate(
     budgets: Sequence[Budget],
     tools: Toolbox,
     models: Models,
+    upstreams: Upstreams,
     agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
     clock: Clock | None = None,
     linger: timedelta = timedelta(milliseconds=50),
@@ -116,8 +135,10 @@ async def open_gate(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(tools.close)
         stack.push_async_callback(models.close)
+        stack.push_async_callback(upstreams.close)
         await tools.start()
         await models.start()
+        await upstreams.start()
         policies = PolicySet.load(policy, actions=_known_actions(tools, agents))
 
         projections = all_projections(budgets)
@@ -153,10 +174,13 @@ async def open_gate(
         engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
+        sessions = Sessions(shared, known)
+        await sessions.start()
+        stack.push_async_callback(sessions.stop)
         approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
         desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
-        async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals)):
-            yield Gate(desk, reports)
+        async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
+            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools)
 
 
 @contextlib.asynccontextmanager

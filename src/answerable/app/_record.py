@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from answerable.core import Clock, RunId, StepKey
+from answerable.identity import AgentKeys, AgentKeysProjection
 from answerable.ledger import Ledger, Projection, Reader
 from answerable.policy import (
     Approvals,
@@ -16,7 +17,7 @@ from answerable.policy import (
     Stops,
     StopsProjection,
 )
-from answerable.runtime import Agents, Runs, RunsProjection, TimersProjection
+from answerable.runtime import Agents, Runs, RunsProjection, SessionsProjection, TimersProjection
 
 __all__ = ["Desk", "all_projections", "open_desk"]
 
@@ -29,7 +30,9 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         ApprovalsProjection(),
         BudgetProjection(budgets),
         RunsProjection(),
+        SessionsProjection(),
         TimersProjection(),
+        AgentKeysProjection(),
     )
 
 
@@ -41,6 +44,7 @@ class Desk:
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
+        self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
 
     @property
     def reader(self) -> Reader:
@@ -72,6 +76,13 @@ class Desk:
         """Say what became of an effect in doubt."""
         await self.runs.resolve(RunId(run), StepKey(step), happened=happened, result=result, by=by, reason=reason)
         return {"run": run, "step": step, "happened": "yes" if happened else "no"}
+
+    async def key(self, *, do: Literal["new", "revoke"], named: str) -> dict[str, Any]:
+        """Issue a key to the agent named, whose secret is told this once; or revoke what is named."""
+        if do == "revoke":
+            return {"revoked": [key.id for key in await self.agent_keys.revoke(named)]}
+        key, secret = await self.agent_keys.new(named)
+        return {"agent": named, "id": key.id, "key": secret}
 
     async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, str]:
         """Have nothing more done in a scope."""

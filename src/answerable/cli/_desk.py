@@ -16,8 +16,12 @@ from answerable.server import Writes, control
 __all__ = ["approvals_of", "json_value", "stops_of", "write"]
 
 
-def write(data: Path, do: Callable[[Writes], Awaitable[Any]]) -> dict[str, Any]:
+def write(data: Path, do: Callable[[Writes], Awaitable[Any]], *, may_begin: bool = False) -> dict[str, Any]:
     """What `do` wrote, as JSON.
+
+    Args:
+        do: writes.
+        may_begin: whether it may be the first thing on a record that is made for it.
 
     Raises:
         NoStore: there is no record yet, and a mistyped directory should not become one.
@@ -25,7 +29,8 @@ def write(data: Path, do: Callable[[Writes], Awaitable[Any]]) -> dict[str, Any]:
     # Only a write needs the whole application: listing and showing should answer at once.
     from answerable.app import open_desk
 
-    Reader.open(data).close()
+    if not may_begin:
+        Reader.open(data).close()
 
     async def reach() -> Any:
         async with control(data, open_desk) as writes:

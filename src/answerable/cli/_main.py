@@ -22,6 +22,8 @@ __all__ = ["COMMANDS", "run"]
 
 COMMANDS = {
     "init": "Write the files a governed agent starts from.",
+    "serve": "Serve agents that exist elsewhere: one port, every call governed.",
+    "agent": "Give agents elsewhere keys, and revoke them.",
     "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and resolve runs.",
     "approvals": "See what waits for a person, and decide it.",

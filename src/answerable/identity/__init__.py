@@ -1,5 +1,15 @@
-"""Who acts: agents, and what must be declared before one may act in production."""
+"""Who acts: agents, their keys, and what must be declared before one may act in production."""
 
+from answerable.identity._agent_keys import AgentKey, AgentKeys, AgentKeysProjection, AgentKeyUnknown, list_keys
 from answerable.identity._declaration import AgentDeclaration, AgentUndeclared, check_may_start
 
-__all__ = ["AgentDeclaration", "AgentUndeclared", "check_may_start"]
+__all__ = [
+    "AgentDeclaration",
+    "AgentKey",
+    "AgentKeyUnknown",
+    "AgentKeys",
+    "AgentKeysProjection",
+    "AgentUndeclared",
+    "check_may_start",
+    "list_keys",
+]

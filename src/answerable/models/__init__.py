@@ -1,5 +1,6 @@
 """Models: called by the gate itself, metered, and held to the schema they were asked for."""
 
+from answerable.models._dialects import Check, NotGoverned
 from answerable.models._drivers import OpenAIConfig, OpenAIProvider, Script, ScriptedProvider, parse_openai_config
 from answerable.models._errors import (
     ModelCallInvalid,
@@ -14,8 +15,11 @@ from answerable.models._errors import (
 )
 from answerable.models._models import Models
 from answerable.models._ports import Message, ModelReply, ModelRequest, Provider, ProviderFacts
+from answerable.models._upstreams import DialectName, Upstream, Upstreams, WireCall
 
 __all__ = [
+    "Check",
+    "DialectName",
     "Message",
     "ModelCallInvalid",
     "ModelKeyMissing",
@@ -27,6 +31,7 @@ __all__ = [
     "ModelUnavailable",
     "ModelUnknown",
     "Models",
+    "NotGoverned",
     "OpenAIConfig",
     "OpenAIProvider",
     "Provider",
@@ -35,5 +40,8 @@ __all__ = [
     "Script",
     "ScriptFailed",
     "ScriptedProvider",
+    "Upstream",
+    "Upstreams",
+    "WireCall",
     "parse_openai_config",
 ]

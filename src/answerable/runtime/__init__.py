@@ -11,11 +11,13 @@ from answerable.runtime._errors import (
     AgentFailed,
     AgentUnknown,
     CallInProgress,
+    Held,
     InputInvalid,
     RepeatedCall,
     ReplayDiverged,
     RunCancelled,
     RunUnknown,
+    SessionUnknown,
     SignalTimedOut,
     StepLimitExceeded,
     TimedOut,
@@ -28,6 +30,8 @@ from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Par
 from answerable.runtime._reliable import Reliable, RetryPolicy
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
+from answerable.runtime._session import Session
+from answerable.runtime._sessions import Sessions, SessionsProjection
 from answerable.runtime._timers import Timer, TimersProjection, list_timers
 from answerable.runtime._worker import Worker
 
@@ -44,6 +48,7 @@ __all__ = [
     "Done",
     "Engine",
     "Gate",
+    "Held",
     "InputInvalid",
     "Limits",
     "Parked",
@@ -59,6 +64,10 @@ __all__ = [
     "RunUnknown",
     "Runs",
     "RunsProjection",
+    "Session",
+    "SessionUnknown",
+    "Sessions",
+    "SessionsProjection",
     "SignalTimedOut",
     "StepLimitExceeded",
     "StoreEngine",

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from answerable.action import Effects
 from answerable.core import Action, ActionKind, Description, Effect, Refused, RunId
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call
@@ -25,10 +26,18 @@ class ActionMaker:
         self._environment: str = control.get("environment", "")
         self._resources: tuple[str, ...] = tuple(control.get("resources", ()))
 
-    def make(self, call: Call, kind: ActionKind, *, labels: tuple[str, ...], subjects: tuple[str, ...]) -> Action:
+    def make(
+        self,
+        call: Call,
+        kind: ActionKind,
+        *,
+        labels: tuple[str, ...],
+        subjects: tuple[str, ...],
+        effects: Effects | None = None,
+    ) -> Action:
         """The action; where the effect refuses to describe it, the call carries the refusal down the road."""
         branch, _, name, arguments = call.signature
-        described = self._describe(call, kind, name, arguments)
+        described = self._describe(call, kind, name, arguments, effects or self._gate.effects)
         if described.subjects:
             subjects = tuple(sorted({*subjects, *described.subjects}))
         return Action(
@@ -50,9 +59,9 @@ class ActionMaker:
             build=self._spec.build,
         )
 
-    def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes) -> Description:
+    def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes, effects: Effects) -> Description:
         try:
-            described = self._gate.effects.describe(kind, name, arguments)
+            described = effects.describe(kind, name, arguments)
         except Refused as error:
             call.denial = error
             return _READ

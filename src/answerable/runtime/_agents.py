@@ -21,6 +21,7 @@ class AgentSpec:
         owner: who is liable for it.
         model: the model that `run.model` asks by default.
         build: digest of the agent's code; empty when unknown.
+        own_tools: of an agent elsewhere, the tools that it runs itself, outside the gate; `*` for any.
         specs: clause ids that govern it, with the digest of their text.
     """
 
@@ -33,6 +34,7 @@ class AgentSpec:
     model: str = ""
     build: str = ""
     tenant: TenantId = TenantId("default")
+    own_tools: tuple[str, ...] = ()
     specs: dict[str, str] = field(default_factory=dict)
 
     @property

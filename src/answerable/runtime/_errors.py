@@ -12,11 +12,13 @@ __all__ = [
     "AgentFailed",
     "AgentUnknown",
     "CallInProgress",
+    "Held",
     "InputInvalid",
     "RepeatedCall",
     "ReplayDiverged",
     "RunCancelled",
     "RunUnknown",
+    "SessionUnknown",
     "SignalTimedOut",
     "StepLimitExceeded",
     "TimeLimitExceeded",
@@ -105,6 +107,32 @@ class TimedOut(Permanent):
 
     name: str
     limit_s: str
+
+
+@dataclass(eq=False, kw_only=True)
+class Held(Refused):
+    """A session's call waits for a person, and its caller has waited long enough."""
+
+    code = "refused.held"
+    what = "`{name}` was not done yet: approval `{approval}` is open"
+    why = "policy lets it through only when a person agrees, and nothing runs before"
+    fix = "have it decided (`answerable approvals show {approval}`), then make the same call again"
+
+    name: str
+    approval: str
+
+
+@dataclass(eq=False, kw_only=True)
+class SessionUnknown(Refused):
+    """The agent has no open session of this id."""
+
+    code = "refused.session_unknown"
+    what = "agent `{agent}` has no open session `{session}`"
+    why = "a session is closed when it idles, and belongs to the agent that opened it"
+    fix = "leave the id out to have a session opened, or give a name of your own"
+
+    agent: str
+    session: str
 
 
 @dataclass(eq=False, kw_only=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ class Gate:
     Args:
         governing: ids of the clauses that govern an agent's action, from their names.
         linger: how long a quiet run stays in memory before it parks.
+        driven: runs that somebody outside drives, call by call: no engine advances them.
         unwind: how long the agent's tasks may take to end once they are cancelled.
         sleep: waits that many seconds; tests put their own in.
     """
@@ -32,6 +33,7 @@ class Gate:
     performing: Performing
     governing: Callable[[str, str], tuple[str, ...]] | None = None
     linger: timedelta = timedelta(milliseconds=50)
+    driven: set[str] = field(default_factory=set)
     unwind: timedelta = timedelta(seconds=5)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 

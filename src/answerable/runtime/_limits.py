@@ -100,6 +100,10 @@ class Bounds:
         last, times = self._answers.get(call, (b"", 0))
         self._answers[call] = (outcome.value, times + 1 if last == outcome.value else 1)
 
+    def restore(self, *, taken: int) -> None:
+        """Count the steps that were taken before a restart, where no replay does."""
+        self._taken = taken
+
     def progressed(self) -> None:
         """A timer or signal came: asking again is no longer idle repetition."""
         self._answers.clear()

@@ -44,6 +44,8 @@ class Worker:
 
     async def advance(self, run: RunId) -> Advanced:
         """Advance the run until it waits or ends."""
+        if run in self._gate.driven:
+            return Done()
         install_task_factory(asyncio.get_running_loop())
         leases = self._gate.ledger.leases
         claiming = leases.claim(run)

@@ -1,6 +1,27 @@
-"""How others reach a running gate: the unix socket through which the command line writes."""
+"""How others reach a running gate: agents elsewhere over HTTP, the command line over a unix socket."""
 
 from answerable.server._control import ControlServer, Writes, control
-from answerable.server._errors import GateSilent, NotYours
+from answerable.server._errors import (
+    AgentNotServed,
+    GateSilent,
+    KeyMissing,
+    KeyRefused,
+    NotYours,
+    RequestMalformed,
+    ToolNotSeen,
+)
+from answerable.server._serve import serve_gate
 
-__all__ = ["ControlServer", "GateSilent", "NotYours", "Writes", "control"]
+__all__ = [
+    "AgentNotServed",
+    "ControlServer",
+    "GateSilent",
+    "KeyMissing",
+    "KeyRefused",
+    "NotYours",
+    "RequestMalformed",
+    "ToolNotSeen",
+    "Writes",
+    "control",
+    "serve_gate",
+]

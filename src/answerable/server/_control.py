@@ -25,7 +25,7 @@ from answerable.server._errors import GateSilent, NotYours
 __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 
 SOCKET = "gate.sock"
-_WRITES = ("decide", "signal", "resolve", "stop", "lift")
+_WRITES = ("decide", "signal", "resolve", "stop", "lift", "key")
 _RETRY_S = 0.05
 
 
@@ -48,6 +48,9 @@ class Writes(Protocol):
 
     async def lift(self, *, scope: str, reason: str, by: str) -> Any:
         """End a stop."""
+
+    async def key(self, *, do: Literal["new", "revoke"], named: str) -> Any:
+        """Issue a key to the agent named, or revoke the key (or all of the agent's) that is named."""
 
 
 class ControlServer:

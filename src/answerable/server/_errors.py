@@ -1,10 +1,10 @@
-"""What can go wrong between the command line and a gate."""
+"""What can go wrong between a gate and whoever reaches it: the command line, and agents elsewhere."""
 
 from dataclasses import dataclass
 
 from answerable.core import ExecutionError, Refused
 
-__all__ = ["GateSilent", "NotYours"]
+__all__ = ["AgentNotServed", "GateSilent", "KeyMissing", "KeyRefused", "NotYours", "RequestMalformed", "ToolNotSeen"]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -30,3 +30,59 @@ class NotYours(Refused):
     fix = "run the command as the gate's user"
 
     uid: int
+
+
+@dataclass(eq=False, kw_only=True)
+class KeyMissing(Refused):
+    """The request carries no key."""
+
+    code = "refused.key_missing"
+    what = "request refused: it carries no key"
+    why = "every call is some agent's, and the key says which"
+    fix = "send the key that `answerable agent key new NAME` printed, as the API key of your SDK"
+
+
+@dataclass(eq=False, kw_only=True)
+class KeyRefused(Refused):
+    """No agent has this key."""
+
+    code = "refused.key_unknown"
+    what = "request refused: its key is not in use"
+    why = "it was revoked, belongs to another gate, or is the provider's own key, which only the gate needs"
+    fix = "send the key that `answerable agent key new NAME` printed"
+
+
+@dataclass(eq=False, kw_only=True)
+class AgentNotServed(Refused):
+    """The key is good, and this gate does not serve its agent."""
+
+    code = "refused.agent_not_served"
+    what = "request refused: this gate does not serve agent `{agent}`"
+    why = "the application that it runs registers no such agent"
+    fix = "register it with `app.wired(...)`, or use the gate that serves it"
+
+    agent: str
+
+
+@dataclass(eq=False, kw_only=True)
+class RequestMalformed(Refused):
+    """The request is not one that the gate can let through."""
+
+    code = "refused.request_malformed"
+    what = "request refused: {problem}"
+    why = "what the gate does not understand, it cannot govern"
+    fix = "change the request; `docs/guides/connect-an-agent.md` lists what is served"
+
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolNotSeen(Refused):
+    """A model calls a tool that neither the gate serves nor the agent has declared."""
+
+    code = "refused.tool_not_seen"
+    what = "call of `{tool}` refused: the gate does not serve this tool, and the agent does not declare it"
+    why = "what the agent would do with it could be neither decided nor recorded"
+    fix = "serve the tool through the gate, or name it in the agent's `own_tools`"
+
+    tool: str

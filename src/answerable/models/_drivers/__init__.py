@@ -1,10 +1,13 @@
 """Whoever reaches a model, and what it costs there."""
 
-from answerable.models._drivers._openai import OpenAIConfig, OpenAIProvider, parse_openai_config
+from answerable.models._drivers._openai import OpenAIConfig, OpenAIProvider, parse_openai_config, refusal_of
 from answerable.models._drivers._prices import cost_nano_usd, load_prices
 from answerable.models._drivers._scripted import Script, ScriptedProvider
+from answerable.models._drivers._stream import HttpAnswer, HttpClient
 
 __all__ = [
+    "HttpAnswer",
+    "HttpClient",
     "OpenAIConfig",
     "OpenAIProvider",
     "Script",
@@ -12,4 +15,5 @@ __all__ = [
     "cost_nano_usd",
     "load_prices",
     "parse_openai_config",
+    "refusal_of",
 ]

@@ -25,7 +25,7 @@ from answerable.models._ports import ModelReply, ModelRequest, ProviderFacts
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["OpenAIConfig", "OpenAIProvider", "parse_openai_config"]
+__all__ = ["OpenAIConfig", "OpenAIProvider", "parse_openai_config", "refusal_of"]
 
 _OPENAI = "https://api.openai.com/v1"
 _BUSY = {408, 409, 425, 429}
@@ -110,7 +110,7 @@ class OpenAIProvider:
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise ModelLost(model=name, reason=f"the connection broke ({type(error).__name__})") from None
         if response.status_code != httpx.codes.OK:
-            raise _refusal(name, response)
+            raise refusal_of(name, response.status_code, response.headers, response.content)
         return _reply(name, request, response.content)
 
     async def close(self) -> None:
@@ -143,18 +143,19 @@ class OpenAIProvider:
         return body
 
 
-def _refusal(name: str, response: "httpx.Response") -> ModelUnavailable | ModelRejected:
-    status, reason = response.status_code, _reason(response)
+def refusal_of(name: str, status: int, headers: Mapping[str, str], body: bytes) -> ModelUnavailable | ModelRejected:
+    """What a status other than 200 means: try again later, or never."""
+    reason = _reason(body)
     if (status in _BUSY or status >= 500) and reason != "insufficient_quota":
-        wait = _retry_after_s(response.headers)
+        wait = _retry_after_s(headers)
         return ModelUnavailable(model=name, reason=f"HTTP {status} ({reason})", retry_after_s=wait)
     return ModelRejected(model=name, status=status, reason=reason)
 
 
-def _reason(response: "httpx.Response") -> str:
+def _reason(body: bytes) -> str:
     # Only identifiers: the provider's prose may quote the prompt, and an error's fields go to the log.
     try:
-        error = json.loads(response.content)["error"]
+        error = json.loads(body)["error"]
         said = [error.get("code"), error.get("type")]
     except (ValueError, KeyError, TypeError, AttributeError):
         said = []

@@ -48,6 +48,9 @@ class Desk:
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("stop", scope=scope, reason=reason, by=by)
 
+    async def key(self, *, do: str, named: str) -> Any:
+        return await self._write("key", named=named)
+
     async def lift(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("lift", scope=scope, reason=reason, by=by)
 

@@ -1,0 +1,61 @@
+"""The way of one answer from the provider to the agent, while the road records it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from answerable.core import ReceiptId
+
+__all__ = ["Passage"]
+
+
+class Passage:
+    """Carries bytes from the effect, which the gate owns, to a connection, which may break at any time.
+
+    Attributes:
+        intent: the receipt under which the provider is asked, once it is.
+        rejected: status and body of a provider that refused the call.
+    """
+
+    def __init__(self) -> None:
+        self.intent = ReceiptId("")
+        self.rejected: tuple[int, bytes] | None = None
+        self.has_sent = False
+        self.is_left = False
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._clock: asyncio.Timeout | None = None
+
+    def begin(self, intent: ReceiptId, clock: asyncio.Timeout) -> None:
+        """The effect begins; `clock` bounds what it waits for."""
+        self.intent = intent
+        self._clock = clock
+        if self.is_left:
+            self._hang_up()
+
+    def within(self, seconds: float) -> None:
+        """The next byte is due within this time."""
+        if self._clock is not None and not self.is_left:
+            self._clock.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def send(self, chunk: bytes) -> None:
+        """Bytes for the agent."""
+        self.has_sent = True
+        self._queue.put_nowait(chunk)
+
+    def leave(self) -> None:
+        """The agent is gone: nothing more is asked of the provider."""
+        self.is_left = True
+        self._hang_up()
+
+    def end(self) -> None:
+        """The effect is over."""
+        self._clock = None
+        self._queue.put_nowait(None)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Bytes for the agent, until the end."""
+        while (chunk := await self._queue.get()) is not None:
+            yield chunk
+
+    def _hang_up(self) -> None:
+        if self._clock is not None and not self._clock.expired():
+            self._clock.reschedule(asyncio.get_running_loop().time())

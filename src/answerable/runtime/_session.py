@@ -1,0 +1,356 @@
+"""One session: an agent elsewhere drives it, call by call, and every call takes the road.
+
+A session has no code that could be replayed, so its steps are told apart by what was asked. A call
+that looks like one whose answer the agent never saw *is* that call: it joins it while it is under
+way or in doubt, and gets the recorded outcome afterwards. `docs/concepts/sessions.md` has the rules.
+"""
+
+import asyncio
+import hmac
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from answerable.action import Effects, OutcomeUnknown, Road, Step
+from answerable.core import (
+    Action,
+    ActionKind,
+    AnswerableError,
+    ApprovalId,
+    Outcome,
+    StepKey,
+    parse_time,
+    stable_json,
+)
+from answerable.ledger import RunJournal
+from answerable.ledger import Slice as Lease
+from answerable.runtime._actions import ActionMaker
+from answerable.runtime._agents import AgentSpec
+from answerable.runtime._calls import Call, SliceFuture
+from answerable.runtime._deliveries import Deliveries
+from answerable.runtime._errors import Held
+from answerable.runtime._gate import Gate
+from answerable.runtime._journal import SliceAuthorizer, SliceJournal
+from answerable.runtime._limits import Bounds
+
+__all__ = ["Session"]
+
+log = logging.getLogger("answerable.runtime")
+
+_Asked = tuple[str, str, bytes]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Work:
+    """A step that is under way, and whoever waits for it.
+
+    Args:
+        parked: set while the step waits for a person; `news`: something happened since it last looked.
+    """
+
+    action: Action
+    call: Call
+    asked: _Asked
+    task: "asyncio.Task[Outcome] | None" = None
+    waiters: int = 0
+    parked: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Session:
+    """A run whose calls come over the wire.
+
+    Args:
+        patience: how long a call that waits for a person keeps its caller waiting.
+        retry_window: how long an outcome that nobody confirmed to have read is given to the same call again.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        spec: AgentSpec,
+        lease: Lease,
+        journal: RunJournal,
+        *,
+        on_behalf_of: str,
+        patience: timedelta,
+        retry_window: timedelta,
+    ) -> None:
+        opened = journal.history.opened
+        self.run = lease.run
+        self.spec = spec
+        self.name: str = opened["control"].get("session", {}).get("name", "")
+        self.last_used: datetime = gate.clock.now()
+        self.lease = lease
+        self._gate = gate
+        self._opened_at = parse_time(opened["at"])
+        self._history = journal.history
+        self._patience_s = patience.total_seconds()
+        self._retry_window = retry_window
+        self._run_key = gate.ledger.run_key(spec.tenant, lease.run)
+        self._deliveries = Deliveries(gate.ledger, lease.run)
+        self._journal = _SessionJournal(journal, self, self._deliveries, gate)
+        self._authorizer = SliceAuthorizer(gate.authorizer, self)
+        self._maker = ActionMaker(gate, spec, lease.run, opened["control"], on_behalf_of)
+        self._bounds = Bounds(opened["control"].get("limits", {}))
+        self._bounds.restore(taken=len({*self._history.finals, *self._history.intents, *self._history.held}))
+        finals = self._history.finals.values()
+        self._labels = {label for outcome in finals for label in outcome.labels}
+        self._subjects = {*opened["control"].get("subjects", ()), *(who for each in finals for who in each.subjects)}
+        self._works: dict[StepKey, _Work] = {}
+        self._latest: dict[_Asked, int] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is under way."""
+        return bool(self._works)
+
+    async def perform(
+        self,
+        kind: ActionKind,
+        name: str,
+        arguments: bytes,
+        *,
+        key: str | None = None,
+        joins: bool = True,
+        effects: Effects | None = None,
+    ) -> Outcome:
+        """Take a call down the road, once.
+
+        Args:
+            kind: what sort of call it is.
+            name: the tool, or `provider:model`.
+            arguments: stable JSON, an object.
+            key: names the request; the same key with the same call is the same step, always.
+            joins: whether a call without a key may be a repetition of one whose answer was not delivered.
+                A sampled model call may be wanted twice; then it is a new step each time.
+            effects: who performs it, instead of the gate's own: for a call that streams its answer.
+
+        Raises:
+            Held: it waits for a person, longer than `patience`. The same call made again finds the decision.
+            OutcomeUnknown: it was dispatched, its outcome is lost, and only a person can settle it.
+        """
+        self.last_used = self._gate.clock.now()
+        found = self._find((kind, name, arguments), kind, key, joins=joins, effects=effects)
+        if isinstance(found, Outcome):
+            return found
+        if found.task is None:
+            found.task = asyncio.create_task(self._travel(found, effects or self._gate.effects))
+        return await self._wait(found)
+
+    async def refusal(self, name: str, arguments: bytes, *, because: AnswerableError | None = None) -> Outcome | None:
+        """The refusal of a tool call that a model proposes, on the record; None if the agent may make it.
+
+        Nothing is executed. A call that needs approval may be made: it is held where it is made.
+
+        Args:
+            because: why it is refused, where that is known before policy is asked.
+        """
+        asked = ("tool", name, arguments)
+        step = self._step(asked, f"proposed:{self._history.seen}:{len(self._works)}")
+        work = self._new_work(asked, "tool", step, denial=because)
+        try:
+            decision = await self._authorizer.authorize(work.action)
+            if decision.verdict != "deny":
+                return None
+            return (await self._journal.open(work.action, decision)).refusal
+        finally:
+            self._forget(work)
+
+    def delivered(self, outcome: Outcome) -> None:
+        """The agent has this outcome: the same call made again is a new one."""
+        self._deliveries.mark(outcome.receipt)
+
+    def wake(self) -> None:
+        """Something was recorded that a step may wait for."""
+        self._gate.ledger.refresh(self._history)
+        for work in self._works.values():
+            work.news.set()
+
+    async def drop(self) -> None:
+        """The run is closed: what was noted of its deliveries is of no use any more."""
+        await self._deliveries.drop()
+
+    async def finish(self) -> None:
+        """Give up waits, let effects under way end, and write the marks of delivery down."""
+        for work in list(self._works.values()):
+            if work.parked.is_set() and work.task is not None:
+                work.task.cancel()
+        tasks = [work.task for work in self._works.values() if work.task is not None]
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._deliveries.flush()
+
+    # -- what the road asks (journal and authorizer) ------------------------------------------------------------------
+
+    def asked(self, step: StepKey) -> None:
+        self._works[step].news.clear()
+
+    async def cleared(self, action: Action) -> None:
+        """Nothing is replayed here, so nothing is unclaimed."""
+
+    async def answered(self, step: StepKey) -> None:
+        work = self._works[step]
+        if not work.waiters:
+            raise asyncio.CancelledError  # nobody would take the answer: the same call made again asks anew
+        work.parked.set()
+        try:
+            await work.news.wait()
+        finally:
+            work.parked.clear()
+
+    def denial(self, action: Action) -> AnswerableError | None:
+        denial = self._works[action.step].call.denial
+        if denial is not None or not self._bounds.has_wall:
+            return denial
+        return self._bounds.check_age(action.name, (self._gate.clock.now() - self._opened_at).total_seconds())
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    def _find(
+        self, asked: _Asked, kind: ActionKind, key: str | None, *, joins: bool, effects: Effects | None
+    ) -> _Work | Outcome:
+        """The work that this call is or joins, or the outcome it has."""
+        if key is not None:
+            step = self._step(asked, f"key:{key}")
+            final = self._history.finals.get(step)
+            is_new = not self._is_known(step)
+            return final or self._works.get(step) or self._begin(asked, kind, step, effects, is_new=is_new)
+        latest = self._latest_of(asked)
+        if joins and latest >= 0:
+            step = self._step(asked, str(latest))
+            final = self._history.finals.get(step)
+            if final is None:
+                return self._works.get(step) or self._begin(asked, kind, step, effects, is_new=False)
+            # A model call that failed may be made again: it changed nothing but the bill.
+            is_worth_repeating = kind == "model" and final.status == "failed"
+            if not is_worth_repeating and not self._was_delivered(final):
+                return final
+        self._latest[asked] = latest + 1
+        return self._begin(asked, kind, self._step(asked, str(latest + 1)), effects, is_new=True)
+
+    def _begin(
+        self, asked: _Asked, kind: ActionKind, step: StepKey, effects: Effects | None, *, is_new: bool
+    ) -> _Work | Outcome:
+        told = self._bounds.told_before(*asked) if is_new else None
+        if told is not None:
+            return Outcome.of_error("refused", told)
+        breach = self._bounds.count(*asked) if is_new else None
+        return self._new_work(asked, kind, step, effects, denial=breach)
+
+    def _new_work(
+        self,
+        asked: _Asked,
+        kind: ActionKind,
+        step: StepKey,
+        effects: Effects | None = None,
+        *,
+        denial: AnswerableError | None = None,
+    ) -> _Work:
+        call = Call(
+            step=step,
+            signature=("", *asked),
+            future=SliceFuture(loop=asyncio.get_running_loop()),
+            denial=denial,
+        )
+        action = self._maker.make(
+            call,
+            kind,
+            labels=tuple(sorted(self._labels)),
+            subjects=tuple(sorted(self._subjects)),
+            effects=effects,
+        )
+        call.denial = denial or call.denial
+        self._works[step] = work = _Work(action=action, call=call, asked=asked)
+        return work
+
+    def _latest_of(self, asked: _Asked) -> int:
+        """The number of the last such call, -1 if there was none; after a restart the record knows."""
+        if asked not in self._latest:
+            latest = -1
+            while self._is_known(self._step(asked, str(latest + 1))):
+                latest += 1
+            self._latest[asked] = latest
+        return self._latest[asked]
+
+    def _is_known(self, step: StepKey) -> bool:
+        history = self._history
+        return step in history.finals or step in history.intents or step in history.held or step in self._works
+
+    def _was_delivered(self, outcome: Outcome) -> bool:
+        if self._deliveries.has(outcome.receipt):
+            return True
+        return self._gate.clock.now() - parse_time(outcome.at) > self._retry_window
+
+    def _step(self, asked: _Asked, occurrence: str) -> StepKey:
+        kind, name, arguments = asked
+        said = stable_json(["session", kind, name, arguments.decode(), occurrence])
+        return StepKey(hmac.digest(self._run_key, said, "sha256").hex()[:32])
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+
+    async def _travel(self, work: _Work, effects: Effects) -> Outcome:
+        road = Road(journal=self._journal, authorizer=self._authorizer, effects=effects, reporter=self._gate.reporter)
+        try:
+            outcome = await road.perform(work.action)
+        finally:
+            self._gate.performing.end(work.action)
+            self._forget(work)
+        self._bounds.learn(*work.asked, outcome)
+        self._labels.update(outcome.labels)
+        self._subjects.update(outcome.subjects)
+        return outcome
+
+    async def _wait(self, work: _Work) -> Outcome:
+        task = work.task
+        assert task is not None
+        work.waiters += 1
+        try:
+            while True:
+                parked = asyncio.ensure_future(work.parked.wait())
+                try:
+                    await asyncio.wait((task, parked), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    parked.cancel()
+                if not task.done():
+                    await asyncio.wait((task,), timeout=self._patience_s)
+                if task.done():
+                    return task.result()
+                if work.parked.is_set():
+                    raise self._waiting(work)
+        finally:
+            work.waiters -= 1
+            self.last_used = self._gate.clock.now()
+            if not work.waiters and work.parked.is_set():
+                # What a person permits is done when the agent asks again, not behind its back.
+                task.cancel()
+                self._forget(work)
+
+    def _forget(self, work: _Work) -> None:
+        if self._works.get(work.action.step) is work:
+            del self._works[work.action.step]
+
+    def _waiting(self, work: _Work) -> AnswerableError:
+        step, name = work.action.step, work.action.name
+        intent = self._history.intents.get(step)
+        if intent is not None and not intent.is_written_off:
+            return OutcomeUnknown(name=name, reason="no answer came, and neither key nor probe can tell")
+        return Held(name=name, approval=ApprovalId(self._history.held.get(step, "")))
+
+
+class _SessionJournal(SliceJournal):
+    """Marks of delivery ride on whatever commit comes next."""
+
+    def __init__(self, inner: RunJournal, session: Session, deliveries: Deliveries, gate: Gate) -> None:
+        super().__init__(inner, session, gate.performing)
+        self._deliveries = deliveries
+
+    async def open(self, action: Action, decision: Any) -> Step:
+        if action.needs_intent:
+            self._deliveries.ride()
+        return await super().open(action, decision)
+
+    async def close(self, step: Step, outcome: Outcome) -> Outcome:
+        self._deliveries.ride()
+        return await super().close(step, outcome)

@@ -1,0 +1,233 @@
+"""Sessions of this gate: opened when an agent first calls, kept through restarts, closed when idle."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from answerable.core import RunId, new_run_id, stable_json
+from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, metadata
+from answerable.ledger import Slice as Lease
+from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._errors import AgentUnknown, SessionUnknown
+from answerable.runtime._gate import Gate
+from answerable.runtime._session import Session
+
+__all__ = ["Sessions", "SessionsProjection"]
+
+log = logging.getLogger("answerable.runtime")
+
+_LOOK = timedelta(seconds=15)
+
+_sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+_OPEN = Prepared(sa.insert(_sessions))
+_CLOSE = Prepared(sa.delete(_sessions).where(_sessions.c.run == sa.bindparam("run")))
+_ALL = Prepared(sa.select(_sessions.c.run).order_by(_sessions.c.run))
+
+
+class SessionsProjection:
+    """The table `sessions`: those that are open."""
+
+    @property
+    def tables(self) -> Sequence[sa.Table]:
+        """The table `sessions`."""
+        return (_sessions,)
+
+    @property
+    def phases(self) -> frozenset[Phase]:
+        """How a session begins and ends."""
+        return frozenset({"run.open", "run.close"})
+
+    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
+        """It has no say in what is opened."""
+
+    def apply(self, tx: Tx, receipt: Receipt) -> None:
+        """Follow one receipt."""
+        said = receipt.predicate
+        if said["phase"] == "run.close":
+            tx.run(_CLOSE, run=said["run"])
+        elif (session := said["control"].get("session")) is not None:
+            tx.run(_OPEN, run=said["run"], tenant=said["tenant"], agent=said["control"]["agent"], name=session["name"])
+
+
+class Sessions:
+    """Opens sessions and finds them again. Needs `SessionsProjection` among the ledger's projections.
+
+    Args:
+        idle: after which a session that nobody used is closed.
+        patience: how long a call that waits for a person keeps its caller waiting.
+        retry_window: how long an answer that nobody confirmed counts as undelivered.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        agents: Agents,
+        *,
+        idle: timedelta = timedelta(minutes=30),
+        patience: timedelta = timedelta(seconds=20),
+        retry_window: timedelta = timedelta(minutes=10),
+    ) -> None:
+        self._gate = gate
+        self._agents = agents
+        self._idle = idle
+        self._patience = patience
+        self._retry_window = retry_window
+        self._by_run: dict[str, Session] = {}
+        self._by_name: dict[tuple[str, str], Session] = {}
+        self._opening = asyncio.Lock()
+        gate.ledger.leases.listen(self._told)
+
+    async def start(self) -> None:
+        """Take up the sessions that an earlier gate left open. Before any engine serves."""
+        for (run,) in self._gate.ledger.reader.rows(_ALL):
+            self._gate.driven.add(run)
+            try:
+                await self._take(RunId(run), "")
+            except AgentUnknown as error:
+                log.warning("session %s stays closed to calls: %s", run, error)
+
+    async def serve(self) -> None:
+        """Close idle sessions, until cancelled."""
+        while True:
+            await self._gate.sleep(min(_LOOK, self._idle).total_seconds())
+            await self.close_idle()
+
+    async def stop(self) -> None:
+        """Let what is under way end; the sessions stay open for the next gate."""
+        for session in self._by_run.values():
+            await session.finish()
+
+    async def get(self, agent: str, name: str = "") -> Session:
+        """The agent's session of this name or id; without one, its current session. Opened if need be.
+
+        Raises:
+            AgentUnknown: no such agent here.
+            SessionUnknown: an id that is not that of an open session of this agent.
+        """
+        async with self._opening:
+            if name.startswith("run_"):
+                session = self._by_run.get(name)
+                if session is None or session.spec.name != agent:
+                    raise SessionUnknown(session=name, agent=agent)
+                return session
+            return self._by_name.get((agent, name)) or await self._open(agent, name)
+
+    async def open(
+        self, agent: str, *, name: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+    ) -> Session:
+        """A new session; it takes the place of an open one of the same name, which then idles out.
+
+        Raises:
+            AgentUnknown: no such agent here.
+        """
+        async with self._opening:
+            return await self._open(agent, name, on_behalf_of=on_behalf_of, resources=resources)
+
+    async def close(self, session: Session) -> None:
+        """End a session: its run is closed as done."""
+        self._forget(session)
+        await session.finish()
+        await self._gate.ledger.append(
+            Draft(
+                tenant=session.spec.tenant,
+                run=session.run,
+                phase="run.close",
+                agent=session.spec.agent_id,
+                build=session.spec.build,
+                once=f"c:{session.run}",
+                members={"control": {"state": "done"}, "effect": {"status": "ok", "observedBy": "gate"}},
+                output=b"null",
+                fence=session.lease.fence,
+                wake=True,
+            )
+        )
+        await session.drop()
+        self._gate.driven.discard(session.run)
+
+    async def close_idle(self) -> None:
+        """Close the sessions that nobody used for a while."""
+        now = self._gate.clock.now()
+        for session in list(self._by_run.values()):
+            if not session.is_busy and now - session.last_used > self._idle:
+                await self.close(session)
+
+    async def _open(self, agent: str, name: str, *, on_behalf_of: str = "", resources: Sequence[str] = ()) -> Session:
+        spec = self._agents.get(agent)
+        run = new_run_id()
+        # INVARIANT: before the run is on the record, so that no engine ever advances it.
+        self._gate.driven.add(run)
+        control: dict[str, Any] = {
+            "agent": agent,
+            "session": {"name": name},
+            "environment": spec.environment,
+            "resources": list(resources),
+            "limits": spec.limits.to_json(),
+        }
+        control.update({"specs": spec.specs} if spec.specs else {})
+        ledger = self._gate.ledger
+        await ledger.open_run(
+            Draft(
+                tenant=spec.tenant,
+                run=run,
+                phase="run.open",
+                agent=spec.agent_id,
+                build=spec.build,
+                on_behalf_of=on_behalf_of and ledger.pseudonym(spec.tenant, on_behalf_of),
+                members={"control": control},
+                input=b"{}",
+                output=stable_json({"onBehalfOf": on_behalf_of}) if on_behalf_of else None,
+            )
+        )
+        return await self._take(run, on_behalf_of)
+
+    async def _take(self, run: RunId, on_behalf_of: str) -> Session:
+        ledger = self._gate.ledger
+        lease = await ledger.leases.claim(run)
+        assert isinstance(lease, Lease)
+        journal = await ledger.journal(lease)
+        opened = journal.history.opened
+        spec: AgentSpec = self._agents.get(opened["control"]["agent"])
+        session = Session(
+            self._gate,
+            spec,
+            lease,
+            journal,
+            on_behalf_of=on_behalf_of or self._initiator(opened),
+            patience=self._patience,
+            retry_window=self._retry_window,
+        )
+        self._by_run[run] = session
+        self._by_name[spec.name, session.name] = session
+        return session
+
+    def _initiator(self, opened: dict[str, Any]) -> str:
+        if "onBehalfOf" not in opened:
+            return ""
+        reader = self._gate.ledger.reader
+        receipt = reader.find(opened["id"])
+        text = reader.text(receipt).output if receipt is not None else None
+        return orjson.loads(text)["onBehalfOf"] if text else ""
+
+    def _forget(self, session: Session) -> None:
+        self._by_run.pop(session.run, None)
+        if self._by_name.get((session.spec.name, session.name)) is session:
+            del self._by_name[session.spec.name, session.name]
+
+    def _told(self, runs: Sequence[str]) -> None:
+        for run in runs:
+            with contextlib.suppress(KeyError):
+                self._by_run[run].wake()

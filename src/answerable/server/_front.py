@@ -1,0 +1,43 @@
+"""Who calls: from a request's headers to the session that its calls belong to."""
+
+from collections.abc import Mapping
+
+from answerable.app import Gate
+from answerable.core import Outcome
+from answerable.runtime import AgentUnknown, Session
+from answerable.server._errors import AgentNotServed, KeyMissing, KeyRefused
+
+__all__ = ["RECEIPT", "SESSION", "headers_of", "session_of"]
+
+SESSION = "answerable-session"
+RECEIPT = "answerable-receipt"
+
+
+async def session_of(gate: Gate, headers: Mapping[str, str], *, name: str = "") -> Session:
+    """The session of a request: the one it names (by id or by a name of its own), or its agent's current one.
+
+    Args:
+        headers: the request's, names in lower case.
+        name: the session, where something other than a header names it.
+
+    Raises:
+        KeyMissing, KeyRefused, AgentNotServed: nobody is served by this key.
+        SessionUnknown: the id is not that of an open session of this agent.
+    """
+    scheme, _, credential = headers.get("authorization", "").partition(" ")
+    secret = headers.get("x-api-key", "") or (credential.strip() if scheme.lower() == "bearer" else "")
+    if not secret:
+        raise KeyMissing
+    key = gate.agent_keys.find(secret)
+    if key is None:
+        raise KeyRefused
+    try:
+        return await gate.sessions.get(key.agent, name or headers.get(SESSION, ""))
+    except AgentUnknown:
+        raise AgentNotServed(agent=key.agent) from None
+
+
+def headers_of(session: Session, outcome: Outcome | None = None, *, receipt: str = "") -> dict[str, str]:
+    """What every answer says of its place on the record."""
+    found = receipt or (outcome.receipt if outcome is not None else "")
+    return {SESSION: session.run, **({RECEIPT: found} if found else {})}

@@ -1,0 +1,61 @@
+"""Serves a gate over HTTP until a signal, and then lets what is under way end."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from answerable.app import Gate
+
+__all__ = ["serve_gate"]
+
+_PATIENCE_S = 10
+
+
+async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM, or until cancelled.
+
+    Args:
+        port: 0 for any free one.
+        on_listening: called with the address once connections are taken.
+    """
+    # Here, because every command imports this package and only one needs a web server.
+    import uvicorn
+
+    from answerable.server._http import http_app
+
+    class Quiet(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn would raise the signal again at its end, before the gate has closed its record.
+            yield
+
+    config = uvicorn.Config(
+        http_app(gate),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=_PATIENCE_S,
+    )
+    server = Quiet(config)
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, setattr, server, "should_exit", True)
+            stack.callback(loop.remove_signal_handler, number)
+        serving = asyncio.create_task(server.serve())
+        try:
+            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
+                await asyncio.sleep(0.01)
+            if server.started:
+                bound = server.servers[0].sockets[0].getsockname()
+                on_listening(f"http://{bound[0]}:{bound[1]}")
+            await asyncio.shield(serving)
+        finally:
+            server.should_exit = True
+            await serving
