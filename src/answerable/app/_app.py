@@ -74,20 +74,28 @@ class Answerable:
         self,
         server: str,
         *,
-        command: Sequence[str],
+        command: Sequence[str] = (),
+        url: str = "",
+        headers: Mapping[str, str] | None = None,
         declare: Mapping[str, ToolDeclaration] | None = None,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         startup_timeout: timedelta = timedelta(seconds=30),
         call_timeout: timedelta = timedelta(seconds=60),
     ) -> None:
-        """Put the tools of an MCP server over stdio behind the gate, named `server.tool`.
+        """Put the tools of an MCP server behind the gate, named `server.tool`.
 
         A tool that `declare` leaves out counts as a write with untrusted results.
+
+        Args:
+            command: starts it, to be spoken to over stdio; or
+            url: where it listens (streamable HTTP), with the `headers` that it asks for.
         """
         self.tools.add_mcp(
             server,
             command=command,
+            url=url,
+            headers=headers,
             declare=declare,
             environment=environment,
             directory=directory,

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from answerable.action import Effects
 from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
 from answerable.core import Action, Clock, RunId, TenantId
@@ -40,7 +41,7 @@ from answerable.runtime import (
 from answerable.runtime import Gate as SharedByRuns
 from answerable.standing import Specs, load_specs
 from answerable.telemetry import Reports
-from answerable.tools import Toolbox
+from answerable.tools import Toolbox, WholeResults
 
 __all__ = ["Gate", "open_gate"]
 
@@ -54,13 +55,14 @@ class Gate:
     """The process that holds the road: start runs, wait for results, answer what waits for people."""
 
     def __init__(
-        self, desk: Desk, reports: Reports, *, sessions: Sessions, upstreams: Upstreams, tools: Toolbox
+        self, desk: Desk, reports: Reports, *, sessions: Sessions, upstreams: Upstreams, tools: Toolbox, whole: Effects
     ) -> None:
         self.desk = desk
         self.reports = reports
         self.sessions = sessions
         self.upstreams = upstreams
         self.tools = tools
+        self.whole = whole
 
     @property
     def reader(self) -> Reader:
@@ -158,11 +160,13 @@ async def open_gate(
             cache=DecisionCache(decision_cache) if decision_cache else None,
         )
         reports = Reports()
+        retries = _retries_of(tools)
+        whole = Reliable(EveryEffect({"tool": WholeResults(tools)}), retries)
         effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects()})
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
-            effects=Reliable(effects, _retries_of(tools)),
+            effects=Reliable(effects, retries),
             reporter=reports,
             performing=Performing(),
             governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
@@ -180,7 +184,7 @@ async def open_gate(
         approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
         desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
         async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
-            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools)
+            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole)
 
 
 @contextlib.asynccontextmanager
@@ -218,6 +222,7 @@ def _retries_of(tools: Toolbox) -> Callable[[Action], RetryPolicy]:
 
 def _known_actions(tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> list[KnownAction]:
     known = [KnownAction.declared(name, attributes=tools.tool(name).declaration.attributes) for name in tools.names()]
+    known += [KnownAction(name=name) for name in tools.relayed()]
     known += [
         KnownAction(name=model, kind="model") for model in sorted({spec.model for spec, _ in agents if spec.model})
     ]

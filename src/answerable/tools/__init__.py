@@ -16,14 +16,21 @@ from answerable.tools._errors import (
     ToolUnusable,
 )
 from answerable.tools._function import NOT_DONE
-from answerable.tools._ports import Answer, ListedTool, Tool, ToolServer
+from answerable.tools._ports import Answer, ListedTool, RelayedServer, Tool, ToolServer
+from answerable.tools._relayed import RELAYED, RelayedTool
+from answerable.tools._served import ServedTool
 from answerable.tools._toolbox import Toolbox
+from answerable.tools._whole import WholeResults
 
 __all__ = [
     "NOT_DONE",
+    "RELAYED",
     "Answer",
     "ArgumentsInvalid",
     "ListedTool",
+    "RelayedServer",
+    "RelayedTool",
+    "ServedTool",
     "Tool",
     "ToolChanged",
     "ToolDeclaration",
@@ -39,4 +46,5 @@ __all__ = [
     "ToolUnusable",
     "Toolbox",
     "ToolsNotListed",
+    "WholeResults",
 ]

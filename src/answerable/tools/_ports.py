@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from answerable.action import Finding
 from answerable.core import Action, Description, Outcome
 from answerable.tools._declaration import ToolDeclaration
 
-__all__ = ["Answer", "ListedTool", "Tool", "ToolServer"]
+__all__ = ["Answer", "ListedTool", "RelayedServer", "Tool", "ToolServer"]
 
 
 class Tool(Protocol):
@@ -32,11 +32,16 @@ class Tool(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedTool:
-    """A tool as its server lists it."""
+    """A tool as its server lists it.
+
+    Args:
+        more: what else the server says of it, as on the wire: title, annotations, output schema.
+    """
 
     name: str
     description: str
     schema: dict[str, Any]
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +53,14 @@ class Answer:
         structured: the structured result, None where there is none.
         texts: the text blocks, in order.
         blocks: the blocks that are not text, as JSON.
+        content: all blocks in order, as JSON.
     """
 
     error: str = ""
     structured: dict[str, Any] | None = None
     texts: tuple[str, ...] = ()
-    blocks: tuple[dict[str, Any], ...] = field(default=())
+    blocks: tuple[dict[str, Any], ...] = ()
+    content: tuple[dict[str, Any], ...] = ()
 
 
 class ToolServer(Protocol):
@@ -83,3 +90,22 @@ class ToolServer(Protocol):
 
     async def close(self) -> None:
         """End the connection and the server."""
+
+
+@runtime_checkable
+class RelayedServer(Protocol):
+    """A tool server that answers further methods of MCP: resources, prompts, completion."""
+
+    name: str
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """The methods, once connected."""
+
+    async def ask(self, method: str, params: dict[str, Any], *, timeout: timedelta | None = None) -> dict[str, Any]:
+        """The answer, as on the wire.
+
+        Raises:
+            ToolFailed: the server's own answer, an error.
+            ToolServerUnavailable, ToolServerLost, ToolTimedOut, ToolResultInvalid: as of a call.
+        """

@@ -46,7 +46,22 @@ class ServedTool:
     def describe(self, arguments: bytes) -> Description:
         return self.declaration.describe(self.name, self._parsed(arguments), self._schema_name)
 
-    async def execute(self, action: Action) -> Outcome:
+    @property
+    def listed(self) -> ListedTool:
+        """As its server lists it."""
+        return self._listed
+
+    @property
+    def server(self) -> str:
+        """The server's name."""
+        return self._server.name
+
+    async def execute(self, action: Action, *, whole: bool = False) -> Outcome:
+        """Do it.
+
+        Args:
+            whole: the outcome holds the result as MCP has it, not only its value.
+        """
         try:
             arguments = self._parsed(action.arguments)
         except ArgumentsInvalid as error:
@@ -62,7 +77,8 @@ class ServedTool:
         if answer.error:
             failed = ToolFailed(tool=self.name, error=answer.error, said="\n".join(answer.texts))
             return told(failed, labels=self._labels)
-        return succeeded(self.name, _value(answer), effect=self._effect, labels=self._labels)
+        value = _result(answer) if whole else _value(answer)
+        return succeeded(self.name, value, effect=self._effect, labels=self._labels)
 
     async def probe(self, action: Action) -> Finding:
         if self._probe is None:
@@ -138,3 +154,10 @@ def _value(answer: Answer) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return {"text": text}
+
+
+def _result(answer: Answer) -> dict[str, Any]:
+    said: dict[str, Any] = {"content": list(answer.content)}
+    if answer.structured is not None:
+        said["structuredContent"] = answer.structured
+    return said

@@ -9,10 +9,11 @@ from typing import Any
 from answerable.action import Finding, Step
 from answerable.core import ActionKind, Description, Effect, Money, Outcome
 from answerable.tools._declaration import Arguments, Probe, ToolDeclaration
-from answerable.tools._drivers import McpStdio
+from answerable.tools._drivers import Http, McpServer, Stdio
 from answerable.tools._errors import ToolNotServed, ToolsNotListed, ToolUnknown, ToolUnusable
 from answerable.tools._function import FunctionTool
-from answerable.tools._ports import Tool, ToolServer
+from answerable.tools._ports import RelayedServer, Tool, ToolServer
+from answerable.tools._relayed import RELAYED, RelayedTool
 from answerable.tools._served import ServedTool
 
 __all__ = ["Toolbox"]
@@ -26,6 +27,7 @@ class Toolbox:
         self._servers: dict[str, ToolServer] = {}
         self._declared: dict[str, Mapping[str, ToolDeclaration]] = {}
         self._listed: set[str] = set()
+        self._relayed: dict[str, RelayedTool] = {}
 
     def add(
         self,
@@ -75,26 +77,31 @@ class Toolbox:
         self,
         server: str,
         *,
-        command: Sequence[str],
+        command: Sequence[str] = (),
+        url: str = "",
+        headers: Mapping[str, str] | None = None,
         declare: Mapping[str, ToolDeclaration] | None = None,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         startup_timeout: timedelta = timedelta(seconds=30),
         call_timeout: timedelta = timedelta(seconds=60),
     ) -> None:
-        """Put the tools of an MCP server over stdio behind the gate, named `server.tool`.
+        """Put the tools of an MCP server behind the gate, named `server.tool`.
 
-        `start` starts it. A tool without a declaration counts as a write with untrusted results,
-        whatever the server says of itself.
+        `start` starts the command, or connects to the URL. A tool without a declaration counts as a
+        write with untrusted results, whatever the server says of itself.
+
+        Raises:
+            ToolUnusable: it has neither a command nor a URL, or both, or its name is taken.
         """
-        driver = McpStdio(
-            server,
-            command=tuple(command),
-            environment=dict(environment or {}),
-            directory=directory,
-            startup_timeout=startup_timeout,
-            call_timeout=call_timeout,
+        if bool(command) == bool(url):
+            raise ToolUnusable(tool=server, problem="an MCP server has either a command or a URL")
+        transport = (
+            Http(url=url, headers=dict(headers or {}))
+            if url
+            else Stdio(command=tuple(command), environment=dict(environment or {}), directory=directory)
         )
+        driver = McpServer(server, transport=transport, startup_timeout=startup_timeout, call_timeout=call_timeout)
         self.add_server(driver, declare=declare)
 
     def add_server(self, server: ToolServer, *, declare: Mapping[str, ToolDeclaration] | None = None) -> None:
@@ -129,13 +136,21 @@ class Toolbox:
         """Every tool known by now, sorted."""
         return tuple(sorted(self._tools))
 
+    def relayed(self) -> tuple[str, ...]:
+        """What servers answer beside tool calls, sorted: `files.resources/read`."""
+        return tuple(sorted(self._relayed))
+
+    def servers(self) -> tuple[RelayedServer, ...]:
+        """The servers that answer more than tool calls, in the order in which they were added."""
+        return tuple(server for server in self._servers.values() if isinstance(server, RelayedServer))
+
     def tool(self, name: str) -> Tool:
         """The tool of that name, with its declaration, description and argument schema.
 
         Raises:
             ToolUnknown, ToolsNotListed: there is none, or none yet.
         """
-        if tool := self._tools.get(name):
+        if tool := self._tools.get(name) or self._relayed.get(name):
             return tool
         server = name.partition(".")[0]
         if server in self._servers and server not in self._listed:
@@ -171,9 +186,10 @@ class Toolbox:
     async def _list(self, server: ToolServer) -> None:
         listed = {tool.name: tool for tool in await server.connect()}
         declared = self._declared[server.name]
-        served = ", ".join(f"`{name}`" for name in sorted(listed)) or "none"
+        offers = server.offers & RELAYED.keys() if isinstance(server, RelayedServer) else set[str]()
+        served = ", ".join(f"`{name}`" for name in sorted(listed.keys() | offers)) or "none"
         for name in declared:
-            if name not in listed:
+            if name not in listed and name not in offers:
                 raise ToolNotServed(server=server.name, tool=name, served=served)
         for name, entry in listed.items():
             tool = ServedTool(server, entry, declaration=declared.get(name, ToolDeclaration()))
@@ -184,3 +200,7 @@ class Toolbox:
             elif probe is not None:
                 raise ToolUnusable(tool=tool.name, problem="the probe of a served tool is the name of a tool")
             self._keep(tool)
+        for method in sorted(offers - listed.keys()):
+            assert isinstance(server, RelayedServer)
+            relayed = RelayedTool(server, method, declared.get(method))
+            self._relayed[relayed.name] = relayed

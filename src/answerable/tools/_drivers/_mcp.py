@@ -1,9 +1,9 @@
-"""An MCP server over stdio, through the official client, over one connection that is kept.
+"""An MCP server, through the official client, over one connection that is kept.
 
 The client's connection belongs to the task that opened it, so each link has a task of its own;
 calls come from any task. A link that ended is replaced before the next call, never during one.
 
-Source: Model Context Protocol, "Lifecycle", "Transports: stdio" and "Tools".
+Source: Model Context Protocol, "Lifecycle", "Transports" and "Tools".
 """
 
 import asyncio
@@ -11,15 +11,16 @@ import contextvars
 import importlib
 import logging
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from answerable.core import AnswerableError, sha256_name, stable_json
+from answerable.tools._drivers._transports import Transport
 from answerable.tools._errors import (
     ToolChanged,
+    ToolFailed,
     ToolResultInvalid,
     ToolServerLost,
     ToolServerUnavailable,
@@ -31,31 +32,25 @@ if TYPE_CHECKING:
     from mcp import ClientSession
     from mcp.types import CallToolResult
 
-__all__ = ["McpStdio"]
+__all__ = ["McpServer"]
 
 _log = logging.getLogger(__name__)
 _UNWRITTEN_GRACE_S = 1.0  # the client's own clock starts once the request is written, which may never be
 _LAST_WORDS_BYTES = 2_000
 _MOST_PAGES = 100
+_OURS = {"name", "description", "input_schema"}
 
 
-class McpStdio:
-    """One MCP server, started on first use and again when it has died."""
+class McpServer:
+    """One MCP server, reached on first use and again when it has died.
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        command: tuple[str, ...],
-        environment: dict[str, str],
-        directory: Path | None,
-        startup_timeout: timedelta,
-        call_timeout: timedelta,
-    ) -> None:
+    Args:
+        transport: how it is reached.
+    """
+
+    def __init__(self, name: str, *, transport: Transport, startup_timeout: timedelta, call_timeout: timedelta) -> None:
         self.name = name
-        self._command = command
-        self._environment = environment
-        self._directory = directory
+        self._transport = transport
         self._startup_s = startup_timeout.total_seconds()
         self._call_s = call_timeout.total_seconds()
         self._link: _Link | None = None
@@ -79,6 +74,17 @@ class McpStdio:
         seconds = timeout.total_seconds() if timeout else self._call_s
         return await link.call(tool, arguments, full_name=full_name, seconds=seconds)
 
+    @property
+    def offers(self) -> frozenset[str]:
+        """Which further methods it answers, as far as known, such as `resources/read`."""
+        return self._link.offers if self._link else frozenset()
+
+    async def ask(self, method: str, params: dict[str, Any], *, timeout: timedelta | None = None) -> dict[str, Any]:
+        """What it answers to a method that is not a tool call, as on the wire; reconnects first if need be."""
+        link = await self._linked()
+        seconds = timeout.total_seconds() if timeout else self._call_s
+        return await link.ask(method, params, full_name=f"{self.name}.{method}", seconds=seconds)
+
     async def close(self) -> None:
         async with self._connecting:
             if self._link:
@@ -97,7 +103,7 @@ class McpStdio:
             # The client takes over a second of CPU to import: off the loop, and only where a server is used.
             await asyncio.to_thread(importlib.import_module, "mcp")
             logging.getLogger("mcp").addHandler(logging.NullHandler())
-            link = _Link(self.name, self._command, self._environment, self._directory)
+            link = _Link(self.name, self._transport)
             await link.open(self._startup_s)
             for name, schema in link.schemas.items():
                 self._pinned.setdefault(name, schema)
@@ -108,15 +114,12 @@ class McpStdio:
 class _Link:
     """One connection: a task that holds the client's context open until it is told to stop or loses it."""
 
-    def __init__(
-        self, server: str, command: tuple[str, ...], environment: dict[str, str], directory: Path | None
-    ) -> None:
+    def __init__(self, server: str, transport: Transport) -> None:
         self.tools: tuple[ListedTool, ...] = ()
         self.schemas: dict[str, str] = {}
+        self.offers: frozenset[str] = frozenset()
         self._server = server
-        self._command = command
-        self._environment = environment
-        self._directory = directory
+        self._transport = transport
         self._over = asyncio.Event()
         self._unreadable = 0
         self._session: ClientSession | None = None
@@ -148,14 +151,34 @@ class _Link:
 
     async def call(self, tool: str, arguments: dict[str, Any], *, full_name: str, seconds: float) -> Answer:
         from mcp import MCPError
+
+        assert self._session is not None
+        asked = self._session.call_tool(tool, arguments, read_timeout_seconds=seconds)
+        try:
+            return _answer(await self._answered(asked, full_name, seconds))
+        except MCPError as error:
+            return Answer(error=f"JSON-RPC {error.code}", texts=(error.message,))
+
+    async def ask(self, method: str, params: dict[str, Any], *, full_name: str, seconds: float) -> dict[str, Any]:
+        from mcp import MCPError
+
+        assert self._session is not None
+        try:
+            result = await self._answered(_asked(self._session, method, params), full_name, seconds)
+        except MCPError as error:
+            raise ToolFailed(tool=full_name, error=f"JSON-RPC {error.code}", said=error.message) from None
+        said: dict[str, Any] = result.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return said
+
+    async def _answered(self, asked: Awaitable[Any], full_name: str, seconds: float) -> Any:
+        from mcp import MCPError
         from mcp.types import CONNECTION_CLOSED, REQUEST_TIMEOUT
         from pydantic import ValidationError
 
-        assert self._session is not None
         late = ToolTimedOut(tool=full_name, after_ms=round(seconds * 1000))
         try:
             async with asyncio.timeout(seconds + _UNWRITTEN_GRACE_S):
-                result = await self._session.call_tool(tool, arguments, read_timeout_seconds=seconds)
+                return await asked
         except TimeoutError:
             raise late from None
         except MCPError as error:
@@ -163,11 +186,10 @@ class _Link:
                 raise late from None
             if error.code == CONNECTION_CLOSED:
                 raise ToolServerLost(tool=full_name) from None
-            return Answer(error=f"JSON-RPC {error.code}", texts=(error.message,))
+            raise
         except (ValidationError, RuntimeError) as error:
             problem = f"not a tool result as the server declares it ({type(error).__name__})"
             raise ToolResultInvalid(tool=full_name, problem=problem) from None
-        return _answer(result)
 
     async def close(self) -> None:
         self._over.set()
@@ -182,8 +204,9 @@ class _Link:
         from mcp import Client
 
         try:
-            async with Client(self._transport(stderr)) as client:
+            async with Client(self._watched(stderr)) as client:
                 self.tools = await _listed(client.session)
+                self.offers = _offers(client.session)
                 self.schemas = {tool.name: sha256_name(stable_json(tool.schema)) for tool in self.tools}
                 self._session = client.session
                 ready.set_result(None)
@@ -197,12 +220,8 @@ class _Link:
             ready.cancel()
 
     @asynccontextmanager
-    async def _transport(self, stderr: IO[bytes]) -> AsyncIterator[Any]:
-        from mcp import StdioServerParameters, stdio_client
-
-        command, *args = self._command
-        server = StdioServerParameters(command=command, args=args, env=self._environment, cwd=self._directory)
-        async with stdio_client(server, errlog=stderr) as (read, write):  # type: ignore[arg-type]
+    async def _watched(self, stderr: IO[bytes]) -> AsyncIterator[Any]:
+        async with self._transport.open(stderr) as (read, write):
             yield _Watched(read, self), write
 
     def _why_not(self, ready: "asyncio.Future[None]", startup_s: float) -> str:
@@ -212,7 +231,7 @@ class _Link:
             return f"it said nothing understandable within {startup_s:g} s{garbage}"
         error = None if ready.cancelled() else ready.exception()
         if isinstance(error, OSError):
-            return f"`{self._command[0]}` cannot be started ({error.strerror or type(error).__name__})"
+            return f"`{self._transport.address}` cannot be started ({error.strerror or type(error).__name__})"
         if isinstance(error, AnswerableError):
             return error.message
         return f"it ended before it was ready{garbage}"
@@ -273,7 +292,12 @@ async def _listed(session: "ClientSession") -> tuple[ListedTool, ...]:
     for _ in range(_MOST_PAGES):
         page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
         listed += [
-            ListedTool(name=tool.name, description=tool.description or "", schema=tool.input_schema)
+            ListedTool(
+                name=tool.name,
+                description=tool.description or "",
+                schema=tool.input_schema,
+                more=tool.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_OURS),
+            )
             for tool in page.tools
         ]
         cursor = page.next_cursor
@@ -282,19 +306,46 @@ async def _listed(session: "ClientSession") -> tuple[ListedTool, ...]:
     return tuple(listed)
 
 
+def _offers(session: "ClientSession") -> frozenset[str]:
+    has = session.server_capabilities
+    offers: set[str] = set()
+    if has is not None and has.resources:
+        offers |= {"resources/list", "resources/templates/list", "resources/read"}
+    if has is not None and has.prompts:
+        offers |= {"prompts/list", "prompts/get"}
+    if has is not None and has.completions:
+        offers.add("completion/complete")
+    return frozenset(offers)
+
+
+async def _asked(session: "ClientSession", method: str, params: dict[str, Any]) -> Any:
+    from mcp import types
+
+    page = types.PaginatedRequestParams.model_validate(params)
+    if method == "resources/list":
+        return await session.list_resources(params=page)
+    if method == "resources/templates/list":
+        return await session.list_resource_templates(params=page)
+    if method == "resources/read":
+        return await session.read_resource(params["uri"])
+    if method == "prompts/list":
+        return await session.list_prompts(params=page)
+    if method == "prompts/get":
+        return await session.get_prompt(params["name"], params.get("arguments"))
+    asked = types.CompleteRequestParams.model_validate(params)
+    context = (asked.context and asked.context.arguments) or None
+    argument = {"name": asked.argument.name, "value": asked.argument.value}
+    return await session.complete(asked.ref, argument, context)
+
+
 def _answer(result: "CallToolResult") -> Answer:
-    texts: list[str] = []
-    blocks: list[dict[str, Any]] = []
-    for block in result.content:
-        if block.type == "text":
-            texts.append(block.text)
-        else:
-            blocks.append(block.model_dump(mode="json", by_alias=True, exclude_none=True))
+    content = tuple(block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in result.content)
     return Answer(
         error="isError" if result.is_error else "",
         structured=result.structured_content,
-        texts=tuple(texts),
-        blocks=tuple(blocks),
+        texts=tuple(block["text"] for block in content if block["type"] == "text"),
+        blocks=tuple(block for block in content if block["type"] != "text"),
+        content=content,
     )
 
 
