@@ -66,7 +66,7 @@ class Ledger:
     ) -> None:
         self.directory = directory
         self.projections = tuple(projections)
-        self.reader = Reader.open(directory)
+        self.reader = Reader.open(directory, vault=recorder.vault)
         self.glance = _Glance(self.reader, recorder)
         self.writer: Writer[Transaction]
         self.leases: Leases
