@@ -11,8 +11,7 @@ import contextlib
 import functools
 import itertools
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,238 +20,31 @@ import pytest
 
 from answerable.core import (
     Action,
-    Clock,
     Decision,
     Description,
     Effect,
     RunId,
     StepKey,
 )
-from answerable.ledger import Draft, Ledger, Slice, SliceLost, Stale
-from answerable.runtime import Agents, AgentSpec, Engine, Limits, Run, RunsProjection
+from answerable.ledger import Draft, Slice, SliceLost, Stale
+from answerable.runtime import Run
+from tests.contracts.engine_wakes import WakeContract
 from tests.contracts.engine_world import (
     PATIENCE_S,
     TENANT,
-    Deaf,
     MovedClock,
     Outside,
     World,
+    copy_now,
     one_step,
-    signal_or_timer,
     step_then_signal,
 )
 
-__all__ = ["EngineContract", "MovedClock"]
+__all__ = ["EngineContract"]
 
 
-class EngineContract:
+class EngineContract(WakeContract):
     """Subclass it, give `make`, and pytest runs all of it."""
-
-    def make(self, leases: Any, clock: Clock) -> Engine:
-        """The engine under test; a lost notification must be made good within about a tenth of a second."""
-        raise NotImplementedError
-
-    @contextlib.asynccontextmanager
-    async def world(
-        self,
-        directory: Path,
-        outside: Outside,
-        *agents: Callable[..., Awaitable[Any]],
-        clock: Clock | None = None,
-        is_deaf: bool = False,
-        linger: timedelta = timedelta(milliseconds=2),
-    ) -> AsyncIterator[World]:
-        ledger = Ledger.open(directory, projections=(RunsProjection(),), clock=clock)
-        await ledger.start()
-        known = Agents()
-        for agent in agents:
-            known.add(AgentSpec(name=agent.__name__, fn=agent, limits=Limits(identical_calls=None)))
-        engine = self.make(Deaf(ledger.leases) if is_deaf else ledger.leases, ledger.clock)
-        world = World(ledger, outside, known, engine, linger)
-        try:
-            yield world
-        finally:
-            await world.stop()
-            await ledger.close()
-
-    # -- wakes --------------------------------------------------------------------------------------------------------
-
-    def test_a_wake_before_the_run_is_committed_is_not_lost(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            async with self.world(tmp_path, outside, one_step) as world:
-                world.serve()
-                run = RunId("run_early")
-                world.engine.notify(run)
-                await asyncio.sleep(0)
-                opened = {"agent": "one_step", "environment": "test", "limits": {}}
-                await world.ledger.open_run(
-                    Draft(
-                        tenant=TENANT,
-                        run=run,
-                        phase="run.open",
-                        agent="one_step",
-                        members={"control": opened},
-                        input=b'"keyed"',
-                    )
-                )
-
-                assert await world.result(run) == {"n": 1}
-
-        asyncio.run(main())
-
-    def test_a_wake_during_a_slice_is_found_when_the_run_asks_for_it(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            free = outside.hold("write")
-            async with self.world(tmp_path, outside, step_then_signal) as world:
-                world.serve()
-                run = await world.runs.start("step_then_signal", "write")
-                await outside.arrived["write"].wait()
-                await world.runs.signal(run, "go", 7)
-                free.set()
-
-                assert await world.result(run) == {"n": 2, "said": 7}
-                assert outside.of("write") == [1, 1]
-
-        asyncio.run(main())
-
-    def test_a_wake_between_the_last_read_and_the_park_is_not_lost(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            async with self.world(tmp_path, outside, step_then_signal, is_deaf=True) as world:
-                park, parks = world.ledger.leases.park, 0
-
-                async def late(taken: Slice, until: datetime | None) -> Any:
-                    # The slice has read the record for the last time; the signal commits before its park does.
-                    nonlocal parks
-                    parks += 1
-                    if parks == 1:
-                        await world.runs.signal(taken.run, "go", 1)
-                    return await park(taken, until)
-
-                world.ledger.leases.park = late  # type: ignore[method-assign,assignment]
-                world.serve()
-                run = await world.runs.start("step_then_signal", "write")
-
-                assert await world.result(run) == {"n": 2, "said": 1}
-                assert outside.of("write") == [1, 1]
-
-        asyncio.run(main())
-
-    def test_duplicated_wakes_do_nothing_twice(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            async with self.world(tmp_path, outside, step_then_signal) as world:
-                world.serve()
-                run = await world.runs.start("step_then_signal", "write")
-                for _ in range(50):
-                    world.engine.notify(run)
-                    await asyncio.sleep(0)
-                await world.parked(run)
-                for _ in range(50):
-                    world.engine.notify(run)
-                await world.runs.signal(run, "go", 1)
-                for _ in range(50):
-                    world.engine.notify(run)
-
-                assert await world.result(run) == {"n": 2, "said": 1}
-                assert outside.of("write") == [1, 1]
-
-        asyncio.run(main())
-
-    def test_lost_notifications_are_made_good(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            async with self.world(tmp_path, outside, step_then_signal, is_deaf=True) as world:
-                world.serve()
-                run = await world.runs.start("step_then_signal", "write")
-                await world.parked(run)
-                await world.runs.signal(run, "go", 1)
-
-                assert await world.result(run) == {"n": 2, "said": 1}
-
-        asyncio.run(main())
-
-    def test_a_wake_for_a_finished_or_unknown_run_changes_nothing(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            async with self.world(tmp_path, outside, one_step) as world:
-                world.serve()
-                run = await world.runs.start("one_step", "write")
-                await world.result(run)
-                before = len(world.ledger.reader.receipts())
-                world.engine.notify(run)
-                world.engine.notify(RunId("run_none"))
-                last = await world.runs.start("one_step", "write")
-                await world.result(last)
-
-                assert len(world.ledger.reader.receipts()) == before + len(world.phases(last))
-                assert world.phases(run)[-1] == "run.close"
-
-        asyncio.run(main())
-
-    def test_a_wake_in_the_very_batch_that_closes_the_run_leaves_no_receipt_behind_it(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            async with self.world(tmp_path, Outside(), one_step) as world:
-                run = await world.runs.start("one_step", "write")
-                lease = await world.ledger.leases.claim(run)
-                assert isinstance(lease, Slice)
-                closing = {"tenant": TENANT, "run": run, "agent": "one_step"}
-                close = Draft(phase="run.close", members={"control": {"state": "done"}}, fence=lease.fence, **closing)  # type: ignore[arg-type]
-                signal = Draft(phase="signal", members={"control": {"name": "go"}}, wake=True, **closing)  # type: ignore[arg-type]
-                closed, late = await asyncio.gather(world.ledger.append(close), world.ledger.append(signal))
-                later = await world.ledger.append(signal)
-
-                assert (closed.status, late.status, later.status) == ("ok", "closed", "closed")
-                assert world.phases(run) == ["run.open", "run.close"]
-
-        asyncio.run(main())
-
-    # -- timers -------------------------------------------------------------------------------------------------------
-
-    @pytest.mark.parametrize("delay", [0.0, 0.02, 0.03, 0.04])
-    def test_a_timer_against_a_wake_has_one_winner_and_keeps_it_in_replay(self, tmp_path: Path, delay: float) -> None:
-        async def main() -> None:
-            outside = Outside()
-            copy = tmp_path / "copy"
-            outside.after["keyed"] = functools.partial(_copy, tmp_path / "data", copy)
-            async with self.world(tmp_path / "data", outside, signal_or_timer) as world:
-                world.serve()
-                run = await world.runs.start("signal_or_timer", 0.03)
-                await asyncio.sleep(delay)
-                with contextlib.suppress(Exception):  # it may have ended by now
-                    await world.runs.signal(run, "go", "signal")
-                first = await world.result(run)
-            async with self.world(copy, outside, signal_or_timer) as world:
-                world.serve()
-
-                assert await world.result(run) == first
-                assert first in ("signal", "SignalTimedOut")
-                assert outside.of("keyed") == [1]
-
-        asyncio.run(main())
-
-    def test_a_timer_fires_for_a_parked_run_in_the_next_process(self, tmp_path: Path) -> None:
-        async def nap(run: Run, given: None) -> str:
-            await run.sleep(timedelta(hours=1))
-            await run.tool("write", n=1)
-            return "rested"
-
-        async def main() -> None:
-            clock, outside = MovedClock(), Outside()
-            async with self.world(tmp_path, outside, nap, clock=clock) as world:
-                world.serve()
-                run = await world.runs.start("nap")
-                await world.parked(run)
-            clock.ahead = timedelta(hours=2)
-            async with self.world(tmp_path, outside, nap, clock=clock) as world:
-                world.serve()
-
-                assert await world.result(run) == "rested"
-                assert world.phases(run).count("timer") == 2
-
-        asyncio.run(main())
 
     # -- ownership ----------------------------------------------------------------------------------------------------
 
@@ -497,7 +289,7 @@ class EngineContract:
             outside = Outside()
             places = [tmp_path / str(number) for number in range(4)]
             hook = outside.before if moment == "intent" else outside.after
-            hook["write"] = functools.partial(_copy, places[0], places[1])
+            hook["write"] = functools.partial(copy_now, places[0], places[1])
             async with self.world(places[0], outside, one_step) as world:
                 world.serve()
                 run = await world.runs.start("one_step", "write")
@@ -525,7 +317,7 @@ class EngineContract:
             places = [tmp_path / str(number) for number in range(4)]
             run = RunId("")
             for here, following in itertools.pairwise(places):
-                outside.after["keyed"] = functools.partial(_copy, here, following)
+                outside.after["keyed"] = functools.partial(copy_now, here, following)
                 async with self.world(here, outside, one_step) as world:
                     run = run or await world.runs.start("one_step", "keyed")
                     world.serve()
@@ -543,10 +335,6 @@ class EngineContract:
                 assert outside.of("keyed") == [1]
 
         asyncio.run(main())
-
-
-def _copy(here: Path, there: Path) -> None:
-    shutil.copytree(here, there)
 
 
 def _action(run: RunId) -> Action:

@@ -1,9 +1,12 @@
-"""The world of the engine contract: a gate's process over a directory, and what its tools act on."""
+"""A gate's process in miniature, and the world it acts on: what the engine contract runs in."""
 
 import asyncio
+import contextlib
+import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +15,7 @@ from answerable.action import Finding, Step
 from answerable.core import (
     Action,
     ActionKind,
+    Clock,
     Decision,
     Description,
     Effect,
@@ -21,15 +25,16 @@ from answerable.core import (
     TenantId,
 )
 from answerable.ledger import Ledger, Prepared, metadata
-from answerable.runtime import Agents, Engine, Gate, Performing, Run, Runs, Worker
+from answerable.runtime import Agents, AgentSpec, Engine, Gate, Limits, Performing, Run, Runs, RunsProjection, Worker
 
 __all__ = [
     "PATIENCE_S",
     "TENANT",
-    "Deaf",
     "MovedClock",
     "Outside",
     "World",
+    "Worlds",
+    "copy_now",
     "one_step",
     "signal_or_timer",
     "step_then_signal",
@@ -196,3 +201,39 @@ async def signal_or_timer(run: Run, given: float) -> Any:
         first = type(error).__name__
     await run.tool("keyed", first=first)
     return first
+
+
+class Worlds:
+    """Makes worlds around the engine that a subclass gives."""
+
+    def make(self, leases: Any, clock: Clock) -> Engine:
+        """The engine under test; a lost notification must be made good within about a tenth of a second."""
+        raise NotImplementedError
+
+    @contextlib.asynccontextmanager
+    async def world(
+        self,
+        directory: Path,
+        outside: Outside,
+        *agents: Callable[..., Awaitable[Any]],
+        clock: Clock | None = None,
+        is_deaf: bool = False,
+        linger: timedelta = timedelta(milliseconds=2),
+    ) -> AsyncIterator[World]:
+        ledger = Ledger.open(directory, projections=(RunsProjection(),), clock=clock)
+        await ledger.start()
+        known = Agents()
+        for agent in agents:
+            known.add(AgentSpec(name=agent.__name__, fn=agent, limits=Limits(identical_calls=None)))
+        engine = self.make(Deaf(ledger.leases) if is_deaf else ledger.leases, ledger.clock)
+        world = World(ledger, outside, known, engine, linger)
+        try:
+            yield world
+        finally:
+            await world.stop()
+            await ledger.close()
+
+
+def copy_now(here: Path, there: Path) -> None:
+    """Crash here, as far as `there` knows: what is on disk now is all it gets."""
+    shutil.copytree(here, there)

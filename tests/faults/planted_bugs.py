@@ -4,6 +4,7 @@ A suite that lets a planted bug through would let a real one through. Run by han
 `python -m tests.faults.planted_bugs`, and by `test_planted_bugs.py`.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -224,7 +225,7 @@ BUGS = (
         file="answerable_verify/_history.py",
         right='        elif after.predicate["prev"] != before.digest and not {before.id, after.id} & damaged:',
         wrong="        elif False:",
-        tests=("tests/faults/test_tampering.py",),
+        tests=("tests/faults/test_forked_chain.py",),
     ),
     Bug(
         name="the verifier takes any text for the one committed to",
@@ -261,7 +262,11 @@ def is_caught(bug: Bug, root: Path = ROOT) -> bool:
             "sys.exit(pytest.main(sys.argv[1:]))"
         )
         arguments = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *bug.tests]
-        ran = subprocess.run([sys.executable, "-c", program, *arguments], cwd=copy, capture_output=True, text=True)
+        # Processes that the tests start must run the copy too.
+        environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
+        ran = subprocess.run(
+            [sys.executable, "-c", program, *arguments], cwd=copy, env=environment, capture_output=True, text=True
+        )
         if ran.returncode not in (0, 1):
             raise ValueError(f"the tests for {bug.name!r} did not run: {ran.stdout[-2000:]}{ran.stderr[-2000:]}")
         return ran.returncode == 1
