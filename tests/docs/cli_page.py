@@ -15,8 +15,8 @@ _HEAD = """\
 # Command line
 
 `answerable COMMAND`. Every command has `--help`, and nearly all have `--json`. `--data DIR` (or `ANSWERABLE_DATA`)
-names the data directory, `.answerable/data` by default. While a process owns the directory, commands that write reach it
-through its socket, which only the same user can open; otherwise they take the free lock for a moment.
+names the data directory, `.answerable/data` by default. While a process owns the directory, commands that write reach
+it through its socket, which only the same user can open; otherwise they take the free lock for a moment.
 
 | exit code | meaning |
 |---|---|
