@@ -44,15 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["RunJournal", "SliceLost", "action_digest"]
 
 _log = logging.getLogger(__name__)
-_PAUSES_S = (
-    0.05,
-    0.1,
-    0.2,
-    0.5,
-    1.0,
-    2.0,
-    *[5.0] * 24,
-)  # two minutes in all: then a restart is asked what became of it
+_PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1, 2, *[5] * 24)  # two minutes in all: then a person is asked what became of it
 
 
 @dataclass(eq=False, kw_only=True)
@@ -115,10 +107,10 @@ class RunJournal:
         closing = _Closing(self._ledger, step, outcome)
         appended = await self._held(closing)
         reach(FaultPoint.AFTER_OUTCOME)
-        if appended.status != "ok":  # a late outcome: what was recorded first stands
-            await self.refresh()
-            return self.history.finals.get(step.action.step, outcome)
-        self._follow(appended, (closing.input, outcome.value))
+        if appended.status == "ok":
+            self._follow(appended, (closing.input, outcome.value))
+        else:
+            await self.refresh()  # what was recorded first stands
         return self.history.finals.get(step.action.step, outcome)
 
     async def _held(self, closing: "_Closing") -> Appended:
