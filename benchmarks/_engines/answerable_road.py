@@ -37,9 +37,7 @@ async def _drive(work: Work, watch: Stopwatch, durability: list[Durability]) -> 
     app = Answerable(data=work.directory / "data", policy=Path(__file__).parents[1] / "_policy")
     result = work.result()
 
-    @app.tool(
-        effect="write", resource="order:{order}", amount=lambda said: Money(said["amount"], "EUR"), trusted=True
-    )
+    @app.tool(effect="write", resource="order:{order}", amount=lambda said: Money(said["amount"], "EUR"), trusted=True)
     async def step(order: int, amount: int) -> str:
         return result
 

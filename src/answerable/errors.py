@@ -13,7 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
-from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord
+from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
     ConfigError,
@@ -172,4 +172,5 @@ __all__ = [
     "ToolUnusable",
     "ToolsNotListed",
     "Transient",
+    "WorkerStuck",
 ]

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import answerable
 from answerable.core import AnswerableError, Money
 
-__all__ = ["PAGE", "leaves", "page", "sample"]
+__all__ = ["PAGE", "is_ours", "leaves", "page", "sample"]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "errors.md"
 _HEAD = """\
@@ -49,7 +49,12 @@ def leaves() -> list[type[AnswerableError]]:
 
 def _with_code(cls: type[AnswerableError]) -> set[type[AnswerableError]]:
     found = {cls} if cls.__dict__.get("code") else set()
-    return found.union(*(_with_code(sub) for sub in cls.__subclasses__() if sub.__module__.startswith("answerable.")))
+    return found.union(*(_with_code(sub) for sub in cls.__subclasses__() if is_ours(sub)))
+
+
+def is_ours(cls: type) -> bool:
+    """Whether the class is the package's, and not one of its tests'."""
+    return cls.__module__.startswith("answerable.") and "._tests." not in cls.__module__
 
 
 def sample(leaf: type[AnswerableError]) -> AnswerableError:

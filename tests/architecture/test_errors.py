@@ -18,7 +18,7 @@ from answerable.core import (
     Transient,
     error_from_json,
 )
-from tests.architecture.errors import PAGE, leaves, page, sample
+from tests.architecture.errors import PAGE, is_ours, leaves, page, sample
 
 _BRANCH_OF_CODE = {
     "config": ConfigError,
@@ -95,4 +95,4 @@ def test_the_public_module_of_errors_has_the_whole_tree() -> None:
 
 
 def _all(cls: type[AnswerableError]) -> set[type[AnswerableError]]:
-    return {cls}.union(*(_all(sub) for sub in cls.__subclasses__() if sub.__module__.startswith("answerable.")))
+    return {cls}.union(*(_all(sub) for sub in cls.__subclasses__() if is_ours(sub)))

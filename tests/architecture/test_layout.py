@@ -37,10 +37,13 @@ def test_a_port_has_six_methods_at_most(file: str) -> None:
     assert wide == {}
 
 
-def test_no_file_is_longer_than_five_hundred_lines() -> None:
-    long = {name: text.count("\n") for name, text in texts(".py").items() if text.count("\n") > 500}
+def test_a_file_of_more_than_five_hundred_lines_says_why_it_is_one() -> None:
+    long = {name: text for name, text in texts(".py").items() if text.count("\n") > 500}
 
-    assert long == {}
+    unexplained = [name for name, text in long.items() if "one file" not in (ast.get_docstring(ast.parse(text)) or "")]
+
+    assert unexplained == []
+    assert [name for name in long if name.startswith("src/")] == []
 
 
 def test_no_file_is_named_after_nothing() -> None:

@@ -2,412 +2,49 @@
 
 An engine's own tests take these over: they subclass `EngineContract` and give it `make`. A crash is a
 copy of the data directory taken at that instant, opened by another world: what was not on disk is gone.
+
+It is one file, because whoever writes an engine takes over every race or none.
 """
 
 import asyncio
 import contextlib
+import functools
+import itertools
 import shutil
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from answerable.action import Finding, Step
 from answerable.core import (
     Action,
-    ActionKind,
-    Clock,
     Decision,
     Description,
     Effect,
-    Outcome,
     RunId,
     StepKey,
-    SystemClock,
-    TenantId,
 )
-from answerable.ledger import Again, Draft, Ledger, Slice, SliceLost, Stale
-from answerable.runtime import Agents, AgentSpec, Engine, Gate, Limits, Performing, Run, Runs, RunsProjection, Worker
+from answerable.ledger import Draft, Slice, SliceLost, Stale
+from answerable.runtime import Run
+from tests.contracts.engine_wakes import WakeContract
+from tests.contracts.engine_world import (
+    PATIENCE_S,
+    TENANT,
+    MovedClock,
+    Outside,
+    World,
+    copy_now,
+    one_step,
+    step_then_signal,
+)
 
-__all__ = ["EngineContract", "MovedClock"]
-
-TENANT = TenantId("default")
-PATIENCE_S = 20
-
-
-class MovedClock:
-    """The machine's clock, as far ahead as a test moved it."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-        self._real = SystemClock()
-
-    def now(self) -> datetime:
-        return self._real.now() + self.ahead
-
-    def monotonic_s(self) -> float:
-        return self._real.monotonic_s() + self.ahead.total_seconds()
+__all__ = ["EngineContract"]
 
 
-class Outside:
-    """The world that tools act on; a crash of the gate does not undo what was done there.
-
-    Tools whose name starts with `read` read, with `keyed` honour their key; any other does neither.
-    """
-
-    def __init__(self) -> None:
-        self.done: Counter[str] = Counter()
-        self.calls: Counter[str] = Counter()
-        self.holds: dict[str, asyncio.Event] = {}
-        self.arrived: dict[str, asyncio.Event] = {}
-        self.before: dict[str, Callable[[], None]] = {}
-        self.after: dict[str, Callable[[], None]] = {}
-
-    def hold(self, name: str) -> asyncio.Event:
-        """Have calls of this tool wait for the event; `arrived` is set when one does."""
-        self.arrived[name] = asyncio.Event()
-        self.holds[name] = asyncio.Event()
-        return self.holds[name]
-
-    def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
-        effect = Effect.READ if name.startswith("read") else Effect.WRITE
-        return Description(effect=effect, honours_key=name.startswith("keyed"))
-
-    async def execute(self, step: Step) -> Outcome:
-        name, key = step.action.name, f"{step.action.name}:{step.action.idempotency_key}"
-        self.calls[name] += 1
-        self.before.pop(name, _nothing)()
-        if name in self.holds:
-            self.arrived[name].set()
-            await self.holds[name].wait()
-        self.done[key] = 1 if name.startswith("keyed") else self.done[key] + 1
-        self.after.pop(name, _nothing)()
-        return Outcome(status="ok", value=step.action.arguments)
-
-    async def probe(self, step: Step) -> Finding:
-        return "cannot say"
-
-    def of(self, name: str) -> list[int]:
-        """How often each effect of this tool was done."""
-        return [count for key, count in self.done.items() if key.startswith(f"{name}:")]
-
-
-class Everyone:
-    """A policy that permits."""
-
-    async def authorize(self, action: Action) -> Decision:
-        return Decision(verdict="permit", rules=("all",))
-
-
-class Silent:
-    """Nobody watches."""
-
-    def report(self, step: Step, outcome: Outcome) -> None:
-        pass
-
-
-class Deaf:
-    """Leases whose notifications are all lost."""
-
-    def __init__(self, leases: Any) -> None:
-        self._leases = leases
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._leases, name)
-
-    def listen(self, listener: Callable[[Sequence[str]], None]) -> None:
-        """Nothing will ever be heard."""
-
-
-class World:
-    """A gate's process: engine, worker and ledger over one data directory."""
-
-    def __init__(self, ledger: Ledger, outside: Outside, agents: Agents, engine: Engine, linger: timedelta) -> None:
-        self.ledger, self.outside, self.engine = ledger, outside, engine
-        self.gate = Gate(
-            ledger=ledger,
-            authorizer=Everyone(),
-            effects=outside,
-            reporter=Silent(),
-            performing=Performing(),
-            linger=linger,
-        )
-        self.agents = agents
-        self.worker = Worker(self.gate, agents)
-        self.runs = Runs(ledger, agents)
-        self._serving: asyncio.Task[None] | None = None
-
-    def serve(self, slots: int = 100) -> None:
-        self._serving = asyncio.create_task(self.engine.serve(self.worker.advance, slots=slots))
-
-    async def stop(self) -> None:
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.wait([self._serving])
-            self._serving = None
-
-    async def result(self, run: RunId) -> Any:
-        async with asyncio.timeout(PATIENCE_S):
-            return await self.runs.result(run)
-
-    def phases(self, run: RunId) -> list[str]:
-        return [receipt.phase for receipt in self.ledger.reader.receipts(run=run)]
-
-    def state(self, run: RunId) -> str:
-        """What the store's own table says of the run's slice."""
-        from answerable.ledger import metadata, Prepared  # noqa: I001
-        import sqlalchemy as sa
-
-        slices = metadata.tables["slices"]
-        return str(self.ledger.reader.rows(Prepared(sa.select(slices.c.state).where(slices.c.run == run)))[0][0])
-
-    async def until(self, is_so: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not is_so():  # noqa: ASYNC110 - what is awaited stands in the store, which has no event
-                await asyncio.sleep(0.001)
-
-    async def parked(self, run: RunId) -> None:
-        await self.until(lambda: self.state(run) == "parked")
-
-
-def _nothing() -> None:
-    pass
-
-
-async def one_step(run: Run, given: str) -> Any:
-    """A write, then done."""
-    return await run.tool(given, n=1)
-
-
-async def step_then_signal(run: Run, given: str) -> Any:
-    """A write, a signal, another write."""
-    await run.tool(given, n=1)
-    said = await run.signal("go")
-    return await run.tool(given, n=2, said=said)
-
-
-async def signal_or_timer(run: Run, given: float) -> Any:
-    """Whichever is first, on the books."""
-    try:
-        first = await run.signal("go", timeout=given)
-    except Exception as error:  # noqa: BLE001 - of the two outcomes, the other one
-        first = type(error).__name__
-    await run.tool("keyed", first=first)
-    return first
-
-
-class EngineContract:
+class EngineContract(WakeContract):
     """Subclass it, give `make`, and pytest runs all of it."""
-
-    def make(self, leases: Any, clock: Clock) -> Engine:
-        """The engine under test; a lost notification must be made good within about a tenth of a second."""
-        raise NotImplementedError
-
-    @contextlib.asynccontextmanager
-    async def world(
-        self,
-        directory: Path,
-        outside: Outside,
-        *agents: Callable[..., Awaitable[Any]],
-        clock: Clock | None = None,
-        is_deaf: bool = False,
-        linger: timedelta = timedelta(milliseconds=2),
-    ) -> AsyncIterator[World]:
-        ledger = Ledger.open(directory, projections=(RunsProjection(),), clock=clock)
-        await ledger.start()
-        known = Agents()
-        for agent in agents:
-            known.add(AgentSpec(name=agent.__name__, fn=agent, limits=Limits(identical_calls=None)))
-        engine = self.make(Deaf(ledger.leases) if is_deaf else ledger.leases, ledger.clock)
-        world = World(ledger, outside, known, engine, linger)
-        try:
-            yield world
-        finally:
-            await world.stop()
-            await ledger.close()
-
-    # -- wakes --------------------------------------------------------------------------------------------------------
-
-    def test_a_wake_before_the_run_is_committed_is_not_lost(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            async with self.world(tmp_path, outside, one_step) as world:
-                world.serve()
-                run = RunId("run_early")
-                world.engine.notify(run)
-                await asyncio.sleep(0)
-                opened = {"agent": "one_step", "environment": "test", "limits": {}}
-                await world.ledger.open_run(
-                    Draft(
-                        tenant=TENANT,
-                        run=run,
-                        phase="run.open",
-                        agent="one_step",
-                        members={"control": opened},
-                        input=b'"keyed"',
-                    )
-                )
-
-                assert await world.result(run) == {"n": 1}
-
-        asyncio.run(main())
-
-    def test_a_wake_during_a_slice_is_found_when_the_run_asks_for_it(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            free = outside.hold("write")
-            async with self.world(tmp_path, outside, step_then_signal) as world:
-                world.serve()
-                run = await world.runs.start("step_then_signal", "write")
-                await outside.arrived["write"].wait()
-                await world.runs.signal(run, "go", 7)
-                free.set()
-
-                assert await world.result(run) == {"n": 2, "said": 7}
-                assert outside.of("write") == [1, 1]
-
-        asyncio.run(main())
-
-    def test_a_wake_between_the_last_read_and_the_park_is_not_lost(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            async with self.world(tmp_path, outside, step_then_signal, is_deaf=True) as world:
-                park, parks = world.ledger.leases.park, 0
-
-                async def late(taken: Slice, until: datetime | None) -> Any:
-                    # The slice has read the record for the last time; the signal commits before its park does.
-                    nonlocal parks
-                    parks += 1
-                    if parks == 1:
-                        await world.runs.signal(taken.run, "go", 1)
-                    return await park(taken, until)
-
-                world.ledger.leases.park = late  # type: ignore[method-assign,assignment]
-                world.serve()
-                run = await world.runs.start("step_then_signal", "write")
-
-                assert await world.result(run) == {"n": 2, "said": 1}
-                assert outside.of("write") == [1, 1]
-
-        asyncio.run(main())
-
-    def test_duplicated_wakes_do_nothing_twice(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            async with self.world(tmp_path, outside, step_then_signal) as world:
-                world.serve()
-                run = await world.runs.start("step_then_signal", "write")
-                for _ in range(50):
-                    world.engine.notify(run)
-                    await asyncio.sleep(0)
-                await world.parked(run)
-                for _ in range(50):
-                    world.engine.notify(run)
-                await world.runs.signal(run, "go", 1)
-                for _ in range(50):
-                    world.engine.notify(run)
-
-                assert await world.result(run) == {"n": 2, "said": 1}
-                assert outside.of("write") == [1, 1]
-
-        asyncio.run(main())
-
-    def test_lost_notifications_are_made_good(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            async with self.world(tmp_path, outside, step_then_signal, is_deaf=True) as world:
-                world.serve()
-                run = await world.runs.start("step_then_signal", "write")
-                await world.parked(run)
-                await world.runs.signal(run, "go", 1)
-
-                assert await world.result(run) == {"n": 2, "said": 1}
-
-        asyncio.run(main())
-
-    def test_a_wake_for_a_finished_or_unknown_run_changes_nothing(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            outside = Outside()
-            async with self.world(tmp_path, outside, one_step) as world:
-                world.serve()
-                run = await world.runs.start("one_step", "write")
-                await world.result(run)
-                before = len(world.ledger.reader.receipts())
-                world.engine.notify(run)
-                world.engine.notify(RunId("run_none"))
-                last = await world.runs.start("one_step", "write")
-                await world.result(last)
-
-                assert len(world.ledger.reader.receipts()) == before + len(world.phases(last))
-                assert world.phases(run)[-1] == "run.close"
-
-        asyncio.run(main())
-
-    def test_a_wake_in_the_very_batch_that_closes_the_run_leaves_no_receipt_behind_it(self, tmp_path: Path) -> None:
-        async def main() -> None:
-            async with self.world(tmp_path, Outside(), one_step) as world:
-                run = await world.runs.start("one_step", "write")
-                lease = await world.ledger.leases.claim(run)
-                assert isinstance(lease, Slice)
-                closing = {"tenant": TENANT, "run": run, "agent": "one_step"}
-                close = Draft(phase="run.close", members={"control": {"state": "done"}}, fence=lease.fence, **closing)  # type: ignore[arg-type]
-                signal = Draft(phase="signal", members={"control": {"name": "go"}}, wake=True, **closing)  # type: ignore[arg-type]
-                closed, late = await asyncio.gather(world.ledger.append(close), world.ledger.append(signal))
-                later = await world.ledger.append(signal)
-
-                assert (closed.status, late.status, later.status) == ("ok", "closed", "closed")
-                assert world.phases(run) == ["run.open", "run.close"]
-
-        asyncio.run(main())
-
-    # -- timers -------------------------------------------------------------------------------------------------------
-
-    @pytest.mark.parametrize("delay", [0.0, 0.02, 0.03, 0.04])
-    def test_a_timer_against_a_wake_has_one_winner_and_keeps_it_in_replay(self, tmp_path: Path, delay: float) -> None:
-        async def main() -> None:
-            outside = Outside()
-            copy = tmp_path / "copy"
-            outside.after["keyed"] = lambda: _ignore(shutil.copytree(tmp_path / "data", copy))
-            async with self.world(tmp_path / "data", outside, signal_or_timer) as world:
-                world.serve()
-                run = await world.runs.start("signal_or_timer", 0.03)
-                await asyncio.sleep(delay)
-                with contextlib.suppress(Exception):  # it may have ended by now
-                    await world.runs.signal(run, "go", "signal")
-                first = await world.result(run)
-            async with self.world(copy, outside, signal_or_timer) as world:
-                world.serve()
-
-                assert await world.result(run) == first
-                assert first in ("signal", "SignalTimedOut")
-                assert outside.of("keyed") == [1]
-
-        asyncio.run(main())
-
-    def test_a_timer_fires_for_a_parked_run_in_the_next_process(self, tmp_path: Path) -> None:
-        async def nap(run: Run, given: None) -> str:
-            await run.sleep(timedelta(hours=1))
-            await run.tool("write", n=1)
-            return "rested"
-
-        async def main() -> None:
-            clock, outside = MovedClock(), Outside()
-            async with self.world(tmp_path, outside, nap, clock=clock) as world:
-                world.serve()
-                run = await world.runs.start("nap")
-                await world.parked(run)
-            clock.ahead = timedelta(hours=2)
-            async with self.world(tmp_path, outside, nap, clock=clock) as world:
-                world.serve()
-
-                assert await world.result(run) == "rested"
-                assert world.phases(run).count("timer") == 2
-
-        asyncio.run(main())
 
     # -- ownership ----------------------------------------------------------------------------------------------------
 
@@ -517,7 +154,7 @@ class EngineContract:
                         raise OSError("the disk went away for a moment")
                     return await journal(taken)
 
-                world.ledger.journal = broken  # type: ignore[method-assign]
+                world.ledger.journal = broken  # type: ignore[method-assign,assignment]
                 world.serve()
                 run = await world.runs.start("step_then_signal", "write")
                 await world.until(lambda: asked == 1 and world.state(run) == "ready")
@@ -652,12 +289,12 @@ class EngineContract:
             outside = Outside()
             places = [tmp_path / str(number) for number in range(4)]
             hook = outside.before if moment == "intent" else outside.after
-            hook["write"] = lambda: _ignore(shutil.copytree(places[0], places[1]))
+            hook["write"] = functools.partial(copy_now, places[0], places[1])
             async with self.world(places[0], outside, one_step) as world:
                 world.serve()
                 run = await world.runs.start("one_step", "write")
                 await world.result(run)
-            for here, following in zip(places[1:], places[2:], strict=False):
+            for here, following in itertools.pairwise(places[1:]):
                 async with self.world(here, outside, one_step) as world:
                     world.serve()
                     await world.parked(run)
@@ -679,10 +316,8 @@ class EngineContract:
             outside = Outside()
             places = [tmp_path / str(number) for number in range(4)]
             run = RunId("")
-            for here, following in zip(places, places[1:], strict=False):
-                outside.after["keyed"] = lambda here=here, following=following: _ignore(
-                    shutil.copytree(here, following)
-                )
+            for here, following in itertools.pairwise(places):
+                outside.after["keyed"] = functools.partial(copy_now, here, following)
                 async with self.world(here, outside, one_step) as world:
                     run = run or await world.runs.start("one_step", "keyed")
                     world.serve()
@@ -700,10 +335,6 @@ class EngineContract:
                 assert outside.of("keyed") == [1]
 
         asyncio.run(main())
-
-
-def _ignore(_: object) -> None:
-    pass
 
 
 def _action(run: RunId) -> Action:

@@ -4,6 +4,7 @@ A suite that lets a planted bug through would let a real one through. Run by han
 `python -m tests.faults.planted_bugs`, and by `test_planted_bugs.py`.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 __all__ = ["BUGS", "Bug", "is_caught"]
 
 ROOT = Path(__file__).parents[2]
+_ENGINE = "tests/contracts/test_engine_store.py::TestStoreEngine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,118 @@ BUGS = (
         wrong="    if mode & 0o007 == 0o007:",
         tests=("src/answerable/ledger",),
     ),
+    Bug(
+        name="identical calls share a step key, so the second gets the first one's outcome",
+        file="answerable/runtime/_calls.py",
+        right="    said = stable_json([branch, kind, name, arguments.decode(), occurrence])",
+        wrong="    said = stable_json([branch, kind, name, arguments.decode(), 0])",
+        tests=("src/answerable/runtime/_tests/test_slice.py",),
+    ),
+    Bug(
+        name="an effect under way is taken for a lost one by the next slice",
+        file="answerable/runtime/_journal.py",
+        right="            self._performing.begin(action)",
+        wrong="            pass",
+        tests=(f"{_ENGINE}::test_a_late_outcome_of_a_lost_slice_is_taken_once_and_the_effect_not_repeated",),
+    ),
+    Bug(
+        name="a write that timed out is tried again although it may have happened",
+        file="answerable/runtime/_reliable.py",
+        right='            may_repeat = outcome.status == "failed" or step.action.is_repeatable',
+        wrong="            may_repeat = True",
+        tests=("src/answerable/runtime/_tests/test_reliable.py",),
+    ),
+    Bug(
+        name="a new write overtakes effects that the agent has yet to call again",
+        file="answerable/runtime/_journal.py",
+        right="            await self._waits.cleared(action)",
+        wrong="            pass",
+        tests=("src/answerable/runtime/_tests", "tests/properties/test_replay.py"),
+    ),
+    Bug(
+        name="a slice that parks takes wakes it never saw for seen",
+        file="answerable/runtime/_worker.py",
+        right="seen=lease.seen + slice_.wakes",
+        wrong="seen=lease.seen + slice_.wakes + 1",
+        tests=(f"{_ENGINE}::test_a_wake_between_the_last_read_and_the_park_is_not_lost",),
+    ),
+    Bug(
+        name="nobody gives back what a cancelled claim took",
+        file="answerable/runtime/_worker.py",
+        right="                await leases.release(unused)",
+        wrong="                pass",
+        tests=(f"{_ENGINE}::test_a_worker_cancelled_before_the_first_slice_leaves_the_run_to_the_next",),
+    ),
+    Bug(
+        name="an outcome is dropped when the disk is full",
+        file="answerable/ledger/_journal.py",
+        right="                if pause_s is None:",
+        wrong="                if True:",
+        tests=("tests/faults/test_full_disk.py",),
+    ),
+    Bug(
+        name="whoever asked for a run may approve what it does",
+        file="answerable/policy/_deciding.py",
+        right="        if found.not_initiator and found.initiator and self._is(found.initiator, by, tenant):",
+        wrong="        if False:",
+        tests=("src/answerable/policy/_tests/test_approvals.py",),
+    ),
+    Bug(
+        name="an approval of another action is taken for this one",
+        file="answerable/policy/_approvals.py",
+        right='_t.run == _P("run"), _t.step == _P("step"), _t.digest == _P("digest")',
+        wrong='_t.run == _P("run"), _t.step == _P("step"), _t.digest != _P("digest") + "x"',
+        tests=("src/answerable/policy/_tests/test_approvals.py",),
+    ),
+    Bug(
+        name="what is reserved but not yet spent does not count against a budget",
+        file="answerable/policy/_budgets.py",
+        right="                left = limit - spent - reserved",
+        wrong="                left = limit - spent",
+        tests=("src/answerable/policy/_tests/test_budgets.py", "tests/properties/test_budget.py"),
+    ),
+    Bug(
+        name="a fact that moved since the decision goes unnoticed",
+        file="answerable/policy/_facts.py",
+        right="                    return Ruling(moved=True)",
+        wrong="                    return None",
+        tests=("src/answerable/policy/_tests/test_facts.py",),
+    ),
+    Bug(
+        name="a policy that fails to evaluate is skipped",
+        file="answerable/policy/_policies.py",
+        right="        if errors := said.diagnostics.errors:",
+        wrong="        if errors := ():",
+        tests=("src/answerable/policy/_tests/test_policies.py",),
+    ),
+    Bug(
+        name="the verifier takes any signature",
+        file="answerable_verify/_verify.py",
+        right="    if not is_signed(pae(receipt.body), receipt.signature, public):",
+        wrong="    if False:",
+        tests=("tests/faults/test_tampering.py",),
+    ),
+    Bug(
+        name="the verifier does not compare the root hash with the checkpoint's",
+        file="answerable_verify/_verify.py",
+        right="    if checkpoint and root != checkpoint.root:",
+        wrong="    if False:",
+        tests=("tests/faults/test_tampering.py",),
+    ),
+    Bug(
+        name="the verifier does not follow the chain",
+        file="answerable_verify/_history.py",
+        right='        elif after.predicate["prev"] != before.digest and not {before.id, after.id} & damaged:',
+        wrong="        elif False:",
+        tests=("tests/faults/test_forked_chain.py",),
+    ),
+    Bug(
+        name="the verifier takes any text for the one committed to",
+        file="answerable_verify/_texts.py",
+        right="        if hashlib.sha256(content).hexdigest() != name:",
+        wrong="        if False:",
+        tests=("tests/faults/test_tampering.py",),
+    ),
 )
 
 
@@ -148,7 +262,11 @@ def is_caught(bug: Bug, root: Path = ROOT) -> bool:
             "sys.exit(pytest.main(sys.argv[1:]))"
         )
         arguments = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *bug.tests]
-        ran = subprocess.run([sys.executable, "-c", program, *arguments], cwd=copy, capture_output=True, text=True)
+        # Processes that the tests start must run the copy too.
+        environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
+        ran = subprocess.run(
+            [sys.executable, "-c", program, *arguments], cwd=copy, env=environment, capture_output=True, text=True
+        )
         if ran.returncode not in (0, 1):
             raise ValueError(f"the tests for {bug.name!r} did not run: {ran.stdout[-2000:]}{ran.stderr[-2000:]}")
         return ran.returncode == 1

@@ -34,7 +34,7 @@ WRITES = ("key", "probe", "neither")
 IN_DOUBT = {FaultPoint.AFTER_INTENT, FaultPoint.EFFECT_DISPATCHED, FaultPoint.AFTER_EFFECT, FaultPoint.AFTER_COMMIT}
 """Where the first call that is armed dies between its intent and its outcome."""
 
-pytestmark = pytest.mark.requirement("RT-1", "RT-2")
+pytestmark = pytest.mark.requirement("RT-1", "RT-2", "RT-3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +178,10 @@ def test_a_worker_killed_while_the_tool_has_the_call_asks_key_probe_or_person(
 
 def pairs() -> list[tuple[str, FaultPoint, FaultPoint]]:
     """Every two deaths in a row, or as many of them as one can afford on every change."""
-    every = [
+    every: list[tuple[str, FaultPoint, FaultPoint]] = [
         (kind, first, second)
         for kind, first, second in itertools.product(_worker.KINDS, FaultPoint, FaultPoint)
-        if first not in (FaultPoint.AFTER_RUN_CLOSE,) and second is not FaultPoint.RUN_OPENED
+        if not (first == FaultPoint.AFTER_RUN_CLOSE or second == FaultPoint.RUN_OPENED)
     ]
     return every if IS_SOAK else sorted(every, key=lambda case: hashlib.sha256(repr(case).encode()).digest())[:12]
 

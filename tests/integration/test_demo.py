@@ -174,9 +174,19 @@ def test_a_directory_that_no_demo_made_is_not_deleted(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_model_that_cannot_be_asked_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_model_nobody_knows_is_a_usage_error_before_anything_is_made(tmp_path: Path) -> None:
     done = command("demo", "support", "--model", "nobody:knows", directory=tmp_path)
 
+    assert done.returncode == 2
+    assert "openai:MODEL" in done.stderr
+    assert not (tmp_path / "demo-out").exists()
+
+
+def test_a_missing_key_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    done = command("demo", "support", "--model", "openai:gpt-5", directory=tmp_path)
+
     assert done.returncode == 1
-    assert "nobody" in done.stderr
+    assert "OPENAI_API_KEY" in done.stderr
     assert "Traceback" not in done.stderr

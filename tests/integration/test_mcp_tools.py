@@ -226,6 +226,7 @@ def test_a_refund_whose_answer_a_crash_swallowed_is_found_by_its_probe_and_not_m
     assert len(books.rows("SELECT * FROM calls WHERE tool = 'refund'")) == 2
 
 
+@pytest.mark.requirement("TL-3")
 def test_arguments_are_checked_against_the_servers_schema_before_anything_is_sent(books: Books) -> None:
     async def work(toolbox: Toolbox) -> None:
         with pytest.raises(ArgumentsInvalid, match="`amount_minor` must meet"):
@@ -337,7 +338,7 @@ def error_of(outcome: Outcome) -> Exception:
     return failed.value
 
 
-@pytest.mark.requirement("RT-3")
+@pytest.mark.requirement("RT-3", "TL-6")
 def test_a_server_that_dies_with_a_write_in_flight_leaves_it_unknown_and_is_started_again(tmp_path: Path) -> None:
     toolbox, diary = odd(tmp_path)
 
@@ -353,6 +354,7 @@ def test_a_server_that_dies_with_a_write_in_flight_leaves_it_unknown_and_is_star
     assert [line.split()[0] for line in diary.read_text().splitlines()] == ["start", "call", "start", "call"]
 
 
+@pytest.mark.requirement("TL-2")
 def test_a_server_killed_between_two_calls_is_started_again_and_nothing_is_lost(tmp_path: Path) -> None:
     toolbox, diary = odd(tmp_path)
 
@@ -367,6 +369,7 @@ def test_a_server_killed_between_two_calls_is_started_again_and_nothing_is_lost(
     assert diary.read_text().count("start") == 2
 
 
+@pytest.mark.requirement("TL-2", "TL-6")
 def test_a_silent_server_times_out_and_the_write_stays_unknown(tmp_path: Path) -> None:
     toolbox, _ = odd(tmp_path)
 
@@ -411,6 +414,7 @@ def test_a_server_that_cannot_be_started_again_fails_the_call_before_it_is_sent(
     assert "call hang" not in diary.read_text()
 
 
+@pytest.mark.requirement("TL-3")
 def test_a_server_that_comes_back_with_another_schema_is_not_called(tmp_path: Path) -> None:
     toolbox, diary = odd(tmp_path, "drifts")
 

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from answerable.app._gate import Gate, open_gate
 from answerable.core import AgentId, sha256_name
@@ -48,7 +48,13 @@ class Answerable:
         self.upstreams = Upstreams()
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
-    def tool(self, function: F | None = None, /, **declaration: Any) -> Any:
+    @overload
+    def tool(self, function: F, /, **declaration: Any) -> F: ...
+
+    @overload
+    def tool(self, /, **declaration: Any) -> Callable[[F], F]: ...
+
+    def tool(self, function: F | None = None, /, **declaration: Any) -> F | Callable[[F], F]:
         """Put a Python function behind the gate: `@app.tool(effect="read")`.
 
         The words are those of `ToolDeclaration`, and `name`. The function is called by the gate, with
@@ -57,10 +63,12 @@ class Answerable:
         Raises:
             ToolUnusable: its signature or declaration does not work.
         """
-        if function is None:
-            return lambda decorated: self.tool(decorated, **declaration)
-        self.tools.add(function, **declaration)
-        return function
+
+        def add(decorated: F) -> F:
+            self.tools.add(decorated, **declaration)
+            return decorated
+
+        return add if function is None else add(function)
 
     def mcp(
         self,
@@ -91,6 +99,35 @@ class Answerable:
         """Make a provider's models callable as `provider:model`."""
         self.models.add(provider)
 
+    @overload
+    def agent(
+        self,
+        function: F,
+        /,
+        *,
+        name: str = "",
+        model: str = "",
+        environment: str = "development",
+        owner: str = "",
+        escalation: str = "",
+        stop: str = "",
+        limits: Limits | None = None,
+    ) -> F: ...
+
+    @overload
+    def agent(
+        self,
+        /,
+        *,
+        name: str = "",
+        model: str = "",
+        environment: str = "development",
+        owner: str = "",
+        escalation: str = "",
+        stop: str = "",
+        limits: Limits | None = None,
+    ) -> Callable[[F], F]: ...
+
     def agent(
         self,
         function: F | None = None,
@@ -103,7 +140,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
-    ) -> Any:
+    ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
         Args:
@@ -117,39 +154,32 @@ class Answerable:
             stop: the role that may stop it.
             limits: the most a run may do; `Limits()` by default, which only bounds its steps.
         """
-        if function is None:
-            return lambda decorated: self.agent(
-                decorated,
-                name=name,
-                model=model,
+
+        def register(decorated: F) -> F:
+            agent = name or decorated.__name__
+            build = _build_of(decorated)
+            spec = AgentSpec(
+                name=agent,
+                fn=decorated,
+                limits=limits or Limits(),
                 environment=environment,
                 owner=owner,
-                escalation=escalation,
-                stop=stop,
-                limits=limits,
+                model=model,
+                build=build,
             )
-        agent = name or function.__name__
-        build = _build_of(function)
-        spec = AgentSpec(
-            name=agent,
-            fn=function,
-            limits=limits or Limits(),
-            environment=environment,
-            owner=owner,
-            model=model,
-            build=build,
-        )
-        declared = AgentDeclaration(
-            id=AgentId(agent),
-            environment=environment,
-            owner=owner,
-            is_bounded=limits is not None,
-            stop=stop,
-            escalation=escalation,
-            build=build,
-        )
-        self.agents[agent] = (spec, declared)
-        return function
+            declared = AgentDeclaration(
+                id=AgentId(agent),
+                environment=environment,
+                owner=owner,
+                is_bounded=limits is not None,
+                stop=stop,
+                escalation=escalation,
+                build=build,
+            )
+            self.agents[agent] = (spec, declared)
+            return decorated
+
+        return register if function is None else register(function)
 
     def upstream(self, upstream: Upstream) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""

@@ -36,8 +36,13 @@ class NotCanonical(EvidenceError):
     found: str
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: Any, *, unproven: Any = ...) -> bytes:
     """The one encoding of a value in the JSON profile.
+
+    Args:
+        value: dicts with text keys, lists, text, whole numbers, booleans, None.
+        unproven: the part of `value` that could hold a float; all of it by default. A caller that has
+            built the rest from text and whole numbers itself spares walking it, 5 % of a step.
 
     Raises:
         NotCanonical: a float, an integer of 2^53 or more, a key outside ASCII, or a type JSON lacks.
@@ -48,7 +53,7 @@ def canonical_json(value: Any) -> bytes:
         body = orjson.dumps(value, option=_STRICT)
     except (orjson.JSONEncodeError, TypeError) as error:
         raise NotCanonical(found=str(error)) from None
-    _refuse_floats(value)
+    _refuse_floats(value if unproven is ... else unproven)
     if not body.isascii():
         _refuse_foreign_keys(value)
     return body

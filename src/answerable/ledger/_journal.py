@@ -4,6 +4,9 @@ Every answer is on disk before it is given. A read that reserves nothing has no 
 admitted from memory, and its one receipt is the outcome.
 """
 
+import asyncio
+import logging
+import sqlite3
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from answerable.ledger._ledger import Ledger
 
 __all__ = ["RunJournal", "SliceLost", "action_digest"]
+
+_log = logging.getLogger(__name__)
+_PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1, 2, *[5] * 24)  # two minutes in all: then a person is asked what became of it
 
 
 @dataclass(eq=False, kw_only=True)
@@ -99,13 +105,30 @@ class RunJournal:
         """Record the outcome, once; see `action.Journal.close`."""
         reach(FaultPoint.AFTER_EFFECT)
         closing = _Closing(self._ledger, step, outcome)
-        appended = await self._ledger.writer.submit(closing.record)
+        appended = await self._held(closing)
         reach(FaultPoint.AFTER_OUTCOME)
-        if appended.status != "ok":  # a late outcome: what was recorded first stands
-            await self.refresh()
-            return self.history.finals.get(step.action.step, outcome)
-        self._follow(appended, (closing.input, outcome.value))
+        self._ledger.forget_input(step.action)
+        if appended.status == "ok":
+            self._follow(appended, (closing.input, outcome.value))
+        else:
+            await self.refresh()  # what was recorded first stands
         return self.history.finals.get(step.action.step, outcome)
+
+    async def _held(self, closing: "_Closing") -> Appended:
+        """Write the outcome, again if the disk is full or fails: dropped, it would leave its effect in doubt.
+
+        A commit that went through although it was reported as failed answers `dup` the next time.
+        """
+        pauses = iter(_PAUSES_S)
+        while True:
+            try:
+                return await self._ledger.writer.submit(closing.record)
+            except sqlite3.OperationalError as error:
+                pause_s = next(pauses, None)
+                if pause_s is None:
+                    raise
+                _log.error("an outcome of run %s cannot be written yet: %s", self.history.run, error)
+                await asyncio.sleep(pause_s)
 
     async def write_off(self, step: Step, why: str) -> None:
         """Record that the attempt in doubt did not happen."""

@@ -66,7 +66,7 @@ class Ledger:
     ) -> None:
         self.directory = directory
         self.projections = tuple(projections)
-        self.reader = Reader.open(directory)
+        self.reader = Reader.open(directory, vault=recorder.vault)
         self.glance = _Glance(self.reader, recorder)
         self.writer: Writer[Transaction]
         self.leases: Leases
@@ -223,6 +223,10 @@ class Ledger:
             self._inputs.pop(next(iter(self._inputs)))
         self._inputs[name] = (action, input_, keyset, digest)
         return input_, keyset, digest
+
+    def forget_input(self, action: Action) -> None:
+        """The step is over: its arguments need not stay in memory."""
+        self._inputs.pop((action.run, action.step), None)
 
 
 class _Glance:

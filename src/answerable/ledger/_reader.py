@@ -86,8 +86,8 @@ class Reader:
         self._key_ids: dict[int, str] = {}
 
     @classmethod
-    def open(cls, directory: Path) -> "Reader":
-        """Read the record in a data directory.
+    def open(cls, directory: Path, *, vault: Vault | None = None) -> "Reader":
+        """Read the record in a data directory; `vault` spares a gate deriving its keys twice.
 
         Raises:
             NoStore: there is none.
@@ -95,7 +95,7 @@ class Reader:
         """
         if not (directory / DATABASE).exists():
             raise NoStore(directory=str(directory))
-        return cls(connect(directory / DATABASE, writable=False), Vault(directory / "keys" / "master.key"))
+        return cls(connect(directory / DATABASE, writable=False), vault or Vault(directory / "keys" / "master.key"))
 
     def close(self) -> None:
         """Let go of the file."""

@@ -31,6 +31,7 @@ from answerable.ledger._vault import Keyset, Vault, commitment
 
 __all__ = ["Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
 
+_BUILT_HERE = frozenset({"action", "authority"})  # by `_journal`, from typed fields
 _LENGTHS = struct.Struct(">ii")
 _INSERT = Prepared(sa.insert(receipts))
 _HEAD = Prepared(
@@ -223,7 +224,8 @@ class Transaction(Batch):
             committed = committed or commitments(keyset, draft, receipt_id)
             sealed = keyset.encrypt(join_texts(draft.input, draft.output), receipt_id)
         statement = self._statement(draft, receipt_id, seq, head, n, committed)
-        body = canonical_json(statement)
+        given = [part for name, part in draft.members.items() if name not in _BUILT_HERE]
+        body = canonical_json(statement, unproven=given)
         signature = of.gate.sign(pae(body))
         digest = hashlib.sha256(envelope_json(body, signature, of.gate.key_id)).digest()
         try:

@@ -182,6 +182,8 @@ class BudgetProjection:
                 tx.run(_RESERVE, run=run, step=step, **entry)
                 self._may_hold = True
         elif receipt.phase == "outcome":
+            if not self._limits_of(tx, tenant, run) and not self._may_hold_any(tx):
+                return
             self._settle(tx, tenant, run, step, _amounts(Usage.from_json(said.get("usage", {}))))
         elif said["control"].get("do") == "write-off":
             self._release(tx, tenant, run, step)
@@ -203,9 +205,7 @@ class BudgetProjection:
                 self._move(tx, tenant, scope_of_run, dimension, spend=used[dimension])
 
     def _release(self, tx: Tx, tenant: str, run: str, step: str) -> list[tuple[str, str]]:
-        if self._may_hold is None:
-            self._may_hold = bool(tx.rows(_ANY_HELD))
-        if not self._may_hold:
+        if not self._may_hold_any(tx):
             return []
         held = [tuple(row) for row in tx.rows(_HELD_BY, run=run, step=step)]
         for scope, dimension, amount in held:
@@ -213,6 +213,11 @@ class BudgetProjection:
         if held:
             tx.run(_RELEASE, run=run, step=step)
         return [(scope, dimension) for scope, dimension, _ in held]
+
+    def _may_hold_any(self, tx: Tx) -> bool:
+        if self._may_hold is None:
+            self._may_hold = bool(tx.rows(_ANY_HELD))
+        return self._may_hold
 
     def _move(self, tx: Tx, tenant: str, scope: str, dimension: str, *, reserve: int = 0, spend: int = 0) -> None:
         named = {"of_tenant": tenant, "of_scope": scope, "of_dimension": dimension}

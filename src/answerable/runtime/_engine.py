@@ -91,6 +91,7 @@ class StoreEngine:
             task.add_done_callback(functools.partial(self._ended, run))
 
     async def _advance(self, run: RunId, advance: Advance) -> None:
+        answer: Advanced
         try:
             answer = await advance(run)
         except Exception:

@@ -58,6 +58,8 @@ def support(
     On a terminal you decide the held refunds; otherwise the first is approved and the second rejected.
     Exit 1: something did not hold that should.
     """
+    if model != "scripted" and not model.startswith(("scripted:", "openai:")):
+        raise typer.BadParameter("`--model` is `scripted` or `openai:MODEL`")
     place, answers = example or _find_example(), _answers(decide)
     _make_anew(out, keep=keep)
     telling = Telling(as_json=as_json)

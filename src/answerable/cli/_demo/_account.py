@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from answerable.cli._approvals import what_of
 from answerable.cli._demo._books import compare
 from answerable.cli._demo._story import SCRIPTED, Story
 from answerable.cli._demo._watch import Watch
@@ -23,11 +22,12 @@ def account(story: Story) -> None:
         usage = _usage(watch, run)
         total += usage
         steps = str(len(watch.finals({run})))
-        rows.append((ticket.id, ticket.order, _outcome(watch, run), steps, str(usage.tokens), _usd(usage)))
+        rows.append((ticket.id, ticket.order, _outcome(watch, run), steps, str(usage.tokens), _usd(story, usage)))
     steps = str(len(watch.finals(set(watch.tickets))))
-    rows.append(("all", "", "", steps, str(total.tokens), _usd(total)))
+    rows.append(("all", "", "", steps, str(total.tokens), _usd(story, total)))
     telling.table("ticket", ("TICKET", "ORDER", "OUTCOME", "STEPS", "TOKENS", "USD"), rows, numbers=3)
-    telling.say()
+    done = sum(1 for run in watch.tickets if watch.result_of(run))
+    telling.check("runs", done == len(watch.tickets), f"{done} of {len(watch.tickets)} runs ended with a result")
     for ticket_id, why in _REFUSED.items():
         _refusal(story, ticket_id, why)
     _agreement(story)
@@ -38,7 +38,7 @@ def _refusal(story: Story, ticket: str, why: str) -> None:
     for receipt in found:
         said = receipt.predicate
         rules = ", ".join(said["authority"].get("rules", ()))
-        line = f"{ticket}  {what_of(said['action'])} ({why}) was refused by {rules}  {said['id']}"
+        line = f"{ticket}  {why}: refused by {rules}  {said['id']}"
         story.telling.check("refused", True, line, ticket=ticket, receipt=said["id"], rules=rules)
     if not found and story.model == SCRIPTED:
         story.telling.check("refused", False, f"{ticket}  nothing was refused ({why})", ticket=ticket)
@@ -80,7 +80,8 @@ def _outcome(watch: Watch, run: RunId) -> str:
                 {"approve": "approved", "reject": "rejected"}.get(predicate["control"]["decision"], "timed out")
             )
         elif receipt.phase == "denied" and "rejected" not in beside:
-            beside.append("refused by policy")
+            is_by_policy = predicate["authority"].get("reason") == "refused.policy_denied"
+            beside.append("refused by policy" if is_by_policy else "refused")
         elif receipt.phase == "outcome" and predicate["effect"]["status"] != "ok":
             beside.append("the shop declined" if predicate["action"]["kind"] == "tool" else "the model failed")
     return f"{said} ({', '.join(beside)})" if beside else said
@@ -93,5 +94,7 @@ def _usage(watch: Watch, run: RunId) -> Usage:
     return used
 
 
-def _usd(usage: Usage) -> str:
+def _usd(story: Story, usage: Usage) -> str:
+    if usage.tokens and not usage.cost_nano_usd and story.model != SCRIPTED:
+        return "unknown"  # a model without a list price is metered, not free
     return f"{usage.cost_nano_usd / 1e9:.5f}"

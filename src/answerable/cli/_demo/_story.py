@@ -258,7 +258,8 @@ def _how_settled(doubt: InFlight, outcome: Receipt | None) -> str:
     if said.get("intentRef") == doubt.intent.predicate["id"]:
         return "the shop was asked, and had done it: not done again"
     if said["action"].get("idempotencyKey") and doubt.name != "shop.send_email":
-        return f"asked again under its idempotency key (attempt {said['attempt']}): done once"
+        end = "done once" if said["effect"]["status"] == "ok" else "declined"
+        return f"asked again under its idempotency key (attempt {said['attempt']}): {end}"
     return f"the shop was asked, and had not done it (attempt {said['attempt']}): done now"
 
 

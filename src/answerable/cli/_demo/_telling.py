@@ -7,6 +7,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -81,13 +82,14 @@ class Telling:
         if not self._console.is_terminal:
             for line in columns(header, rows):
                 self._line(f"   {line}", "")
+            self._line("", "")
             return
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
         for place, name in enumerate(header):
             table.add_column(name, justify="right" if place >= len(header) - numbers else "left")
         for row in rows:
             table.add_row(*(Text(_printable(cell)) for cell in row))
-        self._console.print(table, soft_wrap=False)
+        self._console.print(Padding(table, (0, 0, 0, 2)), soft_wrap=False)
 
     def _event(self, event: str, fields: dict[str, Any]) -> None:
         if self.as_json:

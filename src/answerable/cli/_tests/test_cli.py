@@ -104,12 +104,14 @@ def test_the_tools_of_an_application_can_be_looked_at(library: Path, capsys: Cap
     assert list(lend["schema"]["properties"]) == ["book", "reader"]
 
 
+@pytest.mark.requirement("GV-1")
 def test_a_policy_that_does_not_parse_fails_the_check(library: Path, capsys: Capture) -> None:
     Path("policy/authorize/clerk.cedar").write_text("permit everything")
 
     assert not said(capsys, "policy", "check", code=1)["isValid"]
 
 
+@pytest.mark.requirement("EV-4", "EV-5", "EV-6", "RT-4")
 def test_a_run_can_be_listed_shown_explained_judged_and_decided_again(lent: str, capsys: Capture) -> None:
     assert [each["run"] for each in said(capsys, "runs", "list")] == [lent]
     shown = said(capsys, "runs", "show", lent)
@@ -125,6 +127,7 @@ def test_a_run_can_be_listed_shown_explained_judged_and_decided_again(lent: str,
     assert {each["verdict"] for each in said(capsys, "doctor")} <= {"ok", "look"}
 
 
+@pytest.mark.requirement("RT-3")
 def test_the_same_key_is_the_same_run(library: Path, capsys: Capture) -> None:
     words = ["run", "agent:app", "clerk", "--key", "r-2/b-7", "--input", '{"book": "b-7", "reader": "r-2"}']
 
@@ -133,6 +136,7 @@ def test_the_same_key_is_the_same_run(library: Path, capsys: Capture) -> None:
     assert first == second
 
 
+@pytest.mark.requirement("EV-3")
 def test_evidence_verifies_against_the_gates_keys_and_without_them_only_with_itself(lent: str, capsys: Capture) -> None:
     bundle = said(capsys, "evidence", "export", lent, "--out", "out", "--trust-out", "trust.toml")["bundle"]
 
@@ -149,6 +153,7 @@ def test_a_file_that_is_not_there_is_named(library: Path, capsys: Capture) -> No
     assert "missing.zip" in capsys.readouterr().err
 
 
+@pytest.mark.requirement("GV-2")
 def test_a_held_action_is_decided_through_the_running_gate(library: Path, capsys: Capture) -> None:
     async def story() -> tuple[Any, Any, Any]:
         app = load_app("agent:app")
@@ -171,6 +176,7 @@ def test_a_held_action_is_decided_through_the_running_gate(library: Path, capsys
     assert said(capsys, "approvals", "list", "--all")[0]["state"] == "approved"
 
 
+@pytest.mark.requirement("GV-3", "RT-4")
 def test_what_is_stopped_does_nothing_until_the_stop_is_lifted(lent: str, capsys: Capture) -> None:
     lending = ["run", "agent:app", "--input", '{"book": "b-7", "reader": "r-3"}']
 

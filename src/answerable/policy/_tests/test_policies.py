@@ -236,7 +236,7 @@ def test_groups_cover_a_kind_a_server_and_a_provider(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.requirement("EV-4")
+@pytest.mark.requirement("EV-4", "EV-6")
 def test_a_snapshot_decides_as_the_set_it_was_taken_from_and_bears_its_digest() -> None:
     held = PolicySet.load(EXAMPLE)
     asked = request(amount_minor=20001, currency="EUR", target_named=True, prior_on_target=0)

@@ -28,7 +28,7 @@ async def a_day_at_the_desk(desk: Desk) -> RunId:
     return RunId(run)
 
 
-@pytest.mark.requirement("EV-4")
+@pytest.mark.requirement("EV-4", "EV-6")
 def test_every_decision_of_a_run_comes_out_the_same_again(at_desk: AtDesk) -> None:
     async def body(desk: Desk) -> None:
         run = await a_day_at_the_desk(desk)
@@ -71,7 +71,7 @@ class Forged:
         return text.replace(self.old, self.new), salt
 
 
-@pytest.mark.requirement("EV-4")
+@pytest.mark.requirement("EV-4", "EV-6")
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -92,6 +92,7 @@ def test_a_decision_that_does_not_follow_from_the_record_is_named(at_desk: AtDes
     at_desk(body, authorize=ONCE, obligations=ASK)
 
 
+@pytest.mark.requirement("EV-6")
 def test_a_decision_whose_policies_are_gone_is_not_called_the_same(at_desk: AtDesk) -> None:
     @dataclass
     class Bare(Forged):

@@ -7,7 +7,7 @@ from answerable.policy import StopScopeInvalid, StopUnknown
 from answerable.policy._tests.conftest import AtDesk, Desk, an_action, refusal
 
 
-@pytest.mark.requirement("GV-3")
+@pytest.mark.requirement("GV-3", "RT-4")
 @pytest.mark.parametrize("scope", ["run:{run}", "agent:support", "tool:shop.refund", "tool:shop.*", "tenant", "all"])
 def test_what_is_stopped_is_refused_at_the_next_action_until_it_is_lifted(at_desk: AtDesk, scope: str) -> None:
     async def body(desk: Desk) -> None:

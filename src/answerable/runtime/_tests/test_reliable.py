@@ -3,6 +3,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+import pytest
+
 from answerable.action import Finding, Step
 from answerable.core import (
     Action,
@@ -102,6 +104,7 @@ def raises_undispatched() -> Outcome:
     raise error
 
 
+@pytest.mark.requirement("RT-2", "TL-2")
 def test_what_surely_did_not_happen_is_tried_again_with_growing_pauses() -> None:
     outcome = outcome_of(Effect.WRITE, failed, failed, ok)
 
@@ -109,16 +112,19 @@ def test_what_surely_did_not_happen_is_tried_again_with_growing_pauses() -> None
     assert pauses == [0.5, 1.0]
 
 
+@pytest.mark.requirement("RT-2", "TL-2")
 def test_a_permanent_failure_is_not_tried_again() -> None:
     assert (outcome_of(Effect.READ, hopeless).status, pauses) == ("failed", [])
 
 
+@pytest.mark.requirement("RT-2", "RT-3")
 def test_a_write_that_may_have_happened_is_not_tried_again() -> None:
     assert outcome_of(Effect.WRITE, unknown).status == "unknown"
     assert outcome_of(Effect.WRITE, raises).status == "unknown"
     assert outcome_of(Effect.IRREVERSIBLE, raises).tries == 1
 
 
+@pytest.mark.requirement("RT-3")
 def test_a_write_that_honours_its_key_is_tried_again_and_stays_unknown_if_it_stays_lost() -> None:
     assert outcome_of(Effect.WRITE, raises, unknown, ok, honours_key=True).tries == 3
     assert outcome_of(Effect.WRITE, raises, raises, raises, honours_key=True).status == "unknown"

@@ -42,6 +42,7 @@ def test_a_sequence_of_calls_runs_to_its_result(tmp_path: Path) -> None:
     assert list(house.shed.books.values()) == [1]
 
 
+@pytest.mark.requirement("RT-2")
 def test_gathered_calls_run_side_by_side_and_join(tmp_path: Path) -> None:
     async def agent(run: Run, given: None) -> list[Any]:
         return await asyncio.gather(*(run.tool("write", n=n) for n in range(20)))
@@ -74,6 +75,7 @@ def test_nested_joins_of_every_standard_kind_finish(tmp_path: Path) -> None:
     assert set(house.shed.books.values()) == {1}
 
 
+@pytest.mark.requirement("RT-3")
 def test_identical_concurrent_writes_in_one_branch_are_refused_and_in_two_branches_are_not(tmp_path: Path) -> None:
     async def agent(run: Run, given: None) -> list[str]:
         same = await asyncio.gather(run.tool("write"), run.tool("write"), return_exceptions=True)
@@ -88,6 +90,7 @@ def test_identical_concurrent_writes_in_one_branch_are_refused_and_in_two_branch
     assert CallInProgress.code
 
 
+@pytest.mark.requirement("EV-1", "RT-6")
 def test_a_refusal_by_the_runtime_leaves_a_denied_receipt(tmp_path: Path) -> None:
     async def agent(run: Run, given: None) -> str:
         try:
@@ -103,6 +106,7 @@ def test_a_refusal_by_the_runtime_leaves_a_denied_receipt(tmp_path: Path) -> Non
     assert house.shed.calls == []
 
 
+@pytest.mark.requirement("RT-2")
 def test_a_run_that_waits_for_a_signal_parks_and_goes_on_when_it_comes(tmp_path: Path) -> None:
     async def agent(run: Run, given: None) -> Any:
         await run.tool("write")
@@ -153,6 +157,7 @@ def test_a_signal_can_time_out(tmp_path: Path) -> None:
     assert result == "never"
 
 
+@pytest.mark.requirement("RT-2")
 def test_a_timer_beyond_the_linger_parks_and_is_fired_when_due(tmp_path: Path) -> None:
     async def agent(run: Run, given: None) -> bool:
         before = run.now()
@@ -165,6 +170,7 @@ def test_a_timer_beyond_the_linger_parks_and_is_fired_when_due(tmp_path: Path) -
     assert [one.phase for one in house.seen] == ["run.open", "timer", "timer", "run.close"]
 
 
+@pytest.mark.requirement("RT-3")
 def test_what_the_agent_cancels_goes_on_at_the_gate_and_the_run_closes_after_it(tmp_path: Path) -> None:
     shed = Shed()
 
@@ -195,6 +201,7 @@ def test_an_exception_in_the_agent_fails_the_run_and_puts_no_message_on_the_reco
     assert "jane" not in str(caught.value)
 
 
+@pytest.mark.requirement("RT-6")
 def test_a_run_of_too_many_steps_is_stopped_however_much_it_ignores_it(tmp_path: Path) -> None:
     async def agent(run: Run, given: None) -> None:
         n = 0
@@ -212,6 +219,7 @@ def test_a_run_of_too_many_steps_is_stopped_however_much_it_ignores_it(tmp_path:
     assert len(shed.calls) == 3
 
 
+@pytest.mark.requirement("RT-6", "MD-4")
 def test_a_call_that_keeps_giving_the_same_answer_is_stopped(tmp_path: Path) -> None:
     async def agent(run: Run, given: None) -> int:
         times = 0
@@ -228,6 +236,7 @@ def test_a_call_that_keeps_giving_the_same_answer_is_stopped(tmp_path: Path) -> 
     assert [one.phase for one in house.seen].count("denied") == 1
 
 
+@pytest.mark.requirement("RT-6")
 def test_a_run_older_than_its_limit_is_refused_new_calls(tmp_path: Path) -> None:
     async def agent(run: Run, given: None) -> str:
         try:
@@ -358,6 +367,7 @@ def test_a_new_read_in_replay_is_tolerated(tmp_path: Path) -> None:
     assert shed.calls == ["write", "readnew"]
 
 
+@pytest.mark.requirement("RT-1")
 def test_a_version_marker_is_false_in_a_run_that_went_past_it_and_true_in_a_new_one(tmp_path: Path) -> None:
     async def marked(run: Run, given: None) -> list[bool]:
         first = await run.version("change")
@@ -373,6 +383,7 @@ def test_a_version_marker_is_false_in_a_run_that_went_past_it_and_true_in_a_new_
     assert new == [True, True, True, True]
 
 
+@pytest.mark.requirement("RT-1")
 def test_chance_and_time_are_the_same_in_replay(tmp_path: Path) -> None:
     seen: list[Any] = []
 

@@ -76,7 +76,7 @@ async def lost(run: Run, given: None) -> Any:
     return await run.tool("losewrite")
 
 
-@pytest.mark.requirement("RT-6")
+@pytest.mark.requirement("RT-6", "RT-3")
 @pytest.mark.parametrize("happened", [True, False])
 def test_a_write_whose_outcome_is_lost_waits_for_a_person_and_is_never_repeated_in_silence(
     tmp_path: Path, happened: bool
@@ -105,6 +105,7 @@ def test_a_write_whose_outcome_is_lost_waits_for_a_person_and_is_never_repeated_
     asyncio.run(main())
 
 
+@pytest.mark.requirement("RT-3")
 def test_a_probe_that_finds_the_effect_settles_the_doubt(tmp_path: Path) -> None:
     shed = Shed()
     shed.finding = Outcome(status="ok", value=b'"probed"')

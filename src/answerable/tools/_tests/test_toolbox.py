@@ -137,6 +137,7 @@ def test_the_idempotency_key_is_injected_by_the_gate_and_hidden_from_the_agent()
         toolbox.describe("tool", "pay", b'{"amount":1,"key":"mine"}')
 
 
+@pytest.mark.requirement("TL-3")
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -279,7 +280,7 @@ def test_an_exit_asked_for_by_a_tool_does_not_take_the_gate_down() -> None:
     assert call(box_of(leave), "leave").status == "failed"
 
 
-@pytest.mark.requirement("RT-3")
+@pytest.mark.requirement("RT-3", "TL-6")
 @pytest.mark.parametrize(("effect", "status"), [("read", "failed"), ("write", "unknown")])
 def test_a_time_out_leaves_a_write_unknown_and_a_read_failed(effect: str, status: str) -> None:
     async def hang() -> None:
@@ -319,6 +320,7 @@ def test_a_cancellation_of_the_tools_own_making_is_an_outcome_and_one_of_the_gat
         _ = own.result
 
 
+@pytest.mark.requirement("TL-3")
 @pytest.mark.parametrize(("effect", "status"), [("read", "failed"), ("write", "unknown")])
 def test_a_result_of_the_wrong_type_is_invalid_and_the_effect_of_a_write_not_denied(effect: str, status: str) -> None:
     def count() -> int:

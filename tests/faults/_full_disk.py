@@ -1,0 +1,49 @@
+"""A gate whose disk fills up at the moment in which an irreversible effect has been done.
+
+    python _full_disk.py DIRECTORY
+
+The kernel refuses to let any file grow (`RLIMIT_FSIZE`) from the effect on, for a third of a second.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from answerable import Answerable
+
+
+def _let_files_grow(most_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+
+
+async def _main(directory: Path) -> None:
+    done: list[str] = []
+    (directory / "policy" / "authorize").mkdir(parents=True)
+    (directory / "policy" / "authorize" / "all.cedar").write_text('@id("all") permit (principal, action, resource);')
+    app = Answerable(data=directory / "data", policy=directory / "policy")
+
+    async def mail(ref: str) -> str:
+        done.append(ref)
+        if ref == "first":
+            wal = directory / "data" / "answerable.sqlite3-wal"
+            _let_files_grow(wal.stat().st_size)
+            asyncio.get_running_loop().call_later(0.3, _let_files_grow, resource.RLIM_INFINITY)
+        return ref
+
+    async def clerk(run: Any, given: None) -> list[str]:
+        return [await run.tool("mail", ref="first"), await run.tool("mail", ref="second")]
+
+    app.tool(mail, effect="irreversible")
+    app.agent(clerk)
+    async with asyncio.timeout(20), app.gate() as gate:
+        run = await gate.start("clerk", None)
+        result = await gate.result(run)
+        phases = [receipt.phase for receipt in gate.reader.receipts(run=run)]
+    sys.stdout.write(json.dumps({"result": result, "done": done, "phases": phases}))
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(Path(sys.argv[1])))
