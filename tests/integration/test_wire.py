@@ -69,7 +69,7 @@ class Wire:
         return [receipt.phase for receipt in self.gate.reader.receipts(run=await self.session())]
 
     async def settled(self) -> None:
-        while (await self.phases())[-1] != "outcome":
+        while (await self.phases())[-1] != "outcome":  # noqa: ASYNC110 - the record has no event for it
             await asyncio.sleep(0.005)
 
     async def last(self) -> dict[str, Any]:
@@ -437,6 +437,7 @@ def test_an_anthropic_stream_keeps_its_blocks_in_place_when_one_is_denied(tmp_pa
             final = await stream.get_final_message()
 
         assert [block.type for block in final.content] == ["text", "text", "tool_use"]
+        assert isinstance(final.content[2], anthropic.types.ToolUseBlock)
         assert final.content[2].input == {"order": "1001"}
         assert final.stop_reason == "tool_use"
         assert (await there.last())["usage"]["outputTokens"] == 7
