@@ -53,7 +53,7 @@ endef
 check-types:
 	$(call hold,types,$(PY) -m mypy)
 check-tests:
-	$(call hold,unit and property tests,$(PY) -m pytest -q -n 2 -m 'not slow' src $(UNIT))
+	$(call hold,unit and property tests,$(PY) -m pytest -q -n 2 -m 'not slow' --hypothesis-profile=brief src $(UNIT))
 check-docs:
 	$(call hold,docs,NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict)
 check-format:

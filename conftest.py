@@ -8,5 +8,6 @@ from hypothesis import HealthCheck, settings
 
 _NOISY = (HealthCheck.too_slow,)
 settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=_NOISY, max_examples=60)
+settings.register_profile("brief", settings.get_profile("default"), max_examples=15)  # `make check`
 settings.register_profile("soak", settings.get_profile("default"), max_examples=5_000)
 settings.load_profile("default")

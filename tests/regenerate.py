@@ -1,15 +1,18 @@
 """Write what follows from the code and its tests: `make regenerate`, then read the difference.
 
-`conformance/requirements.toml` (lists of tests), `docs/reference/errors.md`, `tests/architecture/public_face.txt`.
+`conformance/requirements.toml` (lists of tests), `docs/reference/errors.md`, `docs/reference/cli.md`,
+`tests/architecture/public_face.txt`.
 """
 
 from tests.architecture import errors, face
 from tests.conformance import manifest
+from tests.docs import cli_page
 
 
 def main() -> None:
     manifest.write_manifest(manifest.regenerated(manifest.read_manifest(), manifest.marked_tests()))
     errors.PAGE.write_text(errors.page())
+    cli_page.PAGE.write_text(cli_page.page())
     face.PIN.write_text(face.names())
 
 

@@ -68,6 +68,10 @@ class Wire:
     async def phases(self) -> list[str]:
         return [receipt.phase for receipt in self.gate.reader.receipts(run=await self.session())]
 
+    async def settled(self) -> None:
+        while (await self.phases())[-1] != "outcome":  # noqa: ASYNC110 - the record has no event for it
+            await asyncio.sleep(0.005)
+
     async def last(self) -> dict[str, Any]:
         return self.gate.reader.receipts(run=await self.session())[-1].predicate
 
@@ -83,6 +87,7 @@ async def wire(directory: Path, **upstream: Any) -> AsyncIterator[Wire]:
         app.upstream(Upstream(name="second", dialect="chat", base_url=second.url, **upstream))
         app.upstream(Upstream(name="third", dialect="messages", base_url=first.url, key="sk-third", **upstream))
         app.route("tiny", "first:tiny", "second:tiny")
+        app.route("secret", "first:secret")
         app.wired("desk", own_tools=["calculator"], limits=Limits(identical_calls=None))
         app.wired("poor", limits=Limits(tokens=100))
         async with app.gate() as gate:
@@ -276,6 +281,7 @@ def test_a_stream_that_falls_silent_ends_in_an_error_of_the_dialect(tmp_path: Pa
         there.first.answers = [(200, [*chat_stream("Well")[:2], HANG])]
         with pytest.raises(openai.APIError, match="nothing came for"):
             await there.chat_parts()
+        await there.settled()
         assert (await there.last())["effect"]["status"] == "failed"
 
     through(tmp_path, story, between_bytes=timedelta(milliseconds=200))
@@ -290,8 +296,7 @@ def test_an_agent_that_hangs_up_ends_the_call_which_is_settled_at_its_ceiling(tm
             await anext(aiter(stream))
             await stream.close()
         await there.first.hung_up.wait()
-        while (await there.phases())[-1] != "outcome":
-            await asyncio.sleep(0.005)
+        await there.settled()
 
         assert (await there.last())["usage"]["outputTokens"] == 99
         assert (await there.last())["effect"]["error"] == "execution.model_lost"
@@ -318,7 +323,7 @@ def test_a_budget_is_refused_in_the_dialects_own_words_and_nothing_is_asked(tmp_
 def test_a_model_that_policy_forbids_is_refused_and_never_asked(tmp_path: Path) -> None:
     async def story(there: Wire) -> None:
         with pytest.raises(openai.PermissionDeniedError) as refused:
-            await there.chat(model="first:secret")
+            await there.chat(model="secret")
 
         assert refused.value.response.headers["answerable-receipt"].startswith("rcpt_")
         assert there.first.asked == []
@@ -432,6 +437,7 @@ def test_an_anthropic_stream_keeps_its_blocks_in_place_when_one_is_denied(tmp_pa
             final = await stream.get_final_message()
 
         assert [block.type for block in final.content] == ["text", "text", "tool_use"]
+        assert isinstance(final.content[2], anthropic.types.ToolUseBlock)
         assert final.content[2].input == {"order": "1001"}
         assert final.stop_reason == "tool_use"
         assert (await there.last())["usage"]["outputTokens"] == 7

@@ -141,7 +141,7 @@ async def open_gate(
         await tools.start()
         await models.start()
         await upstreams.start()
-        policies = PolicySet.load(policy, actions=_known_actions(tools, agents))
+        policies = PolicySet.load(policy, actions=_known_actions(tools, upstreams, agents))
 
         projections = all_projections(budgets)
         ledger = Ledger.open(data, projections=projections, clock=clock)
@@ -220,10 +220,11 @@ def _retries_of(tools: Toolbox) -> Callable[[Action], RetryPolicy]:
     return policy_for
 
 
-def _known_actions(tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> list[KnownAction]:
+def _known_actions(
+    tools: Toolbox, upstreams: Upstreams, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]
+) -> list[KnownAction]:
     known = [KnownAction.declared(name, attributes=tools.tool(name).declaration.attributes) for name in tools.names()]
     known += [KnownAction(name=name) for name in tools.relayed()]
-    known += [
-        KnownAction(name=model, kind="model") for model in sorted({spec.model for spec, _ in agents if spec.model})
-    ]
+    models = {spec.model for spec, _ in agents if spec.model} | set(upstreams.models())
+    known += [KnownAction(name=model, kind="model") for model in sorted(models)]
     return [*known, KnownAction(name="approval", kind="decision")]

@@ -107,6 +107,7 @@ class RunJournal:
         closing = _Closing(self._ledger, step, outcome)
         appended = await self._held(closing)
         reach(FaultPoint.AFTER_OUTCOME)
+        self._ledger.forget_input(step.action)
         if appended.status == "ok":
             self._follow(appended, (closing.input, outcome.value))
         else:

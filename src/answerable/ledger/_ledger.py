@@ -224,6 +224,10 @@ class Ledger:
         self._inputs[name] = (action, input_, keyset, digest)
         return input_, keyset, digest
 
+    def forget_input(self, action: Action) -> None:
+        """The step is over: its arguments need not stay in memory."""
+        self._inputs.pop((action.run, action.step), None)
+
 
 class _Glance:
     """A transaction that only looks: for reads, which are admitted without waiting for the disk."""

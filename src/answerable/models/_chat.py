@@ -37,7 +37,7 @@ class ChatDialect:
         most = body.get(named)
         if most is None:
             most = said[named] = most_output
-        n = body.get("n") or 1
+        n = 1 if body.get("n") is None else body["n"]
         if not _is_count(most) or not _is_count(n):
             raise NotGoverned(f"`{named}` and `n` are whole numbers above zero")
         streams = body.get("stream") is True

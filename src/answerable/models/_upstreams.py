@@ -100,6 +100,10 @@ class Upstreams:
         """What may be asked for by name in this dialect: the routes, sorted."""
         return tuple(sorted(name for name, models in self._routes.items() if self._serves(dialect, models[0])))
 
+    def models(self) -> tuple[str, ...]:
+        """The `provider:model` that routes name, sorted: those that policies can speak of."""
+        return tuple(sorted({model for models in self._routes.values() for model in models}))
+
     def candidates(self, dialect: DialectName, model: str) -> tuple[str, ...]:
         """The `provider:model` that serve this name, in the order in which they are tried.
 

@@ -7,7 +7,7 @@ from answerable.core import Outcome
 from answerable.runtime import AgentUnknown, Session
 from answerable.server._errors import AgentNotServed, KeyMissing, KeyRefused
 
-__all__ = ["RECEIPT", "SESSION", "headers_of", "session_of"]
+__all__ = ["RECEIPT", "SESSION", "agent_of", "headers_of", "session_of"]
 
 SESSION = "answerable-session"
 RECEIPT = "answerable-receipt"
@@ -24,6 +24,19 @@ async def session_of(gate: Gate, headers: Mapping[str, str], *, name: str = "") 
         KeyMissing, KeyRefused, AgentNotServed: nobody is served by this key.
         SessionUnknown: the id is not that of an open session of this agent.
     """
+    agent = agent_of(gate, headers)
+    try:
+        return await gate.sessions.get(agent, name or headers.get(SESSION, ""))
+    except AgentUnknown:
+        raise AgentNotServed(agent=agent) from None
+
+
+def agent_of(gate: Gate, headers: Mapping[str, str]) -> str:
+    """The agent whose key a request carries.
+
+    Raises:
+        KeyMissing, KeyRefused: nobody is served by this key.
+    """
     scheme, _, credential = headers.get("authorization", "").partition(" ")
     secret = headers.get("x-api-key", "") or (credential.strip() if scheme.lower() == "bearer" else "")
     if not secret:
@@ -31,10 +44,7 @@ async def session_of(gate: Gate, headers: Mapping[str, str], *, name: str = "") 
     key = gate.agent_keys.find(secret)
     if key is None:
         raise KeyRefused
-    try:
-        return await gate.sessions.get(key.agent, name or headers.get(SESSION, ""))
-    except AgentUnknown:
-        raise AgentNotServed(agent=key.agent) from None
+    return key.agent
 
 
 def headers_of(session: Session, outcome: Outcome | None = None, *, receipt: str = "") -> dict[str, str]:

@@ -38,7 +38,7 @@ class ModelEndpoint:
         self._dialect: DialectName = dialect
         self._performing: set[asyncio.Task[Outcome]] = set()
 
-    async def __call__(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """Answer one request."""
         try:
             session = await session_of(self._gate, request.headers)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["serve_gate"]
 
 _PATIENCE_S = 10
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_BY_LOOPBACK = ("127.0.0.1:*", "localhost:*", "[::1]:*")
 
 
 async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callable[[str], None]) -> None:
@@ -25,6 +27,7 @@ async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callab
     import uvicorn
 
     from answerable.server._http import http_app
+    from answerable.server._mcp import mcp_routes
 
     class Quiet(uvicorn.Server):
         @contextlib.contextmanager
@@ -32,19 +35,22 @@ async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callab
             # uvicorn would raise the signal again at its end, before the gate has closed its record.
             yield
 
-    config = uvicorn.Config(
-        http_app(gate),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_graceful_shutdown=_PATIENCE_S,
-    )
-    server = Quiet(config)
     loop = asyncio.get_running_loop()
-    with contextlib.ExitStack() as stack:
+    # A page in a browser on this machine must not reach the gate by a name of its own.
+    hosts = _BY_LOOPBACK if host in _LOOPBACK else ()
+    async with contextlib.AsyncExitStack() as stack:
+        mounted = await stack.enter_async_context(mcp_routes(gate, hosts=hosts))
+        config = uvicorn.Config(
+            http_app(gate, mounted=mounted),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=_PATIENCE_S,
+        )
+        server = Quiet(config)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, setattr, server, "should_exit", True)
             stack.callback(loop.remove_signal_handler, number)

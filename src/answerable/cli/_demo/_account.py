@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from answerable.cli._approvals import what_of
 from answerable.cli._demo._books import compare
 from answerable.cli._demo._story import SCRIPTED, Story
 from answerable.cli._demo._watch import Watch
@@ -39,7 +38,7 @@ def _refusal(story: Story, ticket: str, why: str) -> None:
     for receipt in found:
         said = receipt.predicate
         rules = ", ".join(said["authority"].get("rules", ()))
-        line = f"{ticket}  {what_of(said['action'])} ({why}) was refused by {rules}  {said['id']}"
+        line = f"{ticket}  {why}: refused by {rules}  {said['id']}"
         story.telling.check("refused", True, line, ticket=ticket, receipt=said["id"], rules=rules)
     if not found and story.model == SCRIPTED:
         story.telling.check("refused", False, f"{ticket}  nothing was refused ({why})", ticket=ticket)

@@ -96,8 +96,10 @@ def _forge_and_verify(story: Story, bundle: Path, trust: Path, runs: list[RunId]
     first = report.first
     named = _predicate(members[target])["id"]
     holds = report.exit_code == 4 and first is not None and first.receipt == named
-    line = f"{report.verdict}: {first} (exit {report.exit_code})"
+    where = f"{first.check} of {first.receipt or first.member}" if first else "nothing was found"
+    line = f"{report.verdict}: {where} (exit {report.exit_code})"
     telling.check("tampering", holds, line, exitCode=report.exit_code, receipt=first.receipt if first else "")
+    telling.say(f"       {first.what}" if first else "")
 
 
 def _altered(members: dict[str, bytes]) -> tuple[str, str]:

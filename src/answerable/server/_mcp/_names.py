@@ -1,0 +1,86 @@
+"""Which tools, prompts and resources an endpoint shows, and under which names.
+
+`/mcp` shows all, named `server.tool`; `/mcp/{server}` shows one server's under its own names, so that a
+client which knew the server needs a new URL and nothing else.
+"""
+
+from typing import Any
+
+from answerable.core import Effect
+from answerable.server._mcp._ports import RpcFailed
+from answerable.tools import RelayedServer, ServedTool, Tool, Toolbox
+
+__all__ = ["NOT_FOUND", "Names"]
+
+NOT_FOUND = -32002
+_NO_PARAMS = -32602
+
+
+class Names:
+    """The view of one endpoint.
+
+    Args:
+        server: the only server shown; empty for all, and the Python tools too.
+    """
+
+    def __init__(self, toolbox: Toolbox, server: str = "") -> None:
+        self._toolbox = toolbox
+        self._prefix = f"{server}." if server else ""
+        self._servers = {each.name: each for each in toolbox.servers() if server in ("", each.name)}
+        self._resources: dict[str, str] = {}
+
+    def tools(self) -> list[dict[str, Any]]:
+        """Every tool, as `tools/list` has it."""
+        found = [name for name in self._toolbox.names() if name.startswith(self._prefix)]
+        return [_listed(self._toolbox.tool(name), name.removeprefix(self._prefix)) for name in found]
+
+    def full(self, name: str) -> str:
+        """The gate's name of a tool."""
+        return self._prefix + name
+
+    def offering(self, method: str) -> list[RelayedServer]:
+        """The servers that answer a method."""
+        return [server for server in self._servers.values() if method in server.offers]
+
+    def seen(self, server: RelayedServer, item: dict[str, Any]) -> dict[str, Any]:
+        """An item of a list, under the name that this endpoint gives it; its resource's owner is remembered."""
+        if "uri" in item:
+            self._resources.setdefault(item["uri"], server.name)
+            return item
+        if "uriTemplate" in item or self._prefix:
+            return item
+        return {**item, "name": f"{server.name}.{item['name']}"}
+
+    def prompt(self, name: str) -> tuple[str, str]:
+        """The server of a prompt, and its name there."""
+        server, _, inner = (self._prefix + name).partition(".")
+        if server not in self._servers:
+            raise RpcFailed(_NO_PARAMS, f"there is no prompt `{name}` here")
+        return server, inner
+
+    async def owner(self, uri: str) -> str:
+        """The server of a resource.
+
+        Raises:
+            RpcFailed: no server lists it and more than one could have it.
+        """
+        offering = self.offering("resources/read")
+        if len(offering) == 1:
+            return offering[0].name
+        if uri not in self._resources:
+            for server in offering:
+                for item in (await server.ask("resources/list", {})).get("resources", []):
+                    self.seen(server, item)
+        if uri not in self._resources:
+            advice = "no server lists it; ask its own endpoint, `/mcp/<server>`"
+            raise RpcFailed(NOT_FOUND, f"resource not found: {advice}", {"uri": uri})
+        return self._resources[uri]
+
+
+def _listed(tool: Tool, name: str) -> dict[str, Any]:
+    more = dict(tool.listed.more) if isinstance(tool, ServedTool) else {}
+    effect = tool.declaration.checked_effect(tool.name)
+    # What the operator declares, not what the server says of itself.
+    hints = {"readOnlyHint": effect is Effect.READ, "destructiveHint": effect is Effect.IRREVERSIBLE}
+    more["annotations"] = {**more.get("annotations", {}), **hints}
+    return {**more, "name": name, "description": tool.description, "inputSchema": tool.schema}

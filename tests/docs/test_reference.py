@@ -1,0 +1,19 @@
+"""The reference follows from the code."""
+
+import re
+
+from answerable.cli._main import COMMANDS
+from tests.architecture import face
+from tests.architecture.files import texts
+from tests.docs import cli_page
+
+
+def test_the_reference_has_every_command_as_it_is() -> None:
+    assert cli_page.PAGE.read_text() == cli_page.page(), "run `make regenerate`"
+    assert re.findall(r"(?m)^## answerable ([a-z]+)$", cli_page.page()) == list(COMMANDS)
+
+
+def test_the_reference_shows_the_public_modules() -> None:
+    shown = set(re.findall(r"(?m)^::: ([\w.]+)$", texts(".md")["docs/reference/python.md"]))
+
+    assert {"answerable", "answerable_verify"} <= shown <= {*face.PUBLIC, "answerable"}
