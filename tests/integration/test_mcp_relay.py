@@ -280,7 +280,7 @@ def test_an_answer_that_nobody_read_is_given_to_the_same_call_again(tmp_path: Pa
 
 
 async def first_approval(there: There) -> str:
-    while not (held := await there.receipts("held")):
+    while not (held := await there.receipts("held")):  # noqa: ASYNC110 - the record has no event for a test
         await asyncio.sleep(0.01)
     found: str = held[0].predicate["control"]["approval"]
     return found
