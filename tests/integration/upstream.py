@@ -139,8 +139,14 @@ def messages_stream(*texts: str, calls: tuple[tuple[str, str], ...] = ()) -> lis
     return [f"event: {each['type']}\n".encode() + b"data: " + json.dumps(each).encode() + b"\n\n" for each in events]
 
 
-_CHAT = {"id": "chatcmpl-1", "created": 1760000000, "model": "tiny-1"}
-_MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "tiny-1", "stop_sequence": None}
+_CHAT: dict[str, Any] = {"id": "chatcmpl-1", "created": 1760000000, "model": "tiny-1"}
+_MESSAGE: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "tiny-1",
+    "stop_sequence": None,
+}
 
 
 def _chat_call(n: int, name: str, said: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from answerable.core import Clock, RunId
 from answerable.ledger import Leases
-from answerable.runtime._ports import Advance, Busy, Retry
+from answerable.runtime._ports import Advance, Advanced, Busy, Retry
 
 __all__ = ["StoreEngine"]
 
