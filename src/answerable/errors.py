@@ -80,8 +80,8 @@ from answerable.runtime import (
     SessionUnknown,
     SignalTimedOut,
     StepLimitExceeded,
-    TimeLimitExceeded,
     TimedOut,
+    TimeLimitExceeded,
 )
 from answerable.server import (
     AgentNotServed,

@@ -98,9 +98,11 @@ def chat_stream(*texts: str, calls: tuple[tuple[str, str], ...] = ()) -> list[by
         begun = {**_chat_call(n, name, ""), "index": n}
         deltas.append({"tool_calls": [begun]})
         deltas += [{"tool_calls": [{"index": n, "function": {"arguments": part}}]} for part in (said[:4], said[4:])]
-    chunks = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in deltas]
+    chunks: list[Any] = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in deltas]
     chunks.append([{"index": 0, "delta": {}, "finish_reason": "tool_calls" if calls else "stop"}])
-    said_ = [{**_CHAT, "object": "chat.completion.chunk", "choices": choices, "usage": None} for choices in chunks]
+    said_: list[dict[str, Any]] = [
+        {**_CHAT, "object": "chat.completion.chunk", "choices": choices, "usage": None} for choices in chunks
+    ]
     usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
     said_.append({**_CHAT, "object": "chat.completion.chunk", "choices": [], "usage": usage})
     return [*(b"data: " + json.dumps(each).encode() + b"\n\n" for each in said_), b"data: [DONE]\n\n"]
