@@ -26,7 +26,10 @@ from answerable.core import (
     Refused,
     Transient,
 )
-from answerable.identity import AgentUndeclared
+from answerable.identity import (
+    AgentKeyUnknown,
+    AgentUndeclared,
+)
 from answerable.ledger import (
     DirectoryInUse,
     KeyFileUnsafe,
@@ -69,16 +72,26 @@ from answerable.runtime import (
     AgentFailed,
     AgentUnknown,
     CallInProgress,
+    Held,
     InputInvalid,
     RepeatedCall,
     ReplayDiverged,
     RunUnknown,
+    SessionUnknown,
     SignalTimedOut,
     StepLimitExceeded,
     TimedOut,
     TimeLimitExceeded,
 )
-from answerable.server import GateSilent, NotYours
+from answerable.server import (
+    AgentNotServed,
+    GateSilent,
+    KeyMissing,
+    KeyRefused,
+    NotYours,
+    RequestMalformed,
+    ToolNotSeen,
+)
 from answerable.standing import ArtefactUnknown, SpecInvalid, SpecsMissing
 from answerable.tools import (
     ArgumentsInvalid,
@@ -97,6 +110,8 @@ from answerable.tools import (
 
 __all__ = [
     "AgentFailed",
+    "AgentKeyUnknown",
+    "AgentNotServed",
     "AgentUndeclared",
     "AgentUnknown",
     "AnswerableError",
@@ -118,9 +133,12 @@ __all__ = [
     "ExecutionError",
     "FileUnusable",
     "GateSilent",
+    "Held",
     "InputInvalid",
     "InputNotJson",
     "KeyFileUnsafe",
+    "KeyMissing",
+    "KeyRefused",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",
@@ -146,9 +164,11 @@ __all__ = [
     "Refused",
     "RepeatedCall",
     "ReplayDiverged",
+    "RequestMalformed",
     "RunUnknown",
     "SchemaTooNew",
     "ScriptFailed",
+    "SessionUnknown",
     "SignalTimedOut",
     "SliceLost",
     "SpecInvalid",
@@ -162,6 +182,7 @@ __all__ = [
     "TimedOut",
     "ToolChanged",
     "ToolFailed",
+    "ToolNotSeen",
     "ToolNotServed",
     "ToolResultInvalid",
     "ToolServerLost",

@@ -98,9 +98,11 @@ def chat_stream(*texts: str, calls: tuple[tuple[str, str], ...] = ()) -> list[by
         begun = {**_chat_call(n, name, ""), "index": n}
         deltas.append({"tool_calls": [begun]})
         deltas += [{"tool_calls": [{"index": n, "function": {"arguments": part}}]} for part in (said[:4], said[4:])]
-    chunks = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in deltas]
+    chunks: list[Any] = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in deltas]
     chunks.append([{"index": 0, "delta": {}, "finish_reason": "tool_calls" if calls else "stop"}])
-    said_ = [{**_CHAT, "object": "chat.completion.chunk", "choices": choices, "usage": None} for choices in chunks]
+    said_: list[dict[str, Any]] = [
+        {**_CHAT, "object": "chat.completion.chunk", "choices": choices, "usage": None} for choices in chunks
+    ]
     usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
     said_.append({**_CHAT, "object": "chat.completion.chunk", "choices": [], "usage": usage})
     return [*(b"data: " + json.dumps(each).encode() + b"\n\n" for each in said_), b"data: [DONE]\n\n"]
@@ -139,8 +141,14 @@ def messages_stream(*texts: str, calls: tuple[tuple[str, str], ...] = ()) -> lis
     return [f"event: {each['type']}\n".encode() + b"data: " + json.dumps(each).encode() + b"\n\n" for each in events]
 
 
-_CHAT = {"id": "chatcmpl-1", "created": 1760000000, "model": "tiny-1"}
-_MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "tiny-1", "stop_sequence": None}
+_CHAT: dict[str, Any] = {"id": "chatcmpl-1", "created": 1760000000, "model": "tiny-1"}
+_MESSAGE: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "tiny-1",
+    "stop_sequence": None,
+}
 
 
 def _chat_call(n: int, name: str, said: str) -> dict[str, Any]:

@@ -24,9 +24,7 @@ def check(directory: Directory = POLICIES, as_json: AsJson = False) -> None:
     """Say whether the policies parse, fit the schema and ask only for what is enforced."""
     found = check_policies(directory)
     if found.is_valid:
-        lines = [
-            f"{found.where}: {len(found.authorize)} policies, {len(found.obligations)} obligations, {found.digest}"
-        ]
+        lines = [f"{found.where}: {len(found.authorize)} policies, {len(found.obligations)} obligations, all in order"]
     else:
         lines = [f"{found.where}: {found.problem}"]
     say({"isValid": found.is_valid, **_fields(found)}, lines, as_json=as_json)

@@ -127,10 +127,12 @@ class Reader:
             ObjectErased: a person it concerns was erased.
         """
         said = receipt.predicate
-        rows = self.rows(_BY_ID, id=said["id"])
-        if not rows or rows[0][5] is None:
+        row = vars(receipt).get("_row")  # where this reader found it, if it did
+        if row is None:
+            row = next(iter(self.rows(_BY_ID, id=said["id"])), None)
+        if row is None or row[5] is None:
             return Texts()
-        keyset, texts = self._unseal(said, rows[0])
+        keyset, texts = self._unseal(said, row)
         context = said.get("step") or said["id"]
         salts = [
             keyset.salt(said["run"], context, field) if text is not None else None
@@ -200,13 +202,15 @@ class Reader:
     def _receipt(self, row: Any) -> Receipt:
         if row[3] not in self._key_ids:
             self._key_ids = {key[0]: key[1] for key in self.rows(_KEYS)}
-        return Receipt(
+        receipt = Receipt(
             position=row[0],
             body=row[1],
             signature=row[2],
             key_id=self._key_ids[row[3]],
             digest="sha256:" + row[4].hex(),
         )
+        vars(receipt)["_row"] = row
+        return receipt
 
     def _unseal(self, said: dict[str, Any], row: Any) -> tuple[Keyset, tuple[bytes | None, bytes | None]]:
         subjects = tuple(row[6].split("\n"))

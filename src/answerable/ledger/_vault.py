@@ -96,7 +96,8 @@ class Vault:
         found = self._keysets.get((tenant, subjects))
         if found is None:
             material = b"".join(self._subject_key(tenant, subject, stored) for subject in subjects)
-            found = Keyset(subjects, AESGCM(_derive(material, b"seal")), _derive(material, b"salt"))
+            both = _derive(material, b"seal and salt", 64)
+            found = Keyset(subjects, AESGCM(both[:32]), both[32:])
             if len(self._keysets) >= _CACHED_KEYSETS:
                 self._keysets.pop(next(iter(self._keysets)))
             self._keysets[tenant, subjects] = found
@@ -137,8 +138,8 @@ class Vault:
         return wrap.decrypt(wrapped[:12], wrapped[12:], subject.encode())
 
 
-def _derive(secret: bytes, info: bytes) -> bytes:
-    return HKDF(SHA256(), 32, None, b"answerable v1\n" + info).derive(secret)
+def _derive(secret: bytes, info: bytes, length: int = 32) -> bytes:
+    return HKDF(SHA256(), length, None, b"answerable v1\n" + info).derive(secret)
 
 
 def commitment(salt: bytes, text: bytes) -> str:

@@ -1,7 +1,16 @@
 """Models: called by the gate itself, metered, and held to the schema they were asked for."""
 
 from answerable.models._dialects import Check, NotGoverned
-from answerable.models._drivers import OpenAIConfig, OpenAIProvider, Script, ScriptedProvider, parse_openai_config
+from answerable.models._drivers import (
+    AnthropicConfig,
+    AnthropicProvider,
+    OpenAIConfig,
+    OpenAIProvider,
+    Script,
+    ScriptedProvider,
+    parse_anthropic_config,
+    parse_openai_config,
+)
 from answerable.models._errors import (
     ModelCallInvalid,
     ModelKeyMissing,
@@ -18,6 +27,8 @@ from answerable.models._ports import Message, ModelReply, ModelRequest, Provider
 from answerable.models._upstreams import DialectName, Upstream, Upstreams, WireCall
 
 __all__ = [
+    "AnthropicConfig",
+    "AnthropicProvider",
     "Check",
     "DialectName",
     "Message",
@@ -43,5 +54,6 @@ __all__ = [
     "Upstream",
     "Upstreams",
     "WireCall",
+    "parse_anthropic_config",
     "parse_openai_config",
 ]

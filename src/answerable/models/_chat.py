@@ -10,7 +10,7 @@ import orjson
 
 from answerable.core import stable_json
 from answerable.models._dialects import Answer, Asked, Check, Counted, NotGoverned
-from answerable.models._sse import Event, event_bytes
+from answerable.models._sse import SseItem, event_bytes
 
 __all__ = ["ChatDialect"]
 
@@ -104,7 +104,7 @@ class _ChatAnswer:
         self._hides_usage = hides_usage
         self._held: dict[int, _Held] = {}
 
-    async def event(self, event: Event) -> bytes:
+    async def event(self, event: SseItem) -> bytes:
         if event.data is None:
             return event.raw
         if event.data.strip() == b"[DONE]":

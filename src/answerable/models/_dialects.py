@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from answerable.models._sse import Event
+from answerable.models._sse import SseItem
 
 __all__ = ["Answer", "Asked", "Check", "Counted", "Dialect", "NotGoverned"]
 
@@ -51,7 +51,7 @@ class Answer(Protocol):
     def model(self) -> str:
         """The model as the provider names it."""
 
-    async def event(self, event: Event) -> bytes:
+    async def event(self, event: SseItem) -> bytes:
         """What the agent gets for this event: its bytes, nothing yet, or something else.
 
         Raises:

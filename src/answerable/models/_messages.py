@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from answerable.models._dialects import Answer, Asked, Check, Counted, NotGoverned
-from answerable.models._sse import Event, event_bytes
+from answerable.models._sse import SseItem, event_bytes
 
 __all__ = ["MessagesDialect"]
 
@@ -55,11 +55,11 @@ class _MessagesAnswer:
         self.is_whole = False
         self.model = ""
         self._check = check
-        self._held: dict[int, list[Event]] = {}
+        self._held: dict[int, list[SseItem]] = {}
         self._has_calls = False
         self._was_refused = False
 
-    async def event(self, event: Event) -> bytes:
+    async def event(self, event: SseItem) -> bytes:
         if event.data is None:
             return event.raw
         said = event.json()

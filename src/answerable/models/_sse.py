@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["Event", "EventReader", "event_bytes"]
+__all__ = ["SseItem", "SseReader", "event_bytes"]
 
 _END = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r(?!\n))")
 _LINE = re.compile(rb"\r\n|\n|\r")
@@ -17,7 +17,7 @@ _MOST_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SseItem:
     """One event.
 
     Args:
@@ -40,13 +40,13 @@ class Event:
         return said
 
 
-class EventReader:
+class SseReader:
     """Cuts a byte stream into events."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, chunk: bytes) -> list[Event]:
+    def feed(self, chunk: bytes) -> list[SseItem]:
         """The events that these bytes complete.
 
         Raises:
@@ -68,6 +68,6 @@ def event_bytes(said: Any, *, name: str = "") -> bytes:
     return head + b"data: " + orjson.dumps(said) + b"\n\n"
 
 
-def _event(raw: bytes) -> Event:
+def _event(raw: bytes) -> SseItem:
     lines = [line[5:].removeprefix(b" ") for line in _LINE.split(raw) if line.startswith(b"data:")]
-    return Event(raw, b"\n".join(lines) if lines else None)
+    return SseItem(raw, b"\n".join(lines) if lines else None)

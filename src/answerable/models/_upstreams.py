@@ -23,7 +23,7 @@ from answerable.models._errors import (
 )
 from answerable.models._messages import MessagesDialect
 from answerable.models._passage import Passage
-from answerable.models._sse import EventReader
+from answerable.models._sse import SseReader
 
 __all__ = ["DialectName", "Upstream", "Upstreams", "WireCall"]
 
@@ -213,7 +213,7 @@ class WireCall:
             return self._done(await self._answer.body(await self._read(answer)), kind="application/json")
 
     async def _stream(self, answer: HttpAnswer) -> bytes:
-        reader = EventReader()
+        reader = SseReader()
         passed = bytearray()
         async for chunk in answer.chunks:
             self.passage.within(self._upstream.between_bytes.total_seconds())

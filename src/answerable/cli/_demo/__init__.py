@@ -91,7 +91,7 @@ def _close(story: Story) -> None:
         (f"answerable runs list --data {data}", "every run; then `runs show`, `receipts show`"),
         (f"sqlite3 {story.books.path} .dump", "what really happened, by the shop's own books"),
     ):
-        telling.say(f"  {what:<52}{why}")
+        telling.say(f"  {what:<50}  {why}")
 
 
 def _answers(text: str) -> list[Decision]:
