@@ -33,7 +33,10 @@ async def main(data: str, policy: str, books: str, deadly: str = "") -> None:
             session._patience_s = 0.2
         key = os.environ.get("KEY") or (await gate.desk.key(do="new", named="desk"))["key"]
         await serve_gate(
-            gate, host="127.0.0.1", port=0, on_listening=lambda url: print(url, key, flush=True)  # noqa: T201
+            gate,
+            host="127.0.0.1",
+            port=0,
+            on_listening=lambda url: print(url, key, flush=True),  # noqa: T201
         )
 
 

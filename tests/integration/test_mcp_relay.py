@@ -18,6 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from answerable import Answerable, Gate, Limits, ToolDeclaration
 from answerable.ledger import Receipt
 from answerable.server import serve_gate
+from answerable.tools import Toolbox, ToolUnusable
 
 POLICY = Path(__file__).parent / "mcp_policy"
 FIXTURE = Path(__file__).parent / "mcp_fixture.py"
@@ -277,6 +278,31 @@ def test_an_answer_that_nobody_read_is_given_to_the_same_call_again(tmp_path: Pa
         assert answer.meta["answerable/receipt"] == outcome.receipt
 
     through(tmp_path, story)
+
+
+def test_a_server_at_a_url_is_called_with_the_operators_headers_and_its_resources_are_read(tmp_path: Path) -> None:
+    async def story(there: There) -> None:
+        toolbox = Toolbox()
+        headers = {"authorization": f"Bearer {there.key}"}
+        toolbox.add_mcp("far", url=there.url + "/mcp/shop", headers=headers)
+        try:
+            await toolbox.start()
+            names, relayed = toolbox.names(), toolbox.relayed()
+            far = toolbox.servers()[0]
+            terms = await far.ask("resources/read", {"uri": "shop://terms"})
+        finally:
+            await toolbox.close()
+
+        assert names == ("far.ban", "far.echo", "far.pay")
+        assert relayed == ("far.prompts/get", "far.resources/read")
+        assert terms["contents"][0]["text"] == "no refunds"
+
+    through(tmp_path, story)
+
+
+def test_a_server_has_a_command_or_a_url() -> None:
+    with pytest.raises(ToolUnusable, match="command or a URL"):
+        Toolbox().add_mcp("shop")
 
 
 async def first_approval(there: There) -> str:
