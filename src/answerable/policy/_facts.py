@@ -146,7 +146,7 @@ class FactsProjection:
         if receipt.phase == "intent":
             self._take(tx, said)
         elif receipt.phase == "outcome":
-            if said.get("intentRef"):
+            if said.get("intentRef") and _counts(said["action"]):
                 counts = said["effect"]["status"] == "ok"
                 for tenant, target, day, minor, is_counted in tx.rows(_TAKE_OUT, run=run, step=step):
                     if bool(is_counted) != counts:
@@ -157,7 +157,7 @@ class FactsProjection:
     def _take(self, tx: Tx, said: dict[str, Any]) -> None:
         action = said["action"]
         amount = action.get("amount")
-        if action["effect"] == Effect.READ or not (action.get("target") or amount):
+        if not _counts(action):
             return
         run, step = said["run"], said["step"]
         if said["attempt"] > 1 and (found := tx.rows(_FIND, run=run, step=step)):
@@ -200,3 +200,8 @@ class FactsProjection:
         for scope, total in ((target, 0), (day, minor * more)):
             if scope:
                 tx.run(_COUNT, tenant=tenant, scope=scope, version=1, count=more, total=total)
+
+
+def _counts(action: dict[str, Any]) -> bool:
+    """Whether the facts say anything of such an action."""
+    return action["effect"] != Effect.READ and bool(action.get("target") or action.get("amount"))
