@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from answerable.app import Answerable, Gate
     from answerable.core import Effect, Money, Usage
     from answerable.ledger import Reader
-    from answerable.models import OpenAIProvider, ScriptedProvider, Upstream
+    from answerable.models import AnthropicProvider, OpenAIProvider, ScriptedProvider, Upstream
     from answerable.policy import Budget
     from answerable.runtime import Limits, RetryPolicy, Run
     from answerable.tools import NOT_DONE, ToolDeclaration
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NOT_DONE",
     "Answerable",
+    "AnthropicProvider",
     "Budget",
     "Effect",
     "Gate",
@@ -36,6 +37,7 @@ __all__ = [
 _HOMES = {
     "NOT_DONE": "tools",
     "Answerable": "app",
+    "AnthropicProvider": "models",
     "Budget": "policy",
     "Effect": "core",
     "Gate": "app",

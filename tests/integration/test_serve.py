@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from answerable import Reader
 from answerable.app import all_projections
 from answerable.ledger import export_bundle, rebuild, write_trust
 from answerable_verify import verify
+from tests.architecture.files import ROOT
 from tests.integration.test_wire import ASKED, POLICY
 from tests.integration.upstream import HANG, ScriptedUpstream, chat_stream, serving
 
@@ -47,10 +49,18 @@ async def answer_of(folder: Path, *words: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def gate(folder: Path, upstream: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    environment = {**os.environ, "POLICY": str(POLICY), "UPSTREAM": upstream}
+async def gate(
+    folder: Path, upstream: str, place: str = "elsewhere:app"
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    environment = {
+        **os.environ,
+        "POLICY": str(POLICY),
+        "UPSTREAM": upstream,
+        "OPENAI_BASE_URL": upstream,
+        "BACKUP_BASE_URL": upstream,
+    }
     process = await asyncio.create_subprocess_exec(
-        *PYTHON, "serve", "elsewhere:app", "--port", "0", cwd=folder, env=environment, stderr=asyncio.subprocess.PIPE
+        *PYTHON, "serve", place, "--port", "0", cwd=folder, env=environment, stderr=asyncio.subprocess.PIPE
     )
     try:
         assert process.stderr is not None
@@ -63,10 +73,10 @@ async def gate(folder: Path, upstream: str) -> AsyncIterator[tuple[asyncio.subpr
         await process.wait()
 
 
-async def ask(url: str, key: str, retry: str) -> str:
+async def ask(url: str, key: str, retry: str, model: str = "tiny") -> str:
     async with openai.AsyncOpenAI(base_url=url + "/v1", api_key=key, max_retries=0) as client:
         stream = await client.chat.completions.create(
-            model="tiny", messages=ASKED, stream=True, extra_headers={"x-stainless-retry-count": retry}
+            model=model, messages=ASKED, stream=True, extra_headers={"x-stainless-retry-count": retry}
         )
         said = ""
         async for part in stream:
@@ -106,3 +116,21 @@ def test_a_gate_killed_in_a_stream_takes_the_session_up_again_and_stops_in_order
         bundle = export_bundle(reader, [steps[0]["run"]], tmp_path / "session.zip")
     assert verify(bundle, trust).findings == ()  # undetermined: an open session may have more to come
     assert not any(b"ans_" in path.read_bytes() for path in (tmp_path / "data").glob("*.sqlite3*"))
+
+
+def test_the_application_of_the_guide_serves_its_agent(tmp_path: Path) -> None:
+    guide = ROOT / "docs" / "guides" / "code"
+    for folder in ("authorize", "obligations"):
+        (tmp_path / "policy" / folder).mkdir(parents=True)
+    shutil.copy(guide / "desk.cedar", tmp_path / "policy" / "authorize")
+    shutil.copy(guide / "desk.py", tmp_path)
+
+    async def story() -> None:
+        async with asyncio.timeout(55), serving(ScriptedUpstream()) as upstream:
+            key = await answer_of(tmp_path, "agent", "key", "new", "desk", "--data", ".answerable/data")
+            upstream.answers = [(503, b"{}"), (200, chat_stream("Fine."))]
+            async with gate(tmp_path, upstream.url, "desk:app") as (_, url):
+                assert await ask(url, key, "0", "gpt-5-mini") == "Fine."
+            assert key not in await answer_of(tmp_path, "agent", "key", "list")
+
+    asyncio.run(story())

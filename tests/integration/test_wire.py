@@ -50,7 +50,7 @@ class Wire:
         return anthropic.AsyncAnthropic(base_url=self.url, api_key=self.key)
 
     async def chat(self, **more: Any) -> Any:
-        async with self.openai as client:
+        async with self.openai.with_options(max_retries=0) as client:
             return await client.chat.completions.create(**{"model": "tiny", "messages": ASKED, **more})
 
     async def chat_parts(self, **more: Any) -> list[Any]:
@@ -390,6 +390,21 @@ def test_an_sdk_that_tries_again_gets_the_recorded_answer_and_the_provider_is_as
                     extra_headers={"x-stainless-retry-count": count, "idempotency-key": "k-1"},
                 )
                 assert "".join([p.choices[0].delta.content or "" async for p in stream]) == "Once."
+        assert len(there.first.asked) == 1
+
+    through(tmp_path, story)
+
+
+def test_an_answer_that_nobody_was_there_to_read_is_given_to_the_retry(tmp_path: Path) -> None:
+    async def story(there: Wire) -> None:
+        there.first.answers = [(200, [PAUSE, chat_whole("Once.")])]
+        with pytest.raises(openai.APITimeoutError):
+            await there.chat(timeout=0.5, extra_headers={"x-stainless-retry-count": "1", "idempotency-key": "k-2"})
+        there.first.go_on.set()
+        await there.settled()
+        answer = await there.chat(extra_headers={"idempotency-key": "k-2"})
+
+        assert answer.choices[0].message.content == "Once."
         assert len(there.first.asked) == 1
 
     through(tmp_path, story)

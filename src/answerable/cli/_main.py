@@ -23,6 +23,7 @@ __all__ = ["COMMANDS", "run"]
 COMMANDS = {
     "init": "Write the files a governed agent starts from.",
     "serve": "Serve agents that exist elsewhere: one port, every call governed.",
+    "connect": "Print the lines to change in an agent that exists.",
     "agent": "Give agents elsewhere keys, and revoke them.",
     "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and resolve runs.",
