@@ -305,6 +305,17 @@ def test_a_server_has_a_command_or_a_url() -> None:
         Toolbox().add_mcp("shop")
 
 
+@pytest.mark.parametrize("mode", REVISIONS)
+def test_a_call_made_again_after_its_answer_arrived_is_a_new_call(tmp_path: Path, mode: str) -> None:
+    async def story(there: There) -> None:
+        async with there.client(mode) as client:
+            answers = [await client.call_tool("shop.echo", {"text": "hello"}) for _ in range(3)]
+
+        assert len({answer.meta["answerable/receipt"] for answer in answers if answer.meta}) == 3
+
+    through(tmp_path, story)
+
+
 async def first_approval(there: There) -> str:
     while not (held := await there.receipts("held")):  # noqa: ASYNC110 - the record has no event for a test
         await asyncio.sleep(0.01)
