@@ -11,7 +11,9 @@ import orjson
 
 __all__ = ["SseItem", "SseReader", "event_bytes"]
 
-_END = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r(?!\n))")
+# A lone CR, which the standard allows as well, cannot be told from half a CRLF; a stream of such lines never ends
+# an event here, and so comes to nothing.
+_END = re.compile(rb"\r?\n\r?\n")
 _LINE = re.compile(rb"\r\n|\n|\r")
 _MOST_BYTES = 8 << 20
 
