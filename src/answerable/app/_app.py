@@ -214,7 +214,11 @@ class Answerable:
             name: its id on the record; `answerable agent key new NAME` gives it a key.
             own_tools: tools that it runs itself and the gate cannot see; `*` for any. A call of any other
                 tool that the gate does not serve is taken out of the model's answer.
-            environment, owner, escalation, stop, limits: as for `agent`; the limits are those of a session.
+            environment: as for `agent`, like what follows.
+            owner: who is liable for what it does.
+            escalation: whom it turns to when it cannot go on.
+            stop: the role that may stop it.
+            limits: the most a session may do.
         """
         spec = AgentSpec(
             name=name,

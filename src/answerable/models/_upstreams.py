@@ -43,10 +43,12 @@ class Upstream:
         dialect: `chat` (Chat Completions) or `messages` (Anthropic's).
         base_url: up to and including `/v1`.
         key: the provider's, which only the gate knows. Never printed.
-        first_byte, between_bytes: how long the provider may be silent, at first and later.
+        first_byte: how long the provider may be silent at first.
+        between_bytes: how long it may be silent later.
         max_tokens: the most an answer may have where the agent sets no limit.
         prices_of: address of the provider whose list prices apply; by default `base_url`.
-        proxy, ca_file: as for `OpenAIConfig`.
+        proxy: as for `OpenAIConfig`.
+        ca_file: as for `OpenAIConfig`.
     """
 
     name: str
