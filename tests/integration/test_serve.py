@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import openai
@@ -73,7 +74,10 @@ async def gate(
         await process.wait()
 
 
-async def ask(url: str, key: str, retry: str, model: str = "tiny") -> str:
+async def ask(
+    url: str, key: str, retry: str, model: str = "tiny", *, at_pause: Callable[[], None] = lambda: None
+) -> str:
+    """What the model says, to its end or to its first pause; `at_pause` comes before the connection is closed."""
     async with openai.AsyncOpenAI(base_url=url + "/v1", api_key=key, max_retries=0) as client:
         stream = await client.chat.completions.create(
             model=model, messages=ASKED, stream=True, extra_headers={"x-stainless-retry-count": retry}
@@ -82,6 +86,7 @@ async def ask(url: str, key: str, retry: str, model: str = "tiny") -> str:
         async for part in stream:
             said += "".join(choice.delta.content or "" for choice in part.choices)
             if said.endswith("..."):
+                at_pause()
                 return said
         return said
 
@@ -95,8 +100,9 @@ def test_a_gate_killed_in_a_stream_takes_the_session_up_again_and_stops_in_order
             key = await answer_of(tmp_path, "agent", "key", "new", "desk", "--data", "data")
             upstream.answers = [(200, [*chat_stream("Well...")[:2], HANG]), (200, chat_stream("Fine."))]
             async with gate(tmp_path, upstream.url) as (process, url):
-                assert await ask(url, key, "0") == "Well..."
-                os.kill(process.pid, signal.SIGKILL)
+                # In the stream: a gate that still saw the agent leave would have settled the call.
+                kill = functools.partial(os.kill, process.pid, signal.SIGKILL)
+                assert await ask(url, key, "0", at_pause=kill) == "Well..."
                 await process.wait()
             async with gate(tmp_path, upstream.url) as (process, url):
                 assert await ask(url, key, "1") == "Fine."
