@@ -243,6 +243,10 @@ class Answerable:
         )
         self.agents[name] = (spec, declared)
 
+    def runnable(self) -> tuple[str, ...]:
+        """The agents whose code is here, sorted."""
+        return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not _driven_from_outside))
+
     @contextlib.asynccontextmanager
     async def gate(self) -> AsyncIterator[Gate]:
         """Own the data directory and perform actions until the block ends.

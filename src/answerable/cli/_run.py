@@ -26,7 +26,9 @@ _LOOK_S = 0.5
 def run(
     place: Annotated[
         str,
-        typer.Argument(metavar="[MODULE:APP]", help="Where the application is, if not in `answerable.toml`.", show_default=False),
+        typer.Argument(
+            metavar="[MODULE:APP]", help="Where the application is, if not in `answerable.toml`.", show_default=False
+        ),
     ] = "",
     agent: Annotated[
         str,
@@ -58,10 +60,7 @@ def run(
     found = find_application(place, config, data=data)
     app = found.app
     value = json_value("--input", given)
-    if resume:
-        agent = ""
-    else:
-        agent = agent or _only_agent(found)
+    agent = "" if resume else agent or _only_agent(found)
     with contextlib.suppress(KeyboardInterrupt):
         said = asyncio.run(_serve(app, agent, value, key, on_behalf_of, resources or ()))
         say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
@@ -71,9 +70,9 @@ def run(
 
 
 def _only_agent(found: Found) -> str:
-    agents = [name for name, (spec, _) in found.app.agents.items() if not spec.is_wired]
+    agents = found.app.runnable()
     if len(agents) != 1:
-        raise typer.BadParameter(f"name the agent: `{found.place}` has {', '.join(sorted(agents)) or 'none'} to run")
+        raise typer.BadParameter(f"name the agent: `{found.place}` has {', '.join(agents) or 'none'} to run")
     return agents[0]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from answerable.app._app import Answerable
-from answerable.app._config._errors import SecretMissing
+from answerable.app._config._errors import ConfigFileInvalid, SecretMissing
 from answerable.app._config._file import AmountTable, Config, LimitsTable, ProviderTable, ServerTable, ToolTable
 from answerable.app._times import Times
 from answerable.models import Upstream
@@ -44,6 +44,7 @@ def configured(
 
     Raises:
         SecretMissing: a variable that the file names is not set.
+        ConfigFileInvalid: an agent is in `app` already.
         ConfigError: something does not fit with `app`.
     """
     secrets = _Secrets(file, environment)
@@ -52,14 +53,15 @@ def configured(
         if place in config.model_fields_set:
             setattr(app, place, getattr(config, place))
     times = config.times
-    app.times = Times(
-        patience=times.patience, idle=times.idle, retry_window=times.retry_window, drain=times.drain
-    )
+    app.times = Times(patience=times.patience, idle=times.idle, retry_window=times.retry_window, drain=times.drain)
     app.budgets += tuple(
         Budget(scope=each.scope, period=each.period, tokens=each.tokens, cost_nano_usd=each.cost_usd, calls=each.calls)
         for each in config.budgets
     )
     for name, agent in config.agents.items():
+        if name in app.agents:
+            problems = f"`agents.{name}` is an agent of `{config.app}` already"
+            raise ConfigFileInvalid(file=str(file), problems=problems)
         app.wired(
             name,
             own_tools=agent.own_tools,
@@ -131,11 +133,11 @@ def _amount(said: AmountTable) -> AmountOf:
 
 def _limits(said: LimitsTable) -> Limits:
     return Limits(
-        steps=said.steps or None,
+        steps=said.steps,
         wall=said.wall,
         tokens=said.tokens,
         cost_nano_usd=said.cost_usd,
-        identical_calls=said.identical_calls or None,
+        identical_calls=said.identical_calls,
     )
 
 

@@ -100,16 +100,12 @@ def _problem_of(error: Any, said: Any) -> _Problem:
 
 def _within(loc: Sequence[str | int], said: Any, *, is_missing: bool) -> tuple[str | int, ...]:
     """The part of a location that is in the file; a validator adds the names of its own branches."""
-    path: list[str | int] = []
-    for part in loc:
-        if isinstance(said, Mapping) and part in said:
-            said = said[part]
-        elif isinstance(said, list) and isinstance(part, int):
-            said = said[part]
-        else:
-            return tuple(loc) if is_missing else tuple(path)
-        path.append(part)
-    return tuple(path)
+    for n, part in enumerate(loc):
+        is_there = part in said if isinstance(said, Mapping) else isinstance(said, list) and isinstance(part, int)
+        if not is_there:
+            return tuple(loc) if is_missing else tuple(loc[:n])
+        said = said[part]
+    return tuple(loc)
 
 
 def _keys_at(path: Sequence[str | int]) -> Iterable[str]:
@@ -133,9 +129,9 @@ def _misfits(config: Config) -> Iterator[_Problem]:
         for problem in _of_server(server):
             yield ("servers", name), problem
     for name, tool in config.tools.items():
-        server = name.partition(".")[0]
-        if server not in config.servers or server == name:
-            yield ("tools", name), f"belongs to no server that is named here{_meant(server, config.servers)}"
+        owner = name.partition(".")[0]
+        if owner not in config.servers or owner == name:
+            yield ("tools", name), f"belongs to no server that is named here{_meant(owner, config.servers)}"
         for key, problem in _of_tool(tool, config):
             yield ("tools", name, key), problem
     for model, served in config.models.items():
@@ -145,7 +141,10 @@ def _misfits(config: Config) -> Iterator[_Problem]:
         for each in served:
             provider = each.partition(":")[0]
             if ":" not in each or provider not in config.providers:
-                yield ("models", model), f"names `{each}`, which is no `provider:model`{_meant(provider, config.providers)}"
+                yield (
+                    ("models", model),
+                    f"names `{each}`, which is no `provider:model`{_meant(provider, config.providers)}",
+                )
             else:
                 dialects.add(config.providers[provider].dialect)
         if len(dialects) > 1:
