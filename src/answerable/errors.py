@@ -13,6 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
+from answerable.app import ConfigFileInvalid, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -29,6 +30,8 @@ from answerable.core import (
 from answerable.identity import (
     AgentKeyUnknown,
     AgentUndeclared,
+    PersonKeyUnknown,
+    RoleInvalid,
 )
 from answerable.ledger import (
     DirectoryInUse,
@@ -86,9 +89,11 @@ from answerable.runtime import (
 from answerable.server import (
     AgentNotServed,
     GateSilent,
+    GateStopping,
     KeyMissing,
     KeyRefused,
     NotYours,
+    PersonKeyRefused,
     RequestMalformed,
     ToolNotSeen,
 )
@@ -128,11 +133,13 @@ __all__ = [
     "BudgetInvalid",
     "CallInProgress",
     "ConfigError",
+    "ConfigFileInvalid",
     "DirectoryInUse",
     "EvidenceError",
     "ExecutionError",
     "FileUnusable",
     "GateSilent",
+    "GateStopping",
     "Held",
     "InputInvalid",
     "InputNotJson",
@@ -155,6 +162,8 @@ __all__ = [
     "ObligationInvalid",
     "OutcomeUnknown",
     "Permanent",
+    "PersonKeyRefused",
+    "PersonKeyUnknown",
     "PluginError",
     "PolicyDenied",
     "PolicyFailed",
@@ -165,9 +174,11 @@ __all__ = [
     "RepeatedCall",
     "ReplayDiverged",
     "RequestMalformed",
+    "RoleInvalid",
     "RunUnknown",
     "SchemaTooNew",
     "ScriptFailed",
+    "SecretMissing",
     "SessionUnknown",
     "SignalTimedOut",
     "SliceLost",

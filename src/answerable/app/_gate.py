@@ -12,8 +12,9 @@ from typing import Any
 from answerable.action import Effects
 from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
+from answerable.app._times import Times
 from answerable.core import Action, Clock, RunId, TenantId
-from answerable.identity import AgentDeclaration, AgentKeys, check_may_start
+from answerable.identity import AgentDeclaration, AgentKeys, PersonKeys, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
@@ -55,7 +56,15 @@ class Gate:
     """The process that holds the road: start runs, wait for results, answer what waits for people."""
 
     def __init__(
-        self, desk: Desk, reports: Reports, *, sessions: Sessions, upstreams: Upstreams, tools: Toolbox, whole: Effects
+        self,
+        desk: Desk,
+        reports: Reports,
+        *,
+        sessions: Sessions,
+        upstreams: Upstreams,
+        tools: Toolbox,
+        whole: Effects,
+        times: Times,
     ) -> None:
         self.desk = desk
         self.reports = reports
@@ -63,6 +72,7 @@ class Gate:
         self.upstreams = upstreams
         self.tools = tools
         self.whole = whole
+        self.times = times
 
     @property
     def reader(self) -> Reader:
@@ -83,6 +93,11 @@ class Gate:
     def agent_keys(self) -> AgentKeys:
         """Keys of agents elsewhere."""
         return self.desk.agent_keys
+
+    @property
+    def person_keys(self) -> PersonKeys:
+        """Keys of people who decide over HTTP."""
+        return self.desk.person_keys
 
     @property
     def runs(self) -> Runs:
@@ -125,6 +140,7 @@ async def open_gate(
     models: Models,
     upstreams: Upstreams,
     agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
+    times: Times,
     clock: Clock | None = None,
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
@@ -178,13 +194,13 @@ async def open_gate(
         engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
-        sessions = Sessions(shared, known)
+        sessions = Sessions(shared, known, idle=times.idle, patience=times.patience, retry_window=times.retry_window)
         await sessions.start()
         stack.push_async_callback(sessions.stop)
         approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
         desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
         async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
-            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole)
+            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole, times=times)
 
 
 @contextlib.asynccontextmanager

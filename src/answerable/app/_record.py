@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from answerable.core import Clock, RunId, StepKey
-from answerable.identity import AgentKeys, AgentKeysProjection
+from answerable.identity import AgentKeys, AgentKeysProjection, PersonKeys, PersonKeysProjection
 from answerable.ledger import Ledger, Projection, Reader
 from answerable.policy import (
     Approvals,
@@ -33,6 +33,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         SessionsProjection(),
         TimersProjection(),
         AgentKeysProjection(),
+        PersonKeysProjection(),
     )
 
 
@@ -45,6 +46,7 @@ class Desk:
         self.approvals = approvals
         self.stops = stops
         self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
+        self.person_keys = PersonKeys(book=ledger, store=ledger.reader)
 
     @property
     def reader(self) -> Reader:
@@ -83,6 +85,16 @@ class Desk:
             return {"revoked": [key.id for key in await self.agent_keys.revoke(named)]}
         key, secret = await self.agent_keys.new(named)
         return {"agent": named, "id": key.id, "key": secret}
+
+    async def person_key(
+        self, *, do: Literal["new", "revoke"], named: str, roles: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Issue a key to the person named, whose secret is told this once; or revoke the key that is named."""
+        if do == "revoke":
+            await self.person_keys.revoke(named)
+            return {"revoked": [named]}
+        key, secret = await self.person_keys.new(named, roles)
+        return {"person": key.person, "roles": list(key.roles), "id": key.id, "key": secret}
 
     async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, str]:
         """Have nothing more done in a scope."""

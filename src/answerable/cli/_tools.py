@@ -6,11 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from answerable.app import Answerable
+from answerable.cli._application import ConfigFile, find_application
 from answerable.cli._options import AsJson
-from answerable.cli._run import load_app
 from answerable.cli._say import say
 
 __all__ = ["command"]
+
+Place = Annotated[
+    str,
+    typer.Argument(
+        metavar="[MODULE:APP]", help="Where the application is, if not in `answerable.toml`.", show_default=False
+    ),
+]
 
 command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="See the tools behind the gate.")
 
@@ -22,11 +29,12 @@ def _group() -> None:
 
 @command.command("list")
 def list_tools(
-    place: Annotated[str, typer.Argument(metavar="[MODULE:APP]", help="Where the application is.")] = "agent:app",
+    place: Place = "",
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """List an application's tools: what each does to the world, and the arguments it takes."""
-    tools = asyncio.run(_tools(load_app(place)))
+    tools = asyncio.run(_tools(find_application(place, config).app))
     lines = []
     for each in tools:
         lines.append(f"{each['name']}  ({each['effect']})  {each['description'].strip().partition('.')[0]}")

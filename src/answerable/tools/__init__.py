@@ -1,6 +1,6 @@
 """Tools: what an agent may ask for, and what the gate knows of each before it is done."""
 
-from answerable.tools._declaration import ToolDeclaration
+from answerable.tools._declaration import AmountOf, ToolDeclaration
 from answerable.tools._errors import (
     ArgumentsInvalid,
     ToolChanged,
@@ -25,6 +25,7 @@ from answerable.tools._whole import WholeResults
 __all__ = [
     "NOT_DONE",
     "RELAYED",
+    "AmountOf",
     "Answer",
     "ArgumentsInvalid",
     "ListedTool",

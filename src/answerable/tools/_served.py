@@ -35,6 +35,8 @@ class ServedTool:
         self._effect: Effect = declaration.checked_effect(self.name)
         self._labels = () if declaration.trusted else (f"untrusted:{self.name}",)
         self.schema = _without(listed.schema, declaration.idempotency, self.name)
+        if not listed.schema.get("additionalProperties") and "patternProperties" not in listed.schema:
+            declaration.check_names(self.name, listed.schema.get("properties", {}))
         self._schema_name = sha256_name(stable_json(self.schema))
         self._validator = _validator(self.name, self.schema)
         self._probe: ListedTool | None = None
