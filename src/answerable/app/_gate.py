@@ -14,7 +14,7 @@ from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
 from answerable.app._times import Times
 from answerable.core import Action, Clock, RunId, TenantId
-from answerable.identity import AgentDeclaration, AgentKeys, PersonKeys, check_may_start
+from answerable.identity import AgentDeclaration, AgentKeys, Approvers, PersonKeys, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
@@ -197,7 +197,13 @@ async def open_gate(
         sessions = Sessions(shared, known, idle=times.idle, patience=times.patience, retry_window=times.retry_window)
         await sessions.start()
         stack.push_async_callback(sessions.stop)
-        approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
+        approvals = Approvals(
+            book=ledger,
+            store=ledger.reader,
+            clock=ledger.clock,
+            approvers=Approvers.on(ledger, ledger.reader),
+            describe=effects.describe,
+        )
         desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
         async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole, times=times)

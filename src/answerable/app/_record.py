@@ -1,12 +1,23 @@
 """The record with every projection on it: opened by a gate, or by the command line for one write."""
 
+import base64
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from answerable.core import Clock, RunId, StepKey
-from answerable.identity import AgentKeys, AgentKeysProjection, PersonKeys, PersonKeysProjection
+from answerable.core import Clock, RunId, StepKey, parse_time, stable_json
+from answerable.identity import (
+    AgentKeys,
+    AgentKeysProjection,
+    Approvers,
+    People,
+    PeopleProjection,
+    PersonKeys,
+    PersonKeysProjection,
+    SigningKeys,
+    SigningKeysProjection,
+)
 from answerable.ledger import Ledger, Projection, Reader
 from answerable.policy import (
     Approvals,
@@ -34,6 +45,8 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         TimersProjection(),
         AgentKeysProjection(),
         PersonKeysProjection(),
+        PeopleProjection(),
+        SigningKeysProjection(),
     )
 
 
@@ -47,6 +60,8 @@ class Desk:
         self.stops = stops
         self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
         self.person_keys = PersonKeys(book=ledger, store=ledger.reader)
+        self.people = People(book=ledger, store=ledger.reader)
+        self.signing_keys = SigningKeys(book=ledger, store=ledger.reader)
 
     @property
     def reader(self) -> Reader:
@@ -60,12 +75,73 @@ class Desk:
         run = await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
         return {"run": run}
 
-    async def decide(
-        self, *, approval: str, decision: Literal["approve", "reject"], by: str, roles: Sequence[str], reason: str
+    async def statement(
+        self,
+        *,
+        approval: str,
+        decision: Literal["approve", "reject"],
+        key: str,
+        reason: str,
+        scope: Literal["action", "run"] = "action",
+        arguments: Any = None,
     ) -> dict[str, str]:
-        """Approve or reject a held action."""
-        found = await self.approvals.decide(approval, decision, by=by, roles=roles, reason=reason)
-        return {"approval": found.approval, "state": found.state, "run": found.run, "receipt": found.decided}
+        """What a person signs to give this answer with their key."""
+        said = self.approvals.statement(
+            approval, decision, key=key, reason=reason, scope=scope, arguments=_json(arguments)
+        )
+        return {"statement": said.decode()}
+
+    async def decide(
+        self,
+        *,
+        approval: str,
+        decision: Literal["approve", "reject"],
+        by: str,
+        roles: Sequence[str],
+        reason: str,
+        scope: Literal["action", "run"] = "action",
+        arguments: Any = None,
+        signature: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Approve or reject a held action, or approve it with other arguments."""
+        found = await self.approvals.decide(
+            approval,
+            decision,
+            by=by,
+            roles=roles,
+            reason=reason,
+            scope=scope,
+            arguments=_json(arguments),
+            signature=signature,
+        )
+        said = {"approval": found.approval, "state": found.state, "run": found.run, "receipt": found.decided}
+        return {**said, "votes": found.votes, "of": found.terms.n}
+
+    async def person(
+        self,
+        *,
+        do: Literal["set", "remove"],
+        name: str,
+        roles: Sequence[str] = (),
+        reports_to: str = "",
+        deputy: str = "",
+        deputy_until: str = "",
+    ) -> dict[str, Any]:
+        """Register a person with their roles and where they stand, or remove them."""
+        if do == "remove":
+            await self.people.remove(name)
+            return {"removed": name}
+        until = parse_time(deputy_until) if deputy_until else None
+        found = await self.people.set(name, roles, reports_to=reports_to, deputy=deputy, deputy_until=until)
+        return {"person": found.name, "called": found.person, "roles": list(found.roles)}
+
+    async def signer(self, *, do: Literal["add", "revoke"], named: str, public: str = "") -> dict[str, Any]:
+        """Register a P-256 key (SubjectPublicKeyInfo, base64) to the person named, or revoke the key named."""
+        if do == "revoke":
+            await self.signing_keys.revoke(named)
+            return {"revoked": named}
+        key = await self.signing_keys.add(named, base64.b64decode(public))
+        return {"person": named, "id": key.id}
 
     async def signal(self, *, run: str, name: str, payload: Any) -> dict[str, str]:
         """Send a named signal to a run."""
@@ -120,8 +196,14 @@ async def open_desk(directory: Path, *, clock: Clock | None = None) -> AsyncIter
         yield Desk(
             ledger,
             Runs(ledger, Agents()),
-            approvals=Approvals(book=ledger, store=ledger.reader, clock=ledger.clock),
+            approvals=Approvals(
+                book=ledger, store=ledger.reader, clock=ledger.clock, approvers=Approvers.on(ledger, ledger.reader)
+            ),
             stops=Stops(book=ledger, store=ledger.reader),
         )
     finally:
         await ledger.close()
+
+
+def _json(arguments: Any) -> bytes | None:
+    return None if arguments is None else stable_json(arguments)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from answerable.cli._errors import FileUnusable, InputNotJson
-from answerable.core import TenantId
+from answerable.core import Action, TenantId
 from answerable.ledger import Draft, Reader
 from answerable.policy import Approvals, Stops
 from answerable.server import Writes, control
@@ -70,6 +70,9 @@ class _Closed:
         self._reader = reader
 
     async def append(self, draft: Draft) -> Any:
+        raise RuntimeError("a reader writes nothing: `write` does")
+
+    def committed_input(self, action: Action) -> tuple[str, Any, str]:
         raise RuntimeError("a reader writes nothing: `write` does")
 
     def pseudonym(self, tenant: TenantId, name: str) -> str:

@@ -119,21 +119,42 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalObligation:
-    """A person must say yes: `approve:role=…,n=…,distinct,not=initiator,edit,timeout=…,on_timeout=deny`."""
+    """People must say yes: `approve:role=…,n=…,not=initiator,edit,timeout=…,on_timeout=deny`.
+
+    Args:
+        n: how many of them; always different people.
+        not_initiator: none of them asked for the run.
+        not_chain: nor stands above or below whoever did.
+        may_edit: one of them may change the arguments first.
+        may_repeat: they may decide the same for the rest of the run.
+        is_signed: each signs with a key of their own.
+        on_timeout: `deny`, or `escalate:` and the roles that take over one after the other, with `>` between.
+    """
 
     role: str
     n: int = 1
     distinct: bool = True
     not_initiator: bool = True
+    not_chain: bool = False
     may_edit: bool = False
+    may_repeat: bool = False
+    is_signed: bool = False
     timeout: timedelta = timedelta(days=3)
     on_timeout: str = "deny"
 
     def __str__(self) -> str:
         parts = [f"role={self.role}", f"n={self.n}"]
-        parts += ["distinct"] * self.distinct + ["not=initiator"] * self.not_initiator + ["edit"] * self.may_edit
+        parts += ["distinct"] * self.distinct
+        parts += ["not=chain"] * self.not_chain or ["not=initiator"] * self.not_initiator
+        parts += ["edit"] * self.may_edit + ["repeat"] * self.may_repeat + ["signed"] * self.is_signed
         parts += [f"timeout={int(self.timeout.total_seconds())}s", f"on_timeout={self.on_timeout}"]
         return "approve:" + ",".join(parts)
+
+    @property
+    def escalates_to(self) -> tuple[str, ...]:
+        """The roles that take over, one after the other, when nobody answers."""
+        word, _, roles = self.on_timeout.partition(":")
+        return tuple(roles.split(">")) if word == "escalate" else ()
 
 
 Obligation = ApprovalObligation

@@ -1,7 +1,9 @@
 """Who acts: agents, their keys, and what must be declared before one may act in production."""
 
 from answerable.identity._agent_keys import AgentKey, AgentKeys, AgentKeysProjection, AgentKeyUnknown, list_keys
+from answerable.identity._approvers import Approvers
 from answerable.identity._declaration import AgentDeclaration, AgentUndeclared, check_may_start
+from answerable.identity._people import People, PeopleProjection, Person, PersonUnknown
 from answerable.identity._person_keys import (
     PersonKey,
     PersonKeys,
@@ -9,6 +11,18 @@ from answerable.identity._person_keys import (
     PersonKeyUnknown,
     RoleInvalid,
     list_person_keys,
+)
+from answerable.identity._ports import Book, Store
+from answerable.identity._signing import (
+    SignatureInvalid,
+    SignerKeyInvalid,
+    SignerKeyUnknown,
+    SigningKey,
+    SigningKeys,
+    SigningKeysProjection,
+    read_public_key,
+    sign_with_file,
+    verify_signature,
 )
 
 __all__ = [
@@ -18,12 +32,28 @@ __all__ = [
     "AgentKeys",
     "AgentKeysProjection",
     "AgentUndeclared",
+    "Approvers",
+    "Book",
+    "People",
+    "PeopleProjection",
+    "Person",
     "PersonKey",
     "PersonKeyUnknown",
     "PersonKeys",
     "PersonKeysProjection",
+    "PersonUnknown",
     "RoleInvalid",
+    "SignatureInvalid",
+    "SignerKeyInvalid",
+    "SignerKeyUnknown",
+    "SigningKey",
+    "SigningKeys",
+    "SigningKeysProjection",
+    "Store",
     "check_may_start",
     "list_keys",
     "list_person_keys",
+    "read_public_key",
+    "sign_with_file",
+    "verify_signature",
 ]

@@ -8,16 +8,25 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
 from answerable.core import ConfigError, Refused, TenantId, stable_json
 from answerable.identity._agent_keys import digest_of
-from answerable.ledger import Appended, Draft, Phase, Prepared, Receipt, Tx, control_run, metadata
+from answerable.identity._ports import Book, Store
+from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, control_run, metadata
 
-__all__ = ["PersonKey", "PersonKeyUnknown", "PersonKeys", "PersonKeysProjection", "RoleInvalid", "list_person_keys"]
+__all__ = [
+    "PersonKey",
+    "PersonKeyUnknown",
+    "PersonKeys",
+    "PersonKeysProjection",
+    "RoleInvalid",
+    "check_roles",
+    "list_person_keys",
+]
 
 _PREFIX = "anp_"
 _ROLE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -81,25 +90,6 @@ class PersonKey:
     since: str
 
 
-class _Book(Protocol):
-    async def append(self, draft: Draft) -> Appended:
-        """Put one receipt on the record."""
-
-    def pseudonym(self, tenant: TenantId, name: str) -> str:
-        """What the record calls a person."""
-
-
-class _Store(Protocol):
-    def rows(self, statement: Prepared, /, **params: Any) -> Sequence[Sequence[Any]]:
-        """The rows a query finds."""
-
-    def find(self, receipt_id: str) -> Receipt | None:
-        """The receipt of this id."""
-
-    def text(self, receipt: Receipt) -> Any:
-        """What its commitments stand for, unsealed."""
-
-
 class PersonKeysProjection:
     """The table `person_keys`: those in use."""
 
@@ -139,7 +129,7 @@ class PersonKeysProjection:
 class PersonKeys:
     """Issues, revokes and recognises people's keys. Needs `PersonKeysProjection` among the ledger's projections."""
 
-    def __init__(self, *, book: _Book, store: _Store, tenant: TenantId = TenantId("default")) -> None:
+    def __init__(self, *, book: Book, store: Store, tenant: TenantId = TenantId("default")) -> None:
         self._book = book
         self._store = store
         self._tenant = tenant
@@ -154,9 +144,7 @@ class PersonKeys:
         Raises:
             RoleInvalid: no policy can ask for one of them.
         """
-        for role in roles or ("",):
-            if not _ROLE.fullmatch(role):
-                raise RoleInvalid(role=role)
+        check_roles(roles)
         person = f"person:{person.rpartition(':')[2]}"
         # SECURITY: 256 random bits, so that a plain digest of it gives nothing away, in the store or on the record.
         secret = _PREFIX + secrets.token_urlsafe(32)
@@ -201,13 +189,24 @@ class PersonKeys:
         )
 
 
-def list_person_keys(store: _Store, *, tenant: TenantId = TenantId("default")) -> list[PersonKey]:
+def check_roles(roles: Sequence[str]) -> None:
+    """Nothing, if policies can ask for each of these roles and there is one.
+
+    Raises:
+        RoleInvalid: they cannot.
+    """
+    for role in roles or ("",):
+        if not _ROLE.fullmatch(role):
+            raise RoleInvalid(role=role)
+
+
+def list_person_keys(store: Store, *, tenant: TenantId = TenantId("default")) -> list[PersonKey]:
     """The keys in use, the oldest first; without those whose person is erased."""
     found = (_key(row, store) for row in store.rows(_LIST, tenant=tenant))
     return [key for key in found if key is not None]
 
 
-def _key(row: Sequence[Any], store: _Store) -> PersonKey | None:
+def _key(row: Sequence[Any], store: Store) -> PersonKey | None:
     receipt = store.find(row[3])
     text = store.text(receipt).input if receipt is not None else None
     if text is None:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from answerable.core import Action, Effect, Outcome, ReceiptId, RunId, StepKey, Usage
+import orjson
+
+from answerable.core import Action, Effect, Outcome, ReceiptId, RunId, StepKey, Usage, stable_json
 from answerable.ledger._receipt import Receipt
 
 __all__ = ["History", "Intent", "Recorded", "as_recorded"]
@@ -50,6 +52,7 @@ class History:
         finals: outcomes by step; `intents`: the latest attempt by step.
         timers: due times of timers that were set, by step.
         held: approval ids by step.
+        edits: arguments that an approver put in place of the agent's, by step; the last one counts.
         closed: the `run.close` predicate, once the run is over.
         seen: the last `seq` read.
     """
@@ -62,6 +65,7 @@ class History:
     intents: dict[StepKey, Intent] = field(default_factory=dict)
     timers: dict[StepKey, str] = field(default_factory=dict)
     held: dict[StepKey, str] = field(default_factory=dict)
+    edits: dict[StepKey, bytes] = field(default_factory=dict)
     closed: dict[str, Any] | None = None
     seen: int = -1
 
@@ -108,6 +112,8 @@ class History:
             self.intents[step] = Intent(said["attempt"], said["id"])
         elif phase == "held":
             self.held[step] = said["control"]["approval"]
+        elif phase == "approval" and "edited" in said["control"]:
+            self.edits[step] = stable_json(orjson.loads(texts[0] or b"{}").get("arguments"))
         elif phase in ("outcome", "denied"):
             outcome = outcome_of(said, texts[1])
             self.finals[step] = outcome

@@ -17,6 +17,7 @@ from answerable.action import Claim, Step
 from answerable.core import (
     Action,
     AnswerableError,
+    ApprovalObligation,
     Decision,
     FaultPoint,
     Money,
@@ -271,6 +272,7 @@ class _Opening:
                 "notInitiator": obligation.not_initiator,
                 "due": format_time(due),
                 "onTimeout": obligation.on_timeout,
+                **_terms(obligation),
             },
         )
         appended = tx.append(draft, keyset=self._keyset, committed={"input": self._input})
@@ -361,6 +363,17 @@ class _Closing:
             subjects=subjects,
         )
         return tx.append(draft, keyset=keyset, committed=committed)
+
+
+def _terms(obligation: ApprovalObligation) -> dict[str, bool]:
+    """What else a verifier holds the answers to, where it is asked for."""
+    said = {
+        "notChain": obligation.not_chain,
+        "mayEdit": obligation.may_edit,
+        "mayRepeat": obligation.may_repeat,
+        "signed": obligation.is_signed,
+    }
+    return {name: True for name, is_asked in said.items() if is_asked}
 
 
 def _once(action: Action, *, is_observed: bool, is_late: bool) -> str:

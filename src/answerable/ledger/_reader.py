@@ -47,6 +47,8 @@ _ENTRIES = Prepared(
 )
 _LOG = Prepared(sa.select(logs.c.origin, logs.c.size, logs.c.checkpoint).where(logs.c.tenant == sa.bindparam("tenant")))
 _KEYS = Prepared(sa.select(keys.c.id, keys.c.key_id, keys.c.public, keys.c.role))
+_REPLAYED = frozenset({"run.open", "outcome", "denied", "signal", "approval"})
+"""Phases whose texts a replay needs; of approvals only those that edit."""
 _OBJECT = Prepared(sa.select(objects.c.tenant, objects.c.sealed).where(objects.c.commitment == sa.bindparam("name")))
 _SUBJECT = Prepared(
     sa.select(subject_keys.c.wrapped).where(
@@ -140,6 +142,12 @@ class Reader:
         ]
         return Texts(input=texts[0], input_salt=salts[0], output=texts[1], output_salt=salts[1])
 
+    def subjects(self, receipt: Receipt) -> tuple[str, ...]:
+        """The people (or the run) that its texts concern; their keys together seal them."""
+        rows = self.rows(_BY_ID, id=receipt.predicate["id"])
+        said = rows[0][6] if rows else None
+        return tuple(said.split("\n")) if said else ()
+
     def stored(self, commitment: str) -> tuple[bytes, bytes] | None:
         """Text and salt of an object that is kept once: a decided request, a policy, a specification."""
         rows = self.rows(_OBJECT, name=commitment)
@@ -160,7 +168,11 @@ class Reader:
         for row in self.rows(_OF_RUN, run=history.run, after=history.seen):
             receipt = self._receipt(row)
             said = receipt.predicate
-            wanted = row[5] is not None and said["phase"] in ("run.open", "outcome", "denied", "signal")
+            wanted = (
+                row[5] is not None
+                and said["phase"] in _REPLAYED
+                and (said["phase"] != "approval" or "edited" in said["control"])
+            )
             history.follow(receipt, self._unseal(said, row)[1] if wanted else (None, None))
 
     def checkpoint(self, tenant: TenantId = TenantId("default")) -> str:

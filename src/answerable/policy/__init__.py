@@ -11,18 +11,23 @@ from answerable.policy._budgets import Budget, BudgetProjection
 from answerable.policy._checks import PolicyCheck, PolicyTest, PolicyTests, check_policies, run_policy_tests
 from answerable.policy._deciding import Approval, ApprovalDetail, Approvals
 from answerable.policy._errors import (
+    AnswerUnsigned,
     ApprovalClosed,
     ApprovalRejected,
     ApprovalTimedOut,
     ApprovalUnknown,
+    ApproverAnswered,
     ApproverIsInitiator,
+    ApproverIsInLine,
     ApproverLacksRole,
     BudgetExceeded,
     BudgetInvalid,
+    EditNotPossible,
     ObligationInvalid,
     PolicyDenied,
     PolicyFailed,
     PolicyInvalid,
+    RepeatNotAllowed,
     Stopped,
     StopScopeInvalid,
     StopUnknown,
@@ -30,11 +35,13 @@ from answerable.policy._errors import (
 from answerable.policy._facts import FactsProjection
 from answerable.policy._obligations import parse_duration, parse_obligations
 from answerable.policy._policies import Evaluation, PolicySet, Request
+from answerable.policy._ports import Approvers
 from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
 from answerable.policy._schema import KnownAction, action_id
 from answerable.policy._stops import Stop, Stops, StopsProjection
 
 __all__ = [
+    "AnswerUnsigned",
     "Approval",
     "ApprovalClosed",
     "ApprovalDetail",
@@ -43,14 +50,18 @@ __all__ = [
     "ApprovalUnknown",
     "Approvals",
     "ApprovalsProjection",
+    "ApproverAnswered",
+    "ApproverIsInLine",
     "ApproverIsInitiator",
     "ApproverLacksRole",
+    "Approvers",
     "Budget",
     "BudgetExceeded",
     "BudgetInvalid",
     "BudgetProjection",
     "CedarAuthorizer",
     "DecisionCache",
+    "EditNotPossible",
     "Evaluation",
     "FactsProjection",
     "KnownAction",
@@ -63,6 +74,7 @@ __all__ = [
     "PolicySet",
     "PolicyTest",
     "PolicyTests",
+    "RepeatNotAllowed",
     "ReplayedDecision",
     "Request",
     "Stop",

@@ -5,18 +5,23 @@ from dataclasses import dataclass
 from answerable.core import ConfigError, Refused
 
 __all__ = [
+    "AnswerUnsigned",
     "ApprovalClosed",
     "ApprovalRejected",
     "ApprovalTimedOut",
     "ApprovalUnknown",
+    "ApproverAnswered",
+    "ApproverIsInLine",
     "ApproverIsInitiator",
     "ApproverLacksRole",
     "BudgetExceeded",
     "BudgetInvalid",
+    "EditNotPossible",
     "ObligationInvalid",
     "PolicyDenied",
     "PolicyFailed",
     "PolicyInvalid",
+    "RepeatNotAllowed",
     "StopScopeInvalid",
     "StopUnknown",
     "Stopped",
@@ -43,7 +48,7 @@ class ObligationInvalid(ConfigError):
     code = "config.obligation_invalid"
     what = "obligation `{obligation}` of policy `{policy}` refused: {problem}"
     why = "an obligation that nobody enforces would be a promise on paper"
-    fix = "write `approve:role=ROLE[,not=initiator][,timeout=3d][,on_timeout=deny]`"
+    fix = "write `approve:role=ROLE`, and what `docs/guides/write-policies.md` lists after it"
 
     policy: str
     obligation: str
@@ -218,5 +223,69 @@ class ApproverIsInitiator(Refused):
     what = "approval `{approval}` cannot be given by the person who asked for the run"
     why = "the policy that holds the action asks for a second person"
     fix = "have someone else in that role decide"
+
+    approval: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ApproverIsInLine(Refused):
+    """The person who answers stands above or below the one who asked for the run."""
+
+    code = "refused.approver_is_in_line"
+    what = "approval `{approval}` cannot be given from within the initiator's line of command"
+    why = "the policy that holds the action says `not=chain`: who commands or obeys the initiator is no second opinion"
+    fix = "have someone in that role decide who stands elsewhere"
+
+    approval: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ApproverAnswered(Refused):
+    """The person has answered already."""
+
+    code = "refused.approver_answered"
+    what = "approval `{approval}` has this person's answer already: `{decision}`"
+    why = "an answer stands, and two approvals are two people's"
+    fix = "have another person in role `{role}` decide"
+
+    approval: str
+    decision: str
+    role: str
+
+
+@dataclass(eq=False, kw_only=True)
+class AnswerUnsigned(Refused):
+    """The answer needs a signature and has none."""
+
+    code = "refused.answer_unsigned"
+    what = "the answer to approval `{approval}` needs a signature: {problem}"
+    why = "whoever has a key of their own signs, so that nobody answers in their name"
+    fix = "answer with `--sign KEYFILE`, or on the gate's page with your passkey"
+
+    approval: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class EditNotPossible(Refused):
+    """The arguments cannot be changed."""
+
+    code = "refused.edit_not_possible"
+    what = "the arguments of approval `{approval}` cannot be changed: {problem}"
+    why = "an edit is a new action: policy must allow it, and the tool must take it"
+    fix = "approve or reject it as it stands"
+
+    approval: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class RepeatNotAllowed(Refused):
+    """The same decision may not be given for the rest of the run."""
+
+    code = "refused.repeat_not_allowed"
+    what = "approval `{approval}` cannot be given for the rest of the run"
+    why = "the policy that holds the action does not say `repeat`"
+    fix = "approve this action alone"
 
     approval: str

@@ -1,12 +1,13 @@
 """What policy needs of the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
-from answerable.core import RunId, TenantId
+from answerable.core import Action, ActionKind, Description, RunId, TenantId
 from answerable.ledger import Draft, Prepared, Receipt
 
-__all__ = ["Book", "Record", "Rows", "Store"]
+__all__ = ["Approvers", "Book", "Describes", "Record", "Rows", "Store"]
 
 
 class Rows(Protocol):
@@ -25,6 +26,9 @@ class Book(Protocol):
     def pseudonym(self, tenant: TenantId, name: str) -> str:
         """What the record calls a person."""
 
+    def committed_input(self, action: Action) -> tuple[str, Any, str]:
+        """Commitment to the action's arguments, the keys behind it, and the action digest."""
+
 
 class Store(Protocol):
     """A reader over the record."""
@@ -37,6 +41,32 @@ class Store(Protocol):
 
     def text(self, receipt: Receipt) -> Any:
         """What its commitments stand for, unsealed: `input` and `output` are bytes or None."""
+
+    def subjects(self, receipt: Receipt) -> tuple[str, ...]:
+        """The people its texts concern."""
+
+
+class Approvers(Protocol):
+    """Who may answer: people, their roles and their keys."""
+
+    def roles_of(self, person: str, given: Sequence[str], now: datetime) -> frozenset[str]:
+        """The roles somebody may act in now; `given` is the word of whoever authenticated them."""
+
+    def is_in_line(self, one: str, other: str) -> bool:
+        """Whether one stands above the other in the line of command."""
+
+    def must_sign(self, person: str) -> bool:
+        """Whether this person has a key of their own, so that nobody answers in their name without it."""
+
+    def verify(self, person: str, message: bytes, signature: Mapping[str, str]) -> dict[str, str]:
+        """What goes on the record of a signature by one of the person's keys; raises where it does not hold."""
+
+
+class Describes(Protocol):
+    """Knows what a call with other arguments would be."""
+
+    def __call__(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
+        """What the call is, from its declaration; raises `Refused` where there is no such call."""
 
 
 class Record(Protocol):

@@ -59,6 +59,14 @@ class ActionMaker:
             build=self._spec.build,
         )
 
+    def edited(self, action: Action, call: Call, arguments: bytes) -> Action:
+        """The action with other arguments, described anew: another amount or target is another thing to decide on."""
+        if action.arguments == arguments:
+            return action
+        described = self._describe(call, action.kind, action.name, arguments, self._gate.effects)
+        subjects = tuple(sorted({*action.subjects, *described.subjects}))
+        return replace(action, arguments=arguments, described=described, subjects=subjects)
+
     def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes, effects: Effects) -> Description:
         try:
             described = effects.describe(kind, name, arguments)

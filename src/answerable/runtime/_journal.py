@@ -22,6 +22,9 @@ class Waits(Protocol):
     async def answered(self, step: StepKey) -> None:
         """Return once something woke the run after `asked`."""
 
+    def edited(self, action: Action) -> Action:
+        """The action with the arguments that an approver put in place of the agent's, if one did."""
+
     def denial(self, action: Action) -> AnswerableError | None:
         """Why the runtime itself refuses the action."""
 
@@ -67,7 +70,7 @@ class SliceJournal:
         while (under_way := self._performing.pending(action)) is not None:
             await asyncio.shield(under_way)  # an earlier slice of this worker began it and is still at it
             await self._inner.refresh()
-        claim = await self._inner.claim(action)
+        claim = await self._inner.claim(self._waits.edited(action))
         if claim.outcome is None and claim.doubt is None and action.effect is not Effect.READ:
             await self._waits.cleared(action)
         return claim

@@ -205,6 +205,10 @@ class Session:
         finally:
             work.parked.clear()
 
+    def edited(self, action: Action) -> Action:
+        arguments = self._history.edits.get(action.step)
+        return self._maker.edited(action, self._works[action.step].call, arguments) if arguments else action
+
     def denial(self, action: Action) -> AnswerableError | None:
         denial = self._works[action.step].call.denial
         if denial is not None or not self._bounds.has_wall:

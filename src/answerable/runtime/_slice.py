@@ -228,6 +228,10 @@ class Slice:
         finally:
             del self._waits[step]
 
+    def edited(self, action: Action) -> Action:
+        arguments = self.history.edits.get(action.step)
+        return self._actions.edited(action, self._back.calls[action.step], arguments) if arguments else action
+
     def denial(self, action: Action) -> AnswerableError | None:
         call = self._back.calls[action.step]
         if call.denial is not None or not self._bounds.has_wall:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -25,7 +25,7 @@ from answerable.server._errors import GateSilent, NotYours
 __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 
 SOCKET = "gate.sock"
-_WRITES = ("decide", "signal", "resolve", "stop", "lift", "key", "person_key")
+_WRITES = ("decide", "signal", "resolve", "stop", "lift", "key", "person_key", "person", "signer", "statement")
 _RETRY_S = 0.05
 
 
@@ -33,9 +33,45 @@ class Writes(Protocol):
     """What people write. Each answer is on the record before it is given; each comes as JSON."""
 
     async def decide(
-        self, *, approval: str, decision: Literal["approve", "reject"], by: str, roles: Sequence[str], reason: str
+        self,
+        *,
+        approval: str,
+        decision: Literal["approve", "reject"],
+        by: str,
+        roles: Sequence[str],
+        reason: str,
+        scope: Literal["action", "run"] = "action",
+        arguments: Any = None,
+        signature: Mapping[str, str] | None = None,
     ) -> Any:
-        """Approve or reject a held action."""
+        """Approve or reject a held action, or approve it with other arguments."""
+
+    async def statement(
+        self,
+        *,
+        approval: str,
+        decision: Literal["approve", "reject"],
+        key: str,
+        reason: str,
+        scope: Literal["action", "run"] = "action",
+        arguments: Any = None,
+    ) -> Any:
+        """What a person signs to give this answer with their key."""
+
+    async def person(
+        self,
+        *,
+        do: Literal["set", "remove"],
+        name: str,
+        roles: Sequence[str] = (),
+        reports_to: str = "",
+        deputy: str = "",
+        deputy_until: str = "",
+    ) -> Any:
+        """Register a person with their roles and where they stand, or remove them."""
+
+    async def signer(self, *, do: Literal["add", "revoke"], named: str, public: str = "") -> Any:
+        """Register a person's signing key, or revoke the key that is named."""
 
     async def signal(self, *, run: str, name: str, payload: Any) -> Any:
         """Send a named signal to a run."""

@@ -1,6 +1,7 @@
 """A real ledger with policy's projections, a road's worth of it, and policies written in a line."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from answerable.core import (
     new_run_id,
     stable_json,
 )
+from answerable.identity import Approvers, People, PeopleProjection, SigningKeys, SigningKeysProjection
 from answerable.ledger import Draft, Ledger, Projection, RunJournal, Slice, rebuild
 from answerable.policy import (
     Approvals,
@@ -33,6 +35,7 @@ from answerable.policy import (
     CedarAuthorizer,
     DecisionCache,
     FactsProjection,
+    PolicyDenied,
     PolicySet,
     Stops,
     StopsProjection,
@@ -110,6 +113,8 @@ class Desk:
     approvals: Approvals
     stops: Stops
     clock: StillClock
+    people: People
+    keys: SigningKeys
     journals: dict[str, RunJournal] = field(default_factory=dict)
 
     async def run(self, **limits: int) -> str:
@@ -150,6 +155,14 @@ class Desk:
         return step
 
 
+def _described(kind: str, name: str, arguments: bytes) -> Description:
+    """What a refund is from its arguments, for approvers who edit them."""
+    said = json.loads(arguments)
+    if said.get("cents", 1000) > 5000:
+        raise PolicyDenied(action=name, reason="no refund is that large")
+    return Description(effect=Effect.IRREVERSIBLE, target="order:1001", amount=Money(said.get("cents", 1000), "EUR"))
+
+
 def refusal(step: Step) -> str:
     """The code that a step was refused with."""
     import orjson
@@ -181,6 +194,8 @@ def at_desk(tmp_path: Path) -> AtDesk:
             BudgetProjection(budgets),
             ApprovalsProjection(),
             StopsProjection(),
+            PeopleProjection(),
+            SigningKeysProjection(),
         ]
         for table in rebuild(data, projections):
             assert table.is_equal, table
@@ -193,6 +208,7 @@ async def _at_desk(
 ) -> None:
     stops, clock = StopsProjection(), StillClock()
     projections: list[Projection] = [stops, FactsProjection(), BudgetProjection(budgets), ApprovalsProjection()]
+    projections += [PeopleProjection(), SigningKeysProjection()]
     ledger = Ledger.open(data, projections=projections, clock=clock)
     await ledger.start()
     try:
@@ -208,7 +224,15 @@ async def _at_desk(
             Desk(
                 ledger=ledger,
                 authorizer=authorizer,
-                approvals=Approvals(book=ledger, store=ledger.reader, clock=clock),
+                approvals=Approvals(
+                    book=ledger,
+                    store=ledger.reader,
+                    clock=clock,
+                    approvers=Approvers.on(ledger, ledger.reader),
+                    describe=_described,
+                ),
+                people=People(book=ledger, store=ledger.reader),
+                keys=SigningKeys(book=ledger, store=ledger.reader),
                 stops=Stops(book=ledger, store=ledger.reader),
                 clock=clock,
             )
