@@ -20,6 +20,7 @@ COVERS: Mapping[str, str] = {
     "counters": "boundary.n is never used twice, rises with the log, and leaves no number without an entry",
     "steps": "outcomes answer intents of their step and attempt, once; what is denied is never done",
     "approvals": "what was held went ahead only with enough approvals of exactly that action, given before, by others",
+    "people": "each signature by a person holds over the action answered, under a key of the trust if it names any",
     "digests": "each action digest follows from what the receipt says of the action",
     "texts": "each disclosed text is the one that a receipt committed to",
     "requests": "each disclosed decision request is of the action and agent it is cited for",

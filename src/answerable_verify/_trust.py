@@ -6,17 +6,19 @@ Format: `docs/formats/trust.md`.
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from answerable_verify._json import NotCanonical, read_json
 from answerable_verify._keys import BadKey, key_id, read_pem
+from answerable_verify._people import read_person_key
 
 __all__ = ["BadTrust", "Trust", "claimed_trust", "read_trust"]
 
 FORMAT = "answerable-trust/1"
 _GATE_KEY = re.compile(r"gate_key(_[0-9]+)?")
+_PERSON_KEY = re.compile(r"person_key(_[0-9]+)?")
 _LARGEST_BYTES = 1024 * 1024
 
 
@@ -32,11 +34,13 @@ class Trust:
         origin: of the log, which is also its key's name.
         log_key: raw Ed25519 key that signs checkpoints.
         gate_keys: raw Ed25519 keys that sign receipts, by key id.
+        people_keys: ids of the P-256 keys with which people sign answers; empty where it names none.
     """
 
     origin: str
     log_key: bytes
     gate_keys: Mapping[str, bytes]
+    people_keys: frozenset[str] = frozenset()
 
 
 def read_trust(path: Path | str) -> Trust:
@@ -59,7 +63,12 @@ def read_trust(path: Path | str) -> Trust:
     if said.get("format") != FORMAT:
         raise BadTrust(f'trust file `{path}` does not say format = "{FORMAT}"')
     gates = [value for name, value in sorted(said.items()) if _GATE_KEY.fullmatch(name)]
-    return _trust(f"trust file `{path}`", said.get("origin"), said.get("log_key"), gates)
+    trust = _trust(f"trust file `{path}`", said.get("origin"), said.get("log_key"), gates)
+    try:
+        people = [read_person_key(str(value)) for name, value in said.items() if _PERSON_KEY.fullmatch(name)]
+    except BadKey as error:
+        raise BadTrust(f"trust file `{path}` has a person's key that is {error}") from None
+    return replace(trust, people_keys=frozenset(people))
 
 
 def claimed_trust(body: bytes) -> Trust:

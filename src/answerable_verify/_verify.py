@@ -17,6 +17,7 @@ from answerable_verify._container import BadContainer, read_container
 from answerable_verify._history import check_chain, check_counters
 from answerable_verify._json import NotCanonical, read_json
 from answerable_verify._keys import is_signed
+from answerable_verify._people import check_people
 from answerable_verify._receipt import BadReceipt, Receipt, pae, read_receipt
 from answerable_verify._report import COVERS, Check, Finding, Report, RunSummary
 from answerable_verify._steps import check_steps
@@ -126,6 +127,7 @@ def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, 
     receipts = _read_receipts(desk, keys, seen or Seen())
     runs = _check_runs(desk, receipts, manifest)
     _check_disclosed(desk, receipts)
+    _check_people(desk, receipts)
     checkpoint = _check_log(desk, receipts, keys)
     _note_isolation(desk, receipts)
     rank = list(COVERS)
@@ -316,6 +318,13 @@ def _check_disclosed(desk: _Desk, receipts: list[Receipt]) -> None:
     desk.counts["requests"] = check_requests(desk.members, receipts, say=desk.say)
     if undisclosed:
         desk.notes.append(f"{undisclosed} committed texts are not disclosed here, so nothing is said of them")
+
+
+def _check_people(desk: _Desk, receipts: list[Receipt]) -> None:
+    pinned = desk.trust.people_keys if desk.trust else frozenset()
+    desk.counts["people"] = check_people(receipts, pinned=pinned, say=desk.say)
+    if desk.counts["people"] and not pinned:
+        desk.notes.append("the trust file names no keys of people: that these keys are theirs is the gate's word")
 
 
 def _check_log(desk: _Desk, receipts: list[Receipt], keys: Trust | None) -> Checkpoint | None:

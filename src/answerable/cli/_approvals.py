@@ -1,18 +1,23 @@
 """`answerable approvals list|show|approve|reject`."""
 
+import hashlib
 import json
 import os
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from answerable.cli._desk import approvals_of, write
+from answerable import policy
+from answerable.cli._desk import approvals_of, json_value, write
 from answerable.cli._options import DATA, AsJson, By, Data, Reason
 from answerable.cli._say import ago, columns, say
 from answerable.core import Money
+from answerable.identity import read_public_key, sign_with_file
 from answerable.ledger import Reader
+from answerable.server import Writes
 
 __all__ = ["command", "what_of"]
 
@@ -22,6 +27,10 @@ Approval = Annotated[str, typer.Argument(metavar="APPROVAL", show_default=False)
 Roles = Annotated[
     list[str] | None,
     typer.Option("--role", metavar="ROLE", help="A role you act in; may be given more than once.", show_default=False),
+]
+Sign = Annotated[
+    Path | None,
+    typer.Option("--sign", metavar="KEYFILE", help="Sign with this P-256 private key (PEM) of yours.", dir_okay=False),
 ]
 
 
@@ -55,10 +64,12 @@ def show(approval: Approval, data: Data = DATA, as_json: AsJson = False) -> None
         f"  what      {what_of(found.action)}",
         f"  agent     {asked.agent}, in {asked.run}",
         f"  held by   {', '.join(found.rules) or 'the agent itself'}",
-        f"  needs     {asked.role}" + (", not the initiator" if asked.not_initiator else ""),
+        f"  needs     {_needs(asked)}",
         f"  asked     {asked.asked:%Y-%m-%d %H:%M:%S} UTC, due {asked.due:%Y-%m-%d %H:%M:%S} UTC",
         f"  digest    {asked.digest}",
     ]
+    if asked.terms.n > 1:
+        lines.append(f"  so far    {asked.votes} of {asked.terms.n}")
     if asked.reason:
         lines.append(f"  reason    {asked.reason}")
     if arguments is None:
@@ -75,11 +86,21 @@ def approve(
     by: By,
     role: Roles = None,
     reason: Reason = "",
+    edit: Annotated[
+        str,
+        typer.Option("--edit", metavar="JSON", help="Approve it with these arguments instead; the gate must run."),
+    ] = "",
+    for_run: Annotated[
+        bool, typer.Option("--for-run", help="The same for the rest of the run: this target, up to this amount.")
+    ] = False,
+    sign: Sign = None,
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
     """Let the held action through, exactly as it is shown."""
-    _decide(approval, "approve", by, role, reason, data=data, as_json=as_json)
+    arguments = json_value("--edit", edit) if edit else None
+    answer = {"decision": "approve", "reason": reason, "scope": "run" if for_run else "action", "arguments": arguments}
+    _decide(approval, answer, by, role, sign, data=data, as_json=as_json)
 
 
 @command.command()
@@ -88,28 +109,52 @@ def reject(
     by: By,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the agent is told.")],
     role: Roles = None,
+    sign: Sign = None,
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
     """Refuse the held action."""
-    _decide(approval, "reject", by, role, reason, data=data, as_json=as_json)
+    _decide(approval, {"decision": "reject", "reason": reason}, by, role, sign, data=data, as_json=as_json)
 
 
 def _decide(
     approval: str,
-    decision: Literal["approve", "reject"],
+    answer: dict[str, Any],
     by: str,
     role: list[str] | None,
-    reason: str,
+    sign: Path | None,
     *,
     data: Any,
     as_json: bool,
 ) -> None:
     roles = role or os.environ.get("ANSWERABLE_ROLES", "").split()
-    said = write(
-        data, lambda desk: desk.decide(approval=approval, decision=decision, by=by, roles=roles, reason=reason)
-    )
-    say(said, [f"{said['approval']}: {said['state']}  {said['receipt']}"], as_json=as_json)
+
+    async def decide(desk: Writes) -> Any:
+        signature = None
+        if sign is not None:
+            key = hashlib.sha256(read_public_key(sign)).hexdigest()
+            said = await desk.statement(approval=approval, key=key, **answer)
+            signature = sign_with_file(sign, said["statement"].encode())
+        return await desk.decide(approval=approval, by=by, roles=roles, signature=signature, **answer)
+
+    said = write(data, decide)
+    more = f"  {said['votes']} of {said['of']}" if said["state"] == "waiting" else ""
+    say(said, [f"{said['approval']}: {said['state']}  {said['receipt']}{more}"], as_json=as_json)
+
+
+def _needs(asked: policy.Approval) -> str:
+    """Who must say yes, in a few words."""
+    terms = asked.terms
+    said = [f"{terms.n} of {asked.role}" if terms.n > 1 else asked.role]
+    if terms.not_chain:
+        said.append("none of them in the initiator's line of command")
+    elif terms.not_initiator:
+        said.append("not the initiator")
+    said += ["signed"] * terms.is_signed + ["may be edited"] * terms.may_edit
+    said += ["may be given for the rest of the run"] * terms.may_repeat
+    if later := terms.escalates_to[asked.stage :]:
+        said.append("then " + ", then ".join(later))
+    return ", ".join(said)
 
 
 def what_of(action: dict[str, Any]) -> str:

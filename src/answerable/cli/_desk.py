@@ -9,11 +9,12 @@ from typing import Any, cast
 
 from answerable.cli._errors import FileUnusable, InputNotJson
 from answerable.core import Action, TenantId
+from answerable.identity import People, SigningKeys
 from answerable.ledger import Draft, Reader
 from answerable.policy import Approvals, Stops
 from answerable.server import Writes, control
 
-__all__ = ["approvals_of", "json_value", "stops_of", "write"]
+__all__ = ["approvals_of", "json_value", "people_of", "signing_keys_of", "stops_of", "write"]
 
 
 def write(data: Path, do: Callable[[Writes], Awaitable[Any]], *, may_begin: bool = False) -> dict[str, Any]:
@@ -56,6 +57,16 @@ def json_value(option: str, text: str) -> Any:
 def approvals_of(reader: Reader) -> Approvals:
     """Approvals, to look at."""
     return Approvals(book=_Closed(reader), store=reader)
+
+
+def people_of(reader: Reader) -> People:
+    """People registered, to look at."""
+    return People(book=_Closed(reader), store=reader)
+
+
+def signing_keys_of(reader: Reader) -> SigningKeys:
+    """Keys that people sign with, to look at."""
+    return SigningKeys(book=_Closed(reader), store=reader)
 
 
 def stops_of(reader: Reader) -> Stops:

@@ -34,10 +34,21 @@ class Desk:
             raise self.fails
         return {"receipt": "rcpt_1"}
 
-    async def decide(self, *, approval: str, decision: str, by: str, roles: Sequence[str], reason: str) -> Any:
+    async def decide(
+        self, *, approval: str, decision: str, by: str, roles: Sequence[str], reason: str, **more: Any
+    ) -> Any:
         return await self._write(
-            "decide", approval=approval, decision=decision, by=by, roles=list(roles), reason=reason
+            "decide", approval=approval, decision=decision, by=by, roles=list(roles), reason=reason, **more
         )
+
+    async def statement(self, *, approval: str, decision: str, key: str, reason: str, **more: Any) -> Any:
+        return await self._write("statement", approval=approval, decision=decision, key=key, reason=reason, **more)
+
+    async def person(self, *, name: str, **more: Any) -> Any:
+        return await self._write("person", name=name)
+
+    async def signer(self, *, do: str, named: str, public: str = "") -> Any:
+        return await self._write("signer", named=named, public=public)
 
     async def signal(self, *, run: str, name: str, payload: Any) -> Any:
         return await self._write("signal", run=run, name=name, payload=payload)
