@@ -1,9 +1,13 @@
-"""`/approvals`: what waits for a person, and the person's answer, as JSON. A console or a chat bot is a view of it.
+"""`/approvals`: what waits for people, and their answers, as JSON. The page, a console or a chat bot is a view of it.
 
-SECURITY: only a person's own key opens it (`answerable person key new`); the roles are those on the key,
-never what the request says. An agent's key decides nothing and sees nothing.
+SECURITY: only a person's own key opens it (`answerable person key new`); the roles are those the person is
+registered for (or those on the key, where nobody is registered), never what the request says. An
+agent's key decides nothing and sees nothing. Who has a signing key answers with it or not at all.
 """
 
+import base64
+import hashlib
+from dataclasses import replace
 from typing import Any, Literal
 
 import orjson
@@ -12,16 +16,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from answerable.app import Gate
-from answerable.core import AnswerableError, Refused
+from answerable.core import AnswerableError, ConfigError, Refused, stable_json
 from answerable.identity import PersonKey
-from answerable.policy import Approval, ApprovalClosed, ApprovalUnknown
+from answerable.policy import Approval, ApprovalClosed, ApprovalUnknown, ApproverAnswered
 from answerable.server._errors import PersonKeyRefused, RequestMalformed
 from answerable.server._front import secret_of
 
-__all__ = ["approval_routes"]
+__all__ = ["approval_routes", "as_json", "person_of", "refused"]
 
 _MOST_BYTES = 64 << 10
 _LONGEST_REASON = 2_000
+_WORDS = frozenset({"reason", "scope", "arguments"})
 
 
 def approval_routes(gate: Gate) -> list[BaseRoute]:
@@ -30,6 +35,7 @@ def approval_routes(gate: Gate) -> list[BaseRoute]:
     return [
         Route("/approvals", desk.list, methods=["GET"]),
         Route("/approvals/{approval}", desk.show, methods=["GET"]),
+        Route("/approvals/{approval}/statement", desk.statement, methods=["POST"]),
         Route("/approvals/{approval}/approve", desk.approve, methods=["POST"]),
         Route("/approvals/{approval}/reject", desk.reject, methods=["POST"]),
     ]
@@ -46,8 +52,8 @@ class _Approvals:
             state = request.query_params.get("state", "waiting")
             found = self._gate.approvals.list(state=None if state == "all" else state)
         except AnswerableError as error:
-            return _refused(error)
-        return _json({"approvals": [_said(each, person) for each in found]})
+            return refused(error)
+        return as_json({"approvals": [_said(each, person) for each in found]})
 
     async def show(self, request: Request) -> Response:
         """One approval, with exactly what it would let through."""
@@ -55,12 +61,13 @@ class _Approvals:
             person = self._person(request)
             found = self._gate.approvals.show(request.path_params["approval"])
         except AnswerableError as error:
-            return _refused(error)
+            return refused(error)
         said = {**_said(found.approval, person), "action": found.action, "rules": found.rules}
+        said["given"] = [{"by": by, "decision": decision, "receipt": at} for by, decision, at in found.given]
         # Whoever may decide must see all of it; whoever may not, has no need to.
         if said["mayDecide"]:
             said["arguments"] = None if found.arguments is None else orjson.loads(found.arguments)
-        return _json(said)
+        return as_json(said)
 
     async def approve(self, request: Request) -> Response:
         """Let the action through."""
@@ -70,26 +77,55 @@ class _Approvals:
         """Refuse the action; the agent is told why."""
         return await self._decide(request, "reject")
 
+    async def statement(self, request: Request) -> Response:
+        """What a person signs to give an answer, and the passkey challenge that stands for it."""
+        try:
+            self._person(request)
+            asked = await _answer(request, more=frozenset({"decision", "key"}))
+            decision = "reject" if asked.pop("decision", "approve") == "reject" else "approve"
+            key = str(asked.pop("key", ""))
+            said = self._gate.approvals.statement(
+                request.path_params["approval"],
+                decision,  # type: ignore[arg-type]
+                key=key,
+                **asked,
+            )
+        except AnswerableError as error:
+            return refused(error)
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(said).digest()).rstrip(b"=").decode()
+        return as_json({"statement": said.decode(), "challenge": challenge})
+
     async def _decide(self, request: Request, decision: Literal["approve", "reject"]) -> Response:
         try:
             person = self._person(request)
+            answer = await _answer(request, more=frozenset({"signature"}))
+            if decision == "reject" and not answer["reason"].strip():
+                raise RequestMalformed(problem="a rejection needs a `reason`, which the agent is told")
             decided = await self._gate.approvals.decide(
-                request.path_params["approval"],
-                decision,
-                by=person.person,
-                roles=person.roles,
-                reason=await _reason(request, is_needed=decision == "reject"),
+                request.path_params["approval"], decision, by=person.person, roles=person.roles, **answer
             )
         except AnswerableError as error:
-            return _refused(error)
-        return _json({**_said(decided, person), "receipt": decided.decided})
+            return refused(error)
+        return as_json({**_said(decided, person), "receipt": decided.decided})
 
     def _person(self, request: Request) -> PersonKey:
-        secret = secret_of(request.headers)
-        person = self._gate.person_keys.find(secret)
-        if person is None:
-            raise PersonKeyRefused(is_agent=self._gate.agent_keys.find(secret) is not None)
-        return person
+        return person_of(self._gate, request)
+
+
+def person_of(gate: Gate, request: Request) -> PersonKey:
+    """The person whose key a request carries, in the roles they may act in now.
+
+    Raises:
+        PersonKeyRefused: it is nobody's.
+        PersonUnknown: others are registered here, and they are not.
+    """
+    secret = secret_of(request.headers)
+    found = gate.person_keys.find(secret)
+    if found is None:
+        raise PersonKeyRefused(is_agent=gate.agent_keys.find(secret) is not None)
+    people = gate.desk.people
+    roles = people.roles_of(people.called(found.person), found.roles, gate.approvals.clock.now())
+    return replace(found, roles=tuple(sorted(roles)))
 
 
 def _said(approval: Approval, person: PersonKey) -> dict[str, Any]:
@@ -100,7 +136,13 @@ def _said(approval: Approval, person: PersonKey) -> dict[str, Any]:
         "agent": approval.agent,
         "run": approval.run,
         "role": approval.role,
+        "terms": str(approval.terms),
+        "needs": approval.terms.n,
+        "votes": approval.votes,
         "notInitiator": approval.not_initiator,
+        "mayEdit": approval.terms.may_edit,
+        "mayRepeat": approval.terms.may_repeat,
+        "signed": approval.terms.is_signed,
         "asked": approval.asked.isoformat(),
         "due": approval.due.isoformat(),
         "digest": approval.digest,
@@ -109,7 +151,8 @@ def _said(approval: Approval, person: PersonKey) -> dict[str, Any]:
     }
 
 
-async def _reason(request: Request, *, is_needed: bool) -> str:
+async def _answer(request: Request, *, more: frozenset[str]) -> dict[str, Any]:
+    """What the body says of the answer, checked: `reason`, `scope`, `arguments`, and what else is `more`."""
     body = await request.body()
     if len(body) > _MOST_BYTES:
         raise RequestMalformed(problem=f"its body is larger than {_MOST_BYTES} bytes")
@@ -117,30 +160,44 @@ async def _reason(request: Request, *, is_needed: bool) -> str:
         said = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError:
         raise RequestMalformed(problem="its body is not JSON") from None
-    if not isinstance(said, dict) or said.keys() - {"reason"}:
-        raise RequestMalformed(problem='its body may hold a `reason` and nothing else: `{"reason": "…"}`')
+    known = _WORDS | more
+    if not isinstance(said, dict) or said.keys() - known:
+        raise RequestMalformed(problem=f"its body may hold {', '.join(f'`{word}`' for word in sorted(known))}")
     reason = said.get("reason", "")
     if not isinstance(reason, str) or len(reason) > _LONGEST_REASON:
         raise RequestMalformed(problem=f"its `reason` is not text of at most {_LONGEST_REASON} characters")
-    if is_needed and not reason.strip():
-        raise RequestMalformed(problem="a rejection needs a `reason`, which the agent is told")
-    return reason
+    if said.get("scope", "action") not in ("action", "run"):
+        raise RequestMalformed(problem="its `scope` is neither `action` nor `run`")
+    signature = said.get("signature")
+    if signature is not None and not _is_flat(signature):
+        raise RequestMalformed(problem="its `signature` is not an object of texts")
+    arguments = said.get("arguments")
+    answer: dict[str, Any] = {
+        "reason": reason,
+        "scope": said.get("scope", "action"),
+        "arguments": None if arguments is None else stable_json(arguments),
+    }
+    return answer | {word: said[word] for word in more if word in said}
 
 
-def _refused(error: AnswerableError) -> Response:
+def _is_flat(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+
+
+def refused(error: AnswerableError) -> Response:
     if isinstance(error, PersonKeyRefused):
         status = 403 if error.is_agent else 401
-    elif isinstance(error, RequestMalformed):
+    elif isinstance(error, RequestMalformed | ConfigError):
         status = 400
     elif isinstance(error, ApprovalUnknown):
         status = 404
-    elif isinstance(error, ApprovalClosed):
+    elif isinstance(error, ApprovalClosed | ApproverAnswered):
         status = 409
     else:
         status = 403 if isinstance(error, Refused) else 500
-    return _json({"error": error.to_json()}, status)
+    return as_json({"error": error.to_json()}, status)
 
 
-def _json(said: Any, status: int = 200) -> Response:
+def as_json(said: Any, status: int = 200) -> Response:
     headers = {"cache-control": "no-store"}
     return Response(orjson.dumps(said), status, headers, media_type="application/json")

@@ -11,6 +11,7 @@ __all__ = [
     "KeyMissing",
     "KeyRefused",
     "NotYours",
+    "PasskeyRefused",
     "PersonKeyRefused",
     "RequestMalformed",
     "ToolNotSeen",
@@ -118,3 +119,15 @@ class ToolNotSeen(Refused):
     fix = "serve the tool through the gate, or name it in the agent's `own_tools`"
 
     tool: str
+
+
+@dataclass(eq=False, kw_only=True)
+class PasskeyRefused(Refused):
+    """A passkey cannot be registered."""
+
+    code = "refused.passkey_refused"
+    what = "passkey refused: {problem}"
+    why = "whoever registers a passkey answers with it in that person's name"
+    fix = "open the gate's own page by the name it is served at (`http://localhost:PORT/decide`) and try again"
+
+    problem: str

@@ -12,6 +12,7 @@ from answerable.app import Gate
 from answerable.server._approvals import approval_routes
 from answerable.server._draining import Draining
 from answerable.server._models import ModelEndpoint
+from answerable.server._page import page_routes
 
 __all__ = ["http_app"]
 
@@ -35,6 +36,7 @@ def http_app(gate: Gate, draining: Draining, *, mounted: Sequence[BaseRoute] = (
     routes: list[BaseRoute] = [
         *mounted,
         *approval_routes(gate),
+        *page_routes(gate),
         Route("/healthz", healthy),
         Route("/readyz", ready),
         Route("/v1/chat/completions", ModelEndpoint(gate, "chat").answer, methods=["POST"]),
