@@ -12,7 +12,7 @@ from answerable.app._times import Times
 from answerable.core import AgentId, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import Models, Provider, Upstream, Upstreams
-from answerable.policy import Budget
+from answerable.policy import Budget, Channel
 from answerable.runtime import AgentSpec, Limits
 from answerable.tools import Toolbox, ToolDeclaration
 
@@ -30,6 +30,8 @@ class Answerable:
             nothing is permitted.
         specs: a folder of specifications; none by default.
         budgets: limits of agents and of the tenant, beside each run's own.
+        notify: how people are told that something waits for them (`Webhook`, `Mail`).
+        page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
     """
 
@@ -40,12 +42,16 @@ class Answerable:
         policy: Path | str,
         specs: Path | str | None = None,
         budgets: Sequence[Budget] = (),
+        notify: Sequence[Channel] = (),
+        page: str = "",
         times: Times | None = None,
     ) -> None:
         self.data = Path(data)
         self.policy = Path(policy)
         self.specs = Path(specs) if specs is not None else None
         self.budgets = tuple(budgets)
+        self.notify = tuple(notify)
+        self.page = page
         self.times = times or Times()
         self.tools = Toolbox()
         self.models = Models()
@@ -261,6 +267,8 @@ class Answerable:
             policy=self.policy,
             specs=self.specs,
             budgets=self.budgets,
+            notify=self.notify,
+            page=self.page,
             tools=self.tools,
             models=self.models,
             upstreams=self.upstreams,

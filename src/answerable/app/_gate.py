@@ -21,8 +21,10 @@ from answerable.policy import (
     Approvals,
     Budget,
     CedarAuthorizer,
+    Channel,
     DecisionCache,
     KnownAction,
+    Notices,
     PolicySet,
     Stops,
     StopsProjection,
@@ -136,6 +138,8 @@ async def open_gate(
     policy: Path,
     specs: Path | None,
     budgets: Sequence[Budget],
+    notify: Sequence[Channel] = (),
+    page: str = "",
     tools: Toolbox,
     models: Models,
     upstreams: Upstreams,
@@ -204,8 +208,11 @@ async def open_gate(
             approvers=Approvers.on(ledger, ledger.reader),
             describe=effects.describe,
         )
+        notices = Notices(approvals, notify, link=page)
         desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
-        async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
+        async with _background(
+            engine.serve(worker.advance, slots=slots), _expire(approvals), notices.serve(), sessions.serve()
+        ):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole, times=times)
 
 

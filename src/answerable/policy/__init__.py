@@ -10,6 +10,7 @@ from answerable.policy._authorizer import CedarAuthorizer, DecisionCache
 from answerable.policy._budgets import Budget, BudgetProjection
 from answerable.policy._checks import PolicyCheck, PolicyTest, PolicyTests, check_policies, run_policy_tests
 from answerable.policy._deciding import Approval, ApprovalDetail, Approvals
+from answerable.policy._drivers import Mail, Webhook
 from answerable.policy._errors import (
     AnswerUnsigned,
     ApprovalClosed,
@@ -23,6 +24,8 @@ from answerable.policy._errors import (
     BudgetExceeded,
     BudgetInvalid,
     EditNotPossible,
+    NoticeInvalid,
+    NoticeLost,
     ObligationInvalid,
     PolicyDenied,
     PolicyFailed,
@@ -33,6 +36,7 @@ from answerable.policy._errors import (
     StopUnknown,
 )
 from answerable.policy._facts import FactsProjection
+from answerable.policy._notices import Channel, Notice, Notices
 from answerable.policy._obligations import parse_duration, parse_obligations
 from answerable.policy._policies import Evaluation, PolicySet, Request
 from answerable.policy._ports import Approvers
@@ -60,11 +64,17 @@ __all__ = [
     "BudgetInvalid",
     "BudgetProjection",
     "CedarAuthorizer",
+    "Channel",
     "DecisionCache",
     "EditNotPossible",
     "Evaluation",
     "FactsProjection",
     "KnownAction",
+    "Mail",
+    "Notice",
+    "NoticeInvalid",
+    "NoticeLost",
+    "Notices",
     "ObligationInvalid",
     "PolicyCheck",
     "PolicyDenied",
@@ -83,6 +93,7 @@ __all__ = [
     "Stopped",
     "Stops",
     "StopsProjection",
+    "Webhook",
     "action_id",
     "check_policies",
     "parse_duration",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from answerable.core import ConfigError, Refused
+from answerable.core import ConfigError, Refused, Transient
 
 __all__ = [
     "AnswerUnsigned",
@@ -17,6 +17,8 @@ __all__ = [
     "BudgetExceeded",
     "BudgetInvalid",
     "EditNotPossible",
+    "NoticeInvalid",
+    "NoticeLost",
     "ObligationInvalid",
     "PolicyDenied",
     "PolicyFailed",
@@ -289,3 +291,29 @@ class RepeatNotAllowed(Refused):
     fix = "approve this action alone"
 
     approval: str
+
+
+@dataclass(eq=False, kw_only=True)
+class NoticeInvalid(ConfigError):
+    """A channel for notices cannot be used as declared."""
+
+    code = "config.notice_invalid"
+    what = "the channel `{channel}` cannot be used: {problem}"
+    why = "a notice that never arrives looks like nothing waits"
+    fix = "correct where the application declares it (`docs/guides/approve.md`)"
+
+    channel: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class NoticeLost(Transient):
+    """A notice may not have arrived."""
+
+    code = "execution.notice_lost"
+    what = "a notice by {channel} may not have arrived: {problem}"
+    why = "what it tells of waits on the record all the same"
+    fix = "nothing to do: it is tried again; look at the receiver if this goes on"
+
+    channel: str
+    problem: str

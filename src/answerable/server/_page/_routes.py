@@ -10,11 +10,11 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -116,7 +116,7 @@ class _Passkeys:
     def _site(self, request: Request) -> tuple[str, str]:
         """Host and origin of the page that asks, which must be this gate's own."""
         origin = request.headers.get("origin", "")
-        split = urlsplit(origin)
+        split = URL(origin)
         if not split.hostname or split.netloc != request.headers.get("host", ""):
             raise PasskeyRefused(problem="the page that asks is not this gate's own")
         return split.hostname, origin
