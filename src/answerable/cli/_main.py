@@ -34,7 +34,7 @@ COMMANDS = {
     "verify": "Verify an evidence bundle, offline.",
     "why": "From a receipt or an order back to who let it happen, and why.",
     "tools": "List an application's tools: effects and arguments.",
-    "policy": "Check policies, test them, decide a run's actions again.",
+    "policy": "Check and test policies, explain decisions, try other policies on them.",
     "spec": "Hold runs against the specifications that govern them.",
     "kill": "Stop a run, an agent, a tool or everything; lift a stop.",
     "rebuild": "Make every table anew from the receipts, and compare.",

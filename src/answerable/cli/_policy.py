@@ -1,19 +1,34 @@
-"""`answerable policy check|test|replay`."""
+"""`answerable policy check|test|explain|simulate|replay`."""
 
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from answerable.cli._options import DATA, AsJson, Data
-from answerable.cli._say import say
-from answerable.core import RunId
+from answerable.cli._say import columns, say
+from answerable.core import RunId, format_time
 from answerable.ledger import Reader
-from answerable.policy import ReplayedDecision, check_policies, replay_decisions, run_policy_tests
+from answerable.policy import (
+    PolicySet,
+    ReplayedDecision,
+    check_policies,
+    explain,
+    parse_duration,
+    recount_facts,
+    replay_decisions,
+    run_policy_tests,
+    simulate,
+)
 
 __all__ = ["command"]
 
-command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check, test and replay policies.")
+command = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Check, test, explain, simulate and replay policies."
+)
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Where the policies are.", file_okay=False)]
 POLICIES = Path("policy")
@@ -59,6 +74,9 @@ def run_tests(
 @command.command()
 def replay(
     run: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
+    facts: Annotated[
+        bool, typer.Option("--facts", help="Count the facts anew from the receipts before, too, and compare.")
+    ] = False,
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -66,13 +84,21 @@ def replay(
 
     Exit 1: a decision comes out differently. Exit 3: one cannot be replayed, or there is none.
     """
-    found = replay_decisions(Reader.open(data), RunId(run))
+    reader = Reader.open(data)
+    found = replay_decisions(reader, RunId(run))
+    counted = recount_facts(reader, run) if facts else []
+    moved = [each for each in counted if each.differences]
     same = sum(1 for each in found.decisions if each.is_replayable and not each.difference)
     lines = [_line(each) for each in found.decisions]
     lines.append(f"{same} of {len(found.decisions)} decisions come out the same")
+    for each in moved:
+        lines += [f"{each.receipt}  {name}: recorded {was}, counted {now}" for name, was, now in each.differences]
+    if facts:
+        lines.append(f"{len(counted) - len(moved)} of {len(counted)} were decided on the facts that the receipts give")
     value = {
         "run": run,
-        "isSame": found.is_same,
+        "isSame": found.is_same and not moved,
+        "facts": [asdict(each) for each in counted],
         "decisions": [
             {
                 "receipt": each.receipt,
@@ -87,9 +113,69 @@ def replay(
         ],
     }
     say(value, lines, as_json=as_json)
-    if any(each.is_replayable and each.difference for each in found.decisions):
+    if moved or any(each.is_replayable and each.difference for each in found.decisions):
         raise typer.Exit(1)
     raise typer.Exit(0 if found.decisions and found.is_same else 3)
+
+
+@command.command("explain")
+def explain_receipt(
+    receipt: Annotated[str, typer.Argument(metavar="RECEIPT", show_default=False)],
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Say why an action was permitted, held or denied, on which facts, and what would have changed it."""
+    found = explain(Reader.open(data), receipt)
+    refused = f", refused by {found.refused_by}" if found.refused_by else ""
+    lines = [
+        f"{found.principal} → {found.action} on {found.resource}: {found.recorded}{refused}",
+        f"  policy said {found.verdict}",
+    ]
+    for rule in found.rules:
+        lines += ["", *(f"  {line}" for line in rule.text.splitlines())]
+        lines += [f"  asks for {asked}" for asked in rule.obligations]
+    lines += ["", "  decided on"] + [f"    {name} = {json.dumps(value)}" for name, value in sorted(found.facts.items())]
+    lines += ["", "  it would have come out otherwise"]
+    lines += [
+        f"    {each.verdict:<7} with {each.fact} = {json.dumps(each.value)} instead of {json.dumps(each.was)}"
+        for each in found.changes
+    ] or ["    with no other single fact that a policy looks at"]
+    say(asdict(found), lines, as_json=as_json)
+
+
+@command.command("simulate")
+def simulate_policies(
+    against: Annotated[Path, typer.Option("--against", metavar="DIR", help="The policies to try.", file_okay=False)],
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="From when on: `30d` ago, or a date.")] = "30d",
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Say what other policies would have made of the decisions on record.
+
+    Exit 1: something would have come out differently. Exit 3: nothing would, as far as it can be said.
+    """
+    policies = PolicySet.load(against)
+    found = simulate(Reader.open(data), policies, against_of={}, since=_since(since))
+    told = [each for each in found.differences if each.kind != "same"]
+    rows = [(each.kind, each.action, each.then, each.now or "?", each.receipt, each.why) for each in told]
+    lines = columns(("WHAT", "ACTION", "THEN", "NOW", "RECEIPT", "WHY"), rows) if rows else []
+    lines.append(f"{found.count('same')} of {len(found.differences)} decisions come out the same")
+    value = {"against": found.against, "decisions": [asdict(each) for each in found.differences]}
+    say(value, lines, as_json=as_json)
+    unsaid = found.count("cannot say")
+    raise typer.Exit(1 if len(told) > unsaid else 3 if unsaid or not found.differences else 0)
+
+
+def _since(text: str) -> str:
+    """A duration before now, or a date, as the record writes times."""
+    lasts = parse_duration(text)
+    try:
+        moment = datetime.now(UTC) - lasts if lasts else datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"`{text}` is neither a duration such as `30d` nor a date such as 2026-11-01"
+        ) from None
+    return format_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _line(each: ReplayedDecision) -> str:

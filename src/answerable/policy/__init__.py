@@ -23,6 +23,7 @@ from answerable.policy._errors import (
     ApproverLacksRole,
     BudgetExceeded,
     BudgetInvalid,
+    DecisionNotFound,
     EditNotPossible,
     NoticeInvalid,
     NoticeLost,
@@ -35,6 +36,7 @@ from answerable.policy._errors import (
     StopScopeInvalid,
     StopUnknown,
 )
+from answerable.policy._explaining import Change, Explanation, Rule, explain
 from answerable.policy._facts import FactsProjection
 from answerable.policy._notices import Channel, Notice, Notices
 from answerable.policy._obligations import parse_duration, parse_obligations
@@ -42,6 +44,7 @@ from answerable.policy._policies import Evaluation, PolicySet, Request
 from answerable.policy._ports import Approvers
 from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
 from answerable.policy._schema import KnownAction, action_id
+from answerable.policy._simulating import Difference, Recount, Simulation, recount_facts, simulate
 from answerable.policy._stops import Stop, Stops, StopsProjection
 
 __all__ = [
@@ -64,10 +67,14 @@ __all__ = [
     "BudgetInvalid",
     "BudgetProjection",
     "CedarAuthorizer",
+    "Change",
     "Channel",
     "DecisionCache",
+    "DecisionNotFound",
+    "Difference",
     "EditNotPossible",
     "Evaluation",
+    "Explanation",
     "FactsProjection",
     "KnownAction",
     "Mail",
@@ -84,9 +91,12 @@ __all__ = [
     "PolicySet",
     "PolicyTest",
     "PolicyTests",
+    "Recount",
     "RepeatNotAllowed",
     "ReplayedDecision",
     "Request",
+    "Rule",
+    "Simulation",
     "Stop",
     "StopScopeInvalid",
     "StopUnknown",
@@ -96,8 +106,11 @@ __all__ = [
     "Webhook",
     "action_id",
     "check_policies",
+    "explain",
     "parse_duration",
     "parse_obligations",
+    "recount_facts",
     "replay_decisions",
     "run_policy_tests",
+    "simulate",
 ]

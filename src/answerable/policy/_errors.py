@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from answerable.core import ConfigError, Refused, Transient
+from answerable.core import ConfigError, EvidenceError, Refused, Transient
 
 __all__ = [
     "AnswerUnsigned",
@@ -16,6 +16,7 @@ __all__ = [
     "ApproverLacksRole",
     "BudgetExceeded",
     "BudgetInvalid",
+    "DecisionNotFound",
     "EditNotPossible",
     "NoticeInvalid",
     "NoticeLost",
@@ -316,4 +317,17 @@ class NoticeLost(Transient):
     fix = "nothing to do: it is tried again; look at the receiver if this goes on"
 
     channel: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class DecisionNotFound(EvidenceError):
+    """A receipt carries no decision that could be explained."""
+
+    code = "evidence.decision_not_found"
+    what = "the decision of `{receipt}` cannot be explained: {problem}"
+    why = "policy is asked before an action, and what it was asked stands in the receipt of that moment"
+    fix = "name the receipt of an intent, a hold or a denial: `answerable runs show RUN` lists them"
+
+    receipt: str
     problem: str

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from answerable.core import Action, ActionKind, Description, RunId, TenantId
 from answerable.ledger import Draft, Prepared, Receipt
 
-__all__ = ["Approvers", "Book", "Describes", "Record", "Rows", "Store"]
+__all__ = ["Approvers", "Book", "Describes", "Found", "Record", "Rows", "Store"]
 
 
 class Rows(Protocol):
@@ -77,3 +77,10 @@ class Record(Protocol):
 
     def stored(self, digest: str) -> tuple[bytes, bytes] | None:
         """The text and salt of an object, by its commitment."""
+
+
+class Found(Record, Protocol):
+    """A record in which a receipt is found by its id."""
+
+    def find(self, receipt_id: str) -> Receipt | None:
+        """The receipt of this id."""

@@ -1,0 +1,136 @@
+"""Facts counted anew: what every decision of a tenant could know, from its receipts alone.
+
+Receipts are followed in the order of the log, into tables of their own in memory. What `open` let
+through or held rests on facts that had not moved since they were read, so for these the count at
+the receipt is the count that was decided on.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from answerable.core import Action, Description, Effect, Money, StepKey, TenantId
+from answerable.ledger import Prepared, Receipt
+from answerable.policy._facts import FactsProjection, read_facts
+from answerable.policy._ports import Record
+
+__all__ = ["Recounted", "recount"]
+
+_DECISIONS = frozenset({"intent", "held", "denied", "outcome"})
+_FACTS = frozenset({"prior_on_target", "amount_today_minor"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recounted:
+    """One decision on the record, and what could be known when it was made.
+
+    Args:
+        request: as it was decided; None where it is not on the record, `{}` where policy was not asked.
+        context: every word of policy's vocabulary, from the receipts; `attributes` as recorded, if they were.
+    """
+
+    receipt: Receipt
+    request: dict[str, Any] | None
+    context: dict[str, Any]
+
+
+def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: str = "") -> Iterator[Recounted]:
+    """Every decision of a tenant, in the order of its log.
+
+    Args:
+        since: RFC 3339; earlier receipts are followed and not told.
+    """
+    book, facts = _Book(), FactsProjection()
+    for table in facts.tables:
+        book.make(table)
+    opened: dict[str, dict[str, Any]] = {}
+    seen: dict[str, set[str]] = {}
+    for receipt in reader.receipts(tenant=tenant):
+        said = receipt.predicate
+        book.now = said["at"]
+        if receipt.phase == "run.open":
+            opened[said["run"]] = said["control"]
+        authority = said.get("authority", {})
+        if receipt.phase in _DECISIONS and "decision" in authority and "request" in authority and said["at"] >= since:
+            stored = reader.stored(authority["request"])
+            request = orjson.loads(stored[0]) if stored else None
+            context = _context(book, receipt, opened.get(said["run"], {}), seen.get(said["run"], set()))
+            if request and "attributes" in request["context"]:
+                context["attributes"] = request["context"]["attributes"]
+            yield Recounted(receipt=receipt, request=request, context=context)
+        if receipt.phase in facts.phases:
+            facts.apply(book, receipt)
+        if receipt.phase == "outcome":
+            seen.setdefault(said["run"], set()).update(said.get("labels", ()))
+
+
+def _context(book: "_Book", receipt: Receipt, opened: dict[str, Any], seen: set[str]) -> dict[str, Any]:
+    said = receipt.predicate
+    action = said["action"]
+    amount, target = action.get("amount"), action.get("target", "")
+    # An `outcome` carries the labels of its result, not those the run had seen before.
+    labels = sorted(seen) if receipt.phase == "outcome" else sorted(said.get("labels", ()))
+    counted = read_facts(book.rows, _action(said), _FACTS, said["at"][:10])
+    context: dict[str, Any] = {
+        "environment": opened.get("environment", ""),
+        "effect": action["effect"],
+        "kind": action["kind"],
+        "labels": labels,
+        "tainted": any(label.startswith("untrusted:") for label in labels),
+        "target_named": target in opened.get("resources", ()),
+        "prior_on_target": counted.prior_on_target,
+        "amount_today_minor": counted.amount_today_minor,
+    }
+    if amount:
+        context |= {"amount_minor": amount["minor"], "currency": amount["currency"]}
+    return context
+
+
+def _action(said: dict[str, Any]) -> Action:
+    action, amount = said["action"], said["action"].get("amount")
+    described = Description(
+        effect=Effect(action["effect"]),
+        target=action.get("target", ""),
+        amount=Money(amount["minor"], amount["currency"]) if amount else None,
+    )
+    return Action(
+        tenant=said["tenant"],
+        run=said["run"],
+        agent=said["agent"]["id"],
+        step=StepKey(said["step"]),
+        branch="",
+        kind=action["kind"],
+        name=action["name"],
+        arguments=b"{}",
+        described=described,
+        environment="",
+    )
+
+
+class _Book:
+    """Tables in memory, as a projection sees them."""
+
+    def __init__(self) -> None:
+        self.now = ""
+        self._raw = sqlite3.connect(":memory:", isolation_level=None)
+
+    def __del__(self) -> None:
+        self._raw.close()
+
+    def make(self, table: sa.Table) -> None:
+        """An empty table."""
+        self._raw.execute(str(sa.schema.CreateTable(table).compile(dialect=sqlite.dialect())))
+
+    def rows(self, statement: Prepared, /, **params: Any) -> Sequence[Sequence[Any]]:
+        return self._raw.execute(statement.sqlite, statement.arrange(params)).fetchall()
+
+    def run(self, statement: Prepared, /, **params: Any) -> int:
+        return self._raw.execute(statement.sqlite, statement.arrange(params)).rowcount
+
+    def wake(self, run: str) -> None:
+        """Nobody is waiting."""

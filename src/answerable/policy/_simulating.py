@@ -1,0 +1,153 @@
+"""Other policies against what was decided: what they would have denied, permitted or asked for instead."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from answerable.core import TenantId, stable_json
+from answerable.policy._cedar import PRESENCE, WHOLE
+from answerable.policy._policies import Evaluation, PolicySet, Request
+from answerable.policy._ports import Record
+from answerable.policy._recount import Recounted, recount
+from answerable.policy._schema import action_id
+
+__all__ = ["Difference", "Recount", "Simulation", "recount_facts", "simulate"]
+
+Kind = Literal["same", "newly denied", "newly permitted", "newly held", "other obligations", "cannot say"]
+_STRICTNESS = {"permit": 0, "hold": 1, "deny": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One decision under other policies.
+
+    Args:
+        kind: what is different; `same` for nothing.
+        then, now: verdicts of policy, whatever a budget, a stop or a person made of them.
+        why: rules or the error that decide now, or why it cannot be said.
+    """
+
+    receipt: str
+    run: str
+    action: str
+    kind: Kind
+    then: str
+    now: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation:
+    """All decisions of a time under other policies."""
+
+    against: str
+    differences: tuple[Difference, ...]
+
+    def count(self, kind: Kind) -> int:
+        """How many are of this kind."""
+        return sum(each.kind == kind for each in self.differences)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recount:
+    """One decision whose recorded facts are compared with those counted anew.
+
+    Args:
+        differences: each attribute that differs, as `(name, recorded, counted)`.
+    """
+
+    receipt: str
+    action: str
+    differences: tuple[tuple[str, Any, Any], ...]
+
+
+def simulate(
+    reader: Record,
+    policies: PolicySet,
+    *,
+    against_of: dict[str, PolicySet],
+    tenant: TenantId = TenantId("default"),
+    since: str = "",
+) -> Simulation:
+    """Decide every recorded request again, by the policies of then and by these.
+
+    What these policies read and those of then did not is taken from the receipts (`docs/concepts/policy.md`,
+    "Simulation"); a tool's own attributes that nobody read then are not on the record.
+
+    Args:
+        against_of: the policies of then by the name receipts cite; filled as they are met.
+        since: RFC 3339; from when on.
+    """
+    found = [_compare(reader, each, policies, against_of) for each in recount(reader, tenant=tenant, since=since)]
+    return Simulation(against=policies.digest, differences=tuple(each for each in found if each is not None))
+
+
+def recount_facts(reader: Record, run: str, *, tenant: TenantId = TenantId("default")) -> list[Recount]:
+    """Compare the facts each decision of a run was made on with what the receipts before it say."""
+    compared = []
+    for each in recount(reader, tenant=tenant):
+        said = each.receipt.predicate
+        if said["run"] != run or not each.request:
+            continue
+        recorded = each.request["context"]
+        differences = tuple(
+            (name, recorded[name], each.context.get(name))
+            for name in sorted(recorded)
+            if name != "attributes" and _plain(recorded[name]) != _plain(each.context.get(name))
+        )
+        compared.append(Recount(receipt=said["id"], action=said["action"]["name"], differences=differences))
+    return compared
+
+
+def _compare(
+    reader: Record, each: Recounted, policies: PolicySet, against_of: dict[str, PolicySet]
+) -> Difference | None:
+    said = each.receipt.predicate
+    if each.request == {}:
+        return None  # refused before policy was asked: other policies would not have been asked either
+    named = {"receipt": said["id"], "run": said["run"], "action": said["action"]["name"]}
+    name = said["authority"].get("policy", "")
+    if name not in against_of and (stored := reader.stored(name)) is not None:
+        against_of[name] = PolicySet.from_snapshot(stored[0], where=name)
+    if each.request is None or name not in against_of:
+        return Difference(**named, kind="cannot say", then="", now="", why="request or policies are not on the record")
+    then = against_of[name].evaluate(stable_json(each.request))
+    partition = policies.partition(action_id(said["action"]["kind"], said["action"]["name"]))
+    if lacking := _unrecorded(partition.reads, each):
+        return Difference(**named, kind="cannot say", then=then.verdict, now="", why=f"{lacking} is not on the record")
+    heads = {read.partition(".")[0].rstrip("?") for read in partition.reads}
+    is_whole = WHOLE in partition.reads
+    context = {name: value for name, value in each.context.items() if is_whole or name in heads}
+    request = Request(
+        agent=said["agent"]["id"],
+        action=partition.action,
+        target=said["action"].get("target", ""),
+        context=context,
+    )
+    now = partition.evaluate(request.to_json())
+    why = now.error.message if now.error else ", ".join(now.rules)
+    return Difference(**named, kind=_kind(then, now), then=then.verdict, now=now.verdict, why=why)
+
+
+def _unrecorded(reads: frozenset[str], each: Recounted) -> str:
+    """An attribute of the tool's own that these policies read and the record lacks; empty if there is none."""
+    recorded = each.context.get("attributes")
+    if recorded is not None:
+        missing = [read for read in reads if read.startswith("attributes.") and read.partition(".")[2] not in recorded]
+    else:
+        missing = [read for read in reads if read.startswith("attributes") and read != PRESENCE]
+    return f"`context.{min(missing)}`" if missing else ""
+
+
+def _kind(then: Evaluation, now: Evaluation) -> Kind:
+    if then.verdict != now.verdict:
+        if now.verdict == "deny":
+            return "newly denied"
+        if _STRICTNESS[now.verdict] < _STRICTNESS[then.verdict]:
+            return "newly permitted" if now.verdict == "permit" else "newly held"
+        return "newly held"
+    same = sorted(map(str, then.obligations)) == sorted(map(str, now.obligations))
+    return "same" if same else "other obligations"
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
