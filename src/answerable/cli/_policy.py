@@ -26,9 +26,7 @@ from answerable.policy import (
 
 __all__ = ["command"]
 
-command = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Check, test, explain, simulate and replay policies."
-)
+command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check, test, explain and try policies.")
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Where the policies are.", file_okay=False)]
 POLICIES = Path("policy")
@@ -172,9 +170,7 @@ def _since(text: str) -> str:
     try:
         moment = datetime.now(UTC) - lasts if lasts else datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(
-            f"`{text}` is neither a duration such as `30d` nor a date such as 2026-11-01"
-        ) from None
+        raise typer.BadParameter(f"`{text}` is neither a duration like `30d` nor a date like 2026-11-01") from None
     return format_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 

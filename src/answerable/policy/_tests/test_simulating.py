@@ -16,6 +16,7 @@ when { context has amount_minor && context.amount_minor <= 1000 };
 @id("once") forbid(principal, action, resource) when { context.prior_on_target > 0 };
 @id("daily") forbid(principal, action, resource) when { context.amount_today_minor > 1500 };
 """
+TAINT = '@id("tainted") forbid(principal, action, resource) when { context.tainted };'
 ASK = (
     '@id("ask") @obligation("approve:role=lead") permit(principal, action, resource) '
     "when { context has amount_minor && context.amount_minor > 500 };"
@@ -85,7 +86,7 @@ def test_a_decision_is_explained_by_its_rules_its_facts_and_what_would_have_chan
         denied = explain(desk.ledger.reader, too_large.predicate["id"])
 
         assert (waits.verdict, [rule.id for rule in waits.rules]) == ("hold", ["ask", "small"])
-        assert "amount_minor > 500" in waits.rules[0].text.replace("\n", " ")
+        assert "(context.amount_minor) > 500" in waits.rules[0].text
         assert {(each.fact, each.value, each.verdict) for each in waits.changes} >= {
             ("amount_minor", 500, "permit"),
             ("amount_minor", 1001, "deny"),
@@ -110,14 +111,7 @@ def test_a_decision_is_explained_by_its_rules_its_facts_and_what_would_have_chan
         (RULES.replace("<= 1000", "<= 9000"), ASK, ["same"] * 4 + ["newly held", "same"]),
         (RULES, "", ["same", "same", "newly permitted", "newly permitted", "same", "same"]),
         (RULES, ASK.replace("lead", "boss"), ["same", "same", *["other obligations"] * 2, "same", "same"]),
-        (
-            RULES.replace(
-                '@id("once")',
-                '@id("tainted") forbid(principal, action, resource) when { context.tainted };\n@id("once")',
-            ),
-            ASK,
-            ["same"] * 6,
-        ),
+        (TAINT + RULES, ASK, ["same"] * 6),
     ],
 )
 def test_other_policies_are_tried_on_what_was_decided(
@@ -138,11 +132,11 @@ def test_other_policies_are_tried_on_what_was_decided(
 
 
 def test_what_nobody_wrote_down_then_cannot_be_simulated(at_desk: AtDesk, tmp_path: Path) -> None:
-    rule = '@id("eu") permit(principal, action, resource) when { context has attributes && context.attributes has region };'
-    typed = "type Attributes = { region?: String };"
-    other = policies(
-        tmp_path / "other", rule.replace("has region", 'has region && context.attributes.region == "eu"'), schema=typed
+    rule = (
+        '@id("eu") permit(principal, action, resource) when '
+        '{ context has attributes && context.attributes has region && context.attributes.region == "eu" };'
     )
+    other = policies(tmp_path / "other", rule, schema="type Attributes = { region?: String };")
 
     async def body(desk: Desk) -> None:
         action = an_action(await desk.run())
@@ -150,6 +144,6 @@ def test_what_nobody_wrote_down_then_cannot_be_simulated(at_desk: AtDesk, tmp_pa
 
         (found,) = simulate(desk.ledger.reader, other, against_of={}).differences
 
-        assert (found.kind, found.why) == ("cannot say", "`context.attributes` is not on the record")
+        assert (found.kind, found.why) == ("cannot say", "`context.attributes.region` is not on the record")
 
     at_desk(body)
