@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,7 +41,8 @@ def said(capsys: Capture, *words: str, code: int = 0) -> Any:
     """What a command says in JSON."""
     capsys.readouterr()
     assert run([*words, "--json"]) == code
-    return json.loads(capsys.readouterr().out)
+    out = capsys.readouterr().out
+    return json.loads(out) if out else None
 
 
 def test_every_command_in_the_overview_can_be_asked_for_help(capsys: Capture) -> None:
@@ -125,6 +127,48 @@ def test_a_run_can_be_listed_shown_explained_judged_and_decided_again(lent: str,
     assert said(capsys, "policy", "replay", lent)["isSame"]
     assert all(not each["missing"] and not each["extra"] for each in said(capsys, "rebuild"))
     assert {each["verdict"] for each in said(capsys, "doctor")} <= {"ok", "look"}
+
+
+@pytest.mark.requirement("EV-6", "GV-1")
+def test_a_decision_can_be_explained_and_other_policies_tried_on_it(lent: str, library: Path, capsys: Capture) -> None:
+    receipts = said(capsys, "receipts", "list", lent)
+    intent = next(each["id"] for each in receipts if each["phase"] == "intent")
+    forbid = '@id("closed") forbid (principal, action == Action::"lend", resource);'
+    other = library / "other"
+    shutil.copytree(library / "policy", other)
+
+    same = said(capsys, "policy", "simulate", "--against", "other")
+    (other / "authorize" / "closed.cedar").write_text(forbid)
+    changed = said(capsys, "policy", "simulate", "--against", "other", code=1)
+
+    assert said(capsys, "policy", "explain", intent)["verdict"] == "permit"
+    assert said(capsys, "policy", "explain", receipts[0]["id"], code=4) is None
+    assert said(capsys, "policy", "replay", lent, "--facts")["isSame"]
+    assert {each["kind"] for each in same["decisions"]} == {"same"}
+    assert sorted(each["kind"] for each in changed["decisions"]) == ["newly denied", "same"]
+    for words in (["explain", intent], ["simulate", "--against", "policy"], ["replay", lent, "--facts"]):
+        assert run(["policy", *words]) == 0
+
+
+@pytest.mark.requirement("GV-2")
+def test_people_are_registered_with_their_keys_and_removed(library: Path, capsys: Capture) -> None:
+    subprocess.run(
+        ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "lea.key"], check=True, timeout=20
+    )
+
+    said(capsys, "person", "set", "max", "--role", "head")
+    said(
+        capsys, "person", "set", "lea", "--role", "librarian", "--reports-to", "max", "--deputy", "max", "--until", "3d"
+    )
+    key = said(capsys, "person", "signer", "add", "lea", "lea.key")["id"]
+
+    assert [each["name"] for each in said(capsys, "person", "list")] == ["person:lea", "person:max"]
+    assert [each["id"] for each in said(capsys, "person", "signer", "list")] == [key]
+    for words in (["list"], ["signer", "list"], ["signer", "revoke", key[:12]], ["remove", "lea"]):
+        assert run(["person", *words]) == 0
+    assert run(["person", "set", "max", "--role", "head", "--deputy", "lea"]) == 2
+    assert run(["person", "set", "max", "--role", "Head!"]) == 2
+    assert said(capsys, "person", "signer", "list") == []
 
 
 @pytest.mark.requirement("RT-3")

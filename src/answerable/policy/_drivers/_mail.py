@@ -1,15 +1,15 @@
 """A notice as a mail (SMTP, RFC 5321)."""
 
 import asyncio
-import smtplib
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from email.message import EmailMessage
-from email.utils import format_datetime
+from typing import TYPE_CHECKING
 
 from answerable.policy._errors import NoticeInvalid, NoticeLost
 from answerable.policy._notices import Notice
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
 
 __all__ = ["Mail"]
 
@@ -50,6 +50,11 @@ class Mail:
         people = self.to.get(notice.role, ())
         if not people:
             return
+        # Here, because every command imports this package and few tell anybody.
+        import smtplib
+        from email.message import EmailMessage
+        from email.utils import format_datetime
+
         message = EmailMessage()
         message["Subject"] = f"{notice.action} waits for {notice.role}"
         message["From"] = self.sender
@@ -63,7 +68,10 @@ class Mail:
         except (OSError, smtplib.SMTPException) as error:
             raise NoticeLost(channel=self.name, problem=type(error).__name__) from None
 
-    def _send(self, message: EmailMessage) -> None:
+    def _send(self, message: "EmailMessage") -> None:
+        import smtplib
+        import ssl
+
         context = ssl.create_default_context()
         server: smtplib.SMTP
         if self.tls == "tls":

@@ -45,7 +45,7 @@ class Webhook:
     @property
     def name(self) -> str:
         """What the gate's log calls it."""
-        return f"webhook {httpx.URL(self.url).host}"
+        return f"webhook {self.url.partition('://')[2].partition('/')[0]}"
 
     async def tell(self, notice: Notice) -> None:
         """Deliver it; the same id however often it is tried."""
