@@ -66,6 +66,13 @@ class Connection:
         except sqlite3.DatabaseError as error:
             raise _told(self.raw, error) from None
 
+    def put(self, statement: Prepared, values: Sequence[Any], /) -> None:
+        """Run a statement with its values in order: for the one that is run for every receipt."""
+        try:
+            self.raw.execute(statement.sqlite, values)
+        except sqlite3.DatabaseError as error:
+            raise _told(self.raw, error) from None
+
     def each(self, statement: Prepared) -> Iterator[Any]:
         """The rows a query finds, one at a time."""
         try:
