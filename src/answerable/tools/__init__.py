@@ -16,7 +16,7 @@ from answerable.tools._errors import (
     ToolUnusable,
 )
 from answerable.tools._function import NOT_DONE
-from answerable.tools._ports import Answer, ListedTool, RelayedServer, Tool, ToolServer
+from answerable.tools._ports import Answer, ListedTool, NobodyAsked, Peer, RelayedServer, ServerFace, Tool, ToolServer
 from answerable.tools._relayed import RELAYED, RelayedTool
 from answerable.tools._served import ServedTool
 from answerable.tools._toolbox import Toolbox
@@ -28,9 +28,12 @@ __all__ = [
     "Answer",
     "ArgumentsInvalid",
     "ListedTool",
+    "NobodyAsked",
+    "Peer",
     "RelayedServer",
     "RelayedTool",
     "ServedTool",
+    "ServerFace",
     "Tool",
     "ToolChanged",
     "ToolDeclaration",

@@ -145,6 +145,8 @@ class ToolFailed(Permanent):
     tool: str
     error: str
     said: str = ""
+    result: str = ""
+    """All of the answer, as JSON: a tool result, or an error with its code and data."""
 
 
 @dataclass(eq=False, kw_only=True)

@@ -13,7 +13,7 @@ from answerable.core import Action, AnswerableError, Description, Effect, Outcom
 from answerable.tools._declaration import ToolDeclaration
 from answerable.tools._errors import ArgumentsInvalid, ToolResultInvalid, ToolServerLost, ToolTimedOut
 from answerable.tools._outcomes import lost, succeeded, told
-from answerable.tools._ports import RelayedServer
+from answerable.tools._ports import Peer, RelayedServer
 
 __all__ = ["RELAYED", "RelayedTool"]
 
@@ -38,10 +38,10 @@ class RelayedTool:
     def describe(self, arguments: bytes) -> Description:
         return self.declaration.describe(self.name, self._parsed(arguments), self._schema_name)
 
-    async def execute(self, action: Action) -> Outcome:
+    async def execute(self, action: Action, *, peer: Peer | None = None) -> Outcome:
         timeout = self.declaration.timeout
         try:
-            said = await self._server.ask(self._method, self._parsed(action.arguments), timeout=timeout)
+            said = await self._server.ask(self._method, self._parsed(action.arguments), timeout=timeout, peer=peer)
         except (ToolServerLost, ToolTimedOut, ToolResultInvalid) as error:
             return lost(error, effect=self._effect, labels=self._labels)
         except AnswerableError as error:
