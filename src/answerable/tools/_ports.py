@@ -22,19 +22,23 @@ class NobodyAsked(Exception):
 
 
 class Peer(Protocol):
-    """The client that a call came from, as far as the call's server may speak to it meanwhile.
+    """The client that a call came from, as far as the call's server may speak to it meanwhile."""
 
-    Args:
-        is_modern: it speaks a revision without handshake (2026-07-28).
-        meta: the request's `_meta`, without what is the gate's own.
-        capabilities: what the client can be asked.
-        inputs: what it answered before it was asked.
-    """
+    @property
+    def is_modern(self) -> bool:
+        """Whether it speaks a revision without handshake (2026-07-28)."""
 
-    is_modern: bool
-    meta: Mapping[str, Any]
-    capabilities: Mapping[str, Any]
-    inputs: Mapping[str, Any]
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """The request's `_meta`, without what is the gate's own."""
+
+    @property
+    def capabilities(self) -> Mapping[str, Any]:
+        """What the client can be asked."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """What it answered before it was asked."""
 
     def told(self, method: str, params: dict[str, Any]) -> None:
         """The server notes something: progress, a line of its log."""

@@ -10,6 +10,7 @@ from answerable.tools._declaration import ToolDeclaration
 from answerable.tools._errors import (
     ArgumentsInvalid,
     ToolFailed,
+    ToolLeftWaiting,
     ToolResultInvalid,
     ToolServerLost,
     ToolTimedOut,
@@ -72,7 +73,7 @@ class ServedTool:
         try:
             timeout = self.declaration.timeout
             answer = await self._server.call(self._listed.name, arguments, timeout=timeout, peer=peer)
-        except (ToolServerLost, ToolTimedOut, ToolResultInvalid) as error:
+        except (ToolServerLost, ToolTimedOut, ToolResultInvalid, ToolLeftWaiting) as error:
             return lost(error, effect=self._effect, labels=self._labels)
         except AnswerableError as error:  # never sent
             return told(error)

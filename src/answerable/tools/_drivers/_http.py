@@ -1,8 +1,8 @@
 """An MCP server at a URL.
 
-A request's answer comes as JSON, or as a stream of events that the server may interrupt and expect to be taken up again.
+A request's answer comes as JSON, or as a stream of events that the server may interrupt and expect to be taken up.
 
-Source: Model Context Protocol 2025-11-25 and 2026-07-28, "Transports: Streamable HTTP"; WHATWG HTML, "Server-sent events".
+Source: Model Context Protocol, "Transports: Streamable HTTP"; WHATWG HTML, "Server-sent events".
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One connection to an MCP server, in one of its two ways to talk: a handshake and sessions, or every request by itself.
+"""One connection to an MCP server, in one of its two ways to talk: after a handshake, or every request by itself.
 
 Requests go out with numbers of ours and answers come back to them; in between the server may report progress, write
 to the log, and ask the client that the call came from.
@@ -17,14 +17,14 @@ from answerable.tools._drivers._rules import HANDSHAKE, MODERN, envelope, routin
 from answerable.tools._drivers._wires import Message, NotSent, Outgoing, Wire, WireLost
 from answerable.tools._ports import NobodyAsked, Peer
 
-__all__ = ["Link", "RpcError"]
+__all__ = ["LeftWaiting", "Link", "RpcError"]
 
 _METHOD_NOT_FOUND, _INTERNAL = -32601, -32603
 _UNSUPPORTED_VERSION = -32022
 _MOST_ROUNDS = 32
 _CAPABILITIES = {"sampling": {}, "elicitation": {"form": {}, "url": {}}, "roots": {"listChanged": True}}
 _CHANGES = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
-_BY_ITSELF = ("notifications/tools/", "notifications/prompts/", "notifications/resources/", "notifications/message")
+_BY_ITSELF = ("notifications/tools/", "notifications/prompts/", "notifications/resources/")
 _AGAIN_S = 1.0
 
 News = Callable[[str, Message], None]
@@ -39,6 +39,10 @@ class RpcError(Exception):
         self.message = str(said.get("message", ""))
         self.data: Any = said.get("data")
         super().__init__(self.message)
+
+
+class LeftWaiting(Exception):
+    """The server asked for more, and was not told."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -115,6 +119,7 @@ class Link:
         Raises:
             TimeoutError: none in time; the time that questions take is not counted.
             RpcError: the server's answer is an error.
+            LeftWaiting: it asked for more, and was not told.
             NotSent, WireLost: there is no answer.
         """
         asked = dict(params)
@@ -125,18 +130,18 @@ class Link:
             if result.get("resultType") != "input_required" or not self.is_modern:
                 return result
             if peer is None:
-                raise RpcError({"code": _INTERNAL, "message": "it wants to be told more, and nobody is there to ask"})
+                raise LeftWaiting("nobody is there to be asked")
             asked = dict(params)
             if questions := result.get("inputRequests"):
                 try:
                     asked["inputResponses"] = await peer.answers(questions)
                 except NobodyAsked as error:
-                    raise RpcError({"code": error.code, "message": error.reason}) from None
+                    raise LeftWaiting(error.reason) from None
             else:
                 await asyncio.sleep(_AGAIN_S)  # it only wants to be asked again
             if "requestState" in result:
                 asked["requestState"] = result["requestState"]
-        raise RpcError({"code": _INTERNAL, "message": f"it asked more than {_MOST_ROUNDS} times"})
+        raise LeftWaiting(f"it asked more than {_MOST_ROUNDS} times")
 
     async def notify(self, method: str, params: Message | None = None) -> None:
         """Tell the server something."""
@@ -268,10 +273,10 @@ class Link:
             if asked is not None and asked.peer is not None and asked.token is not None:
                 asked.peer.told(method, {**params, "progressToken": asked.token})
             return
-        if method == "notifications/cancelled":
-            return  # a question withdrawn: its answer goes nowhere
+        if method == "notifications/cancelled" or method == "notifications/subscriptions/acknowledged":
+            return  # a question withdrawn, whose answer goes nowhere; a stream begun
         asked = self._about(outgoing)
-        if asked is not None and asked.peer is not None and not method.startswith(_BY_ITSELF[:3]):
+        if asked is not None and asked.peer is not None and not method.startswith(_BY_ITSELF):
             asked.peer.told(method, params)
         elif method.startswith(_BY_ITSELF):
             self._news(method, params)
@@ -284,7 +289,7 @@ class Link:
         waiting = [asked for asked in self._asked.values() if asked.peer is not None]
         return waiting[0] if len(waiting) == 1 else None
 
-    # -- questions of the server (before 2026-07-28) --------------------------------------------------------------------
+    # -- questions of the server (before 2026-07-28) ------------------------------------------------------------------
 
     def _questioned(self, said: Message, outgoing: Outgoing | None) -> None:
         asked = self._about(outgoing)

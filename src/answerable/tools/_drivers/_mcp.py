@@ -24,6 +24,7 @@ from answerable.tools._drivers._wires import NotSent, Wire, WireLost
 from answerable.tools._errors import (
     ToolChanged,
     ToolFailed,
+    ToolLeftWaiting,
     ToolResultInvalid,
     ToolServerLost,
     ToolServerUnavailable,
@@ -182,7 +183,7 @@ class McpServer:
         raise AssertionError("the last try returns or raises")
 
     async def _within(self, work: Coroutine[Any, Any, _T], full_name: str, seconds: float) -> _T:
-        from answerable.tools._drivers._link import RpcError
+        from answerable.tools._drivers._link import LeftWaiting, RpcError
 
         try:
             return await work
@@ -190,6 +191,8 @@ class McpServer:
             raise ToolTimedOut(tool=full_name, after_ms=round(seconds * 1000)) from None
         except WireLost:
             raise ToolServerLost(tool=full_name) from None
+        except LeftWaiting as error:
+            raise ToolLeftWaiting(tool=full_name, reason=str(error)) from None
         except RpcError as error:
             whole = {"code": error.code, "message": error.message}
             result = stable_json(whole if error.data is None else {**whole, "data": error.data}).decode()
