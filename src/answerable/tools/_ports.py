@@ -59,11 +59,18 @@ class Peer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFace:
-    """How a server presents itself, as on the wire."""
+    """How a server presents itself, as on the wire.
+
+    Args:
+        streams: it answers with streams that their readers can come back to.
+        retry_ms: after so long.
+    """
 
     info: dict[str, Any] = field(default_factory=dict)
     capabilities: dict[str, Any] = field(default_factory=dict)
     instructions: str = ""
+    streams: bool = False
+    retry_ms: int | None = None
 
 
 class Tool(Protocol):

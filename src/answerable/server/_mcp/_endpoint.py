@@ -68,7 +68,7 @@ class _Endpoint:
         await self._modern.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1"): said.decode("latin-1") for name, said in scope["headers"]}
+        headers = {name.decode("latin-1"): said.decode("latin-1").strip() for name, said in scope["headers"]}
         if (status := self._misplaced(scope["method"], headers)) is not None:
             await plain(send, status, b"", {})
             return

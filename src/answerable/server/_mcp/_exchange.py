@@ -37,6 +37,7 @@ class Exchange:
         self.questions: Mapping[str, Any] = {}
         self.is_asking = asyncio.Event()
         self.is_over = False
+        self.rounds = 0
         self._voice = asked.voice
         self._record = record
         self._given: asyncio.Future[Mapping[str, Any]] | None = None
@@ -89,6 +90,7 @@ class Exchange:
     async def _by_asking_back(self, questions: Mapping[str, Any]) -> dict[str, Any]:
         self._given = asyncio.get_running_loop().create_future()
         self.questions = questions
+        self.rounds += 1
         self.is_asking.set()
         try:
             async with asyncio.timeout(_LONGEST_WAIT_S):

@@ -17,6 +17,7 @@ from answerable.server._mcp._ports import INVALID_PARAMS, METHOD_NOT_FOUND, Aske
 from answerable.server._mcp._relay import GateRelay
 from answerable.server._mcp._reply import Reply, plain
 from answerable.server._mcp._streams import EventStream
+from answerable.tools import ServerFace
 
 __all__ = ["HandshakeEra"]
 
@@ -31,6 +32,7 @@ class HandshakeEra:
     def __init__(self, relay: GateRelay) -> None:
         self._relay = relay
         self._clients = Clients()
+        self._face = ServerFace()
         relay.news.append(self._news)
 
     async def post(self, message: Any, agent: str, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
@@ -103,7 +105,7 @@ class HandshakeEra:
         asked = self._asked(client, message, agent, headers, reply)
 
         async def hello() -> dict[str, Any]:
-            face = await self._relay.face(is_modern=False)
+            face = self._face = await self._relay.face(is_modern=False)
             self._clients.add(client)
             asked.told[_SESSION] = client.id
             said = {"protocolVersion": revision, "capabilities": face.capabilities, "serverInfo": face.info}
@@ -144,6 +146,8 @@ class HandshakeEra:
             return {}
         if asked.method not in self._relay.methods:
             raise RpcFailed(METHOD_NOT_FOUND, f"Method not found: {asked.method}")
+        if asked.method.endswith("/list") and self._face.streams:
+            asked.voice.prime(self._face.retry_ms)  # as its server answers; what the gate itself knows has no stream
         return await self._relay.answer(asked)
 
     async def _follow(self, client: Client, asked: Asked) -> None:

@@ -4,6 +4,7 @@
 client which knew the server needs a new URL and nothing else.
 """
 
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -56,7 +57,7 @@ class Names:
                     }
         if self._prefix and faces:
             self.info = faces[0].info or self.info
-            return ServerFace(info=self.info, capabilities=capabilities, instructions=faces[0].instructions)
+            return replace(faces[0], info=self.info, capabilities=capabilities)
         return ServerFace(info=self.info, capabilities=capabilities)
 
     def tools(self) -> list[dict[str, Any]]:

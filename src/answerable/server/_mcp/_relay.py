@@ -36,9 +36,10 @@ _BESIDE = ("_meta", "requestState", "inputResponses")
 class _Asks(Exception):
     """The call's server asks the client something first. Control flow."""
 
-    def __init__(self, questions: Mapping[str, Any]) -> None:
+    def __init__(self, questions: Mapping[str, Any], round: int) -> None:
         super().__init__()
         self.questions = questions
+        self.round = round
 
 
 class GateRelay:
@@ -145,7 +146,7 @@ class GateRelay:
         try:
             outcome = await self._perform(session, asked, state, name, arguments)
         except _Asks as asks:
-            return self._asking(asks.questions, session, asked)
+            return self._asking(asks, session, asked)
         except Held as held:
             return self._holding(held, session, asked) if asked.is_modern else _failure(held, session)
         except OutcomeUnknown as error:
@@ -171,7 +172,7 @@ class GateRelay:
         try:
             outcome = await self._perform(session, asked, state, f"{server}.{asked.method}", params)
         except _Asks as asks:
-            return self._asking(asks.questions, session, asked)
+            return self._asking(asks, session, asked)
         except Held as held:
             if asked.is_modern and asked.method != "completion/complete":
                 return self._holding(held, session, asked)
@@ -251,12 +252,12 @@ class GateRelay:
     def _sealed(self, state: Mapping[str, str], asked: Asked) -> str:
         return self._seal.seal(state, agent=asked.agent, method=asked.method, params=asked.params)
 
-    def _asking(self, questions: Mapping[str, Any], session: Session, asked: Asked) -> dict[str, Any]:
+    def _asking(self, asks: _Asks, session: Session, asked: Asked) -> dict[str, Any]:
         """The server's own questions; the client asks again with its answers."""
         return {
             "resultType": "input_required",
-            "inputRequests": dict(questions),
-            "requestState": self._sealed({"session": session.run}, asked),
+            "inputRequests": dict(asks.questions),
+            "requestState": self._sealed({"session": session.run, "round": str(asks.round)}, asked),
             "_meta": _meta(session),
         }
 
@@ -290,7 +291,7 @@ async def _or_asks(performing: Coroutine[Any, Any, Outcome], exchange: Exchange)
         await asyncio.wait((working, asking), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise _Asks(exchange.questions)
+        raise _Asks(exchange.questions, exchange.rounds)
     finally:
         asking.cancel()
         if not working.done():

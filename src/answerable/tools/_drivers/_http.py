@@ -162,7 +162,6 @@ class HttpWire:
             self._session_id = answer.headers.get("mcp-session-id", "")
         last_id, pause_s = "", _USUAL_PAUSE_S
         for _ in range(_MOST_RETURNS):
-            is_broken = False
             try:
                 async for event in _events(answer):
                     last_id = event.id or last_id
@@ -173,10 +172,10 @@ class HttpWire:
                     if self._hear(event, outgoing):
                         return
             except (OSError, _client_errors()):
-                is_broken = True
+                pass  # broken or ended: it is taken up again where it was left
             if not last_id:
                 raise WireLost
-            if outgoing.on_pause and not is_broken:
+            if outgoing.on_pause:
                 outgoing.on_pause()
             await asyncio.sleep(pause_s)
             headers = self._headers(

@@ -69,6 +69,8 @@ class Link:
         self.info: Message = {}
         self.capabilities: Message = {}
         self.instructions = ""
+        self.streams = False
+        self.retry_ms: int | None = None
         self.is_over = False
         self.unreadable = 0
         self._wire = wire
@@ -234,7 +236,7 @@ class Link:
         outgoing = Outgoing(
             message=message,
             headers=self._headers(method, params, headers),
-            on_stream=peer.streams if peer is not None else None,
+            on_stream=peer.streams if peer is not None else self._streamed,
             on_pause=peer.pauses if peer is not None else None,
         )
         self._asked[number] = asked
@@ -250,6 +252,9 @@ class Link:
             del self._asked[number]
             for task in asked.questions:
                 task.cancel()
+
+    def _streamed(self, retry_ms: int | None) -> None:
+        self.streams, self.retry_ms = True, retry_ms
 
     def _heard(self, said: Message, outgoing: Outgoing | None) -> None:
         method = said.get("method")

@@ -103,7 +103,13 @@ class McpServer:
     async def face(self, *, is_modern: bool) -> ServerFace:
         """How it presents itself to clients of that kind."""
         link = (await self._kept(is_modern, self.name)).link
-        return ServerFace(info=link.info, capabilities=link.capabilities, instructions=link.instructions)
+        return ServerFace(
+            info=link.info,
+            capabilities=link.capabilities,
+            instructions=link.instructions,
+            streams=link.streams,
+            retry_ms=link.retry_ms,
+        )
 
     async def call(
         self, tool: str, arguments: dict[str, Any], *, timeout: timedelta | None, peer: Peer | None = None
