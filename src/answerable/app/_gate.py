@@ -42,7 +42,7 @@ from answerable.runtime import (
 from answerable.runtime import Gate as SharedByRuns
 from answerable.standing import Specs, load_specs
 from answerable.telemetry import Reports
-from answerable.tools import Toolbox, WholeResults
+from answerable.tools import Peer, Toolbox, WholeResults
 
 __all__ = ["Gate", "open_gate"]
 
@@ -63,7 +63,7 @@ class Gate:
         sessions: Sessions,
         upstreams: Upstreams,
         tools: Toolbox,
-        whole: Effects,
+        retries: Callable[[Action], RetryPolicy],
         times: Times,
     ) -> None:
         self.desk = desk
@@ -71,8 +71,13 @@ class Gate:
         self.sessions = sessions
         self.upstreams = upstreams
         self.tools = tools
-        self.whole = whole
         self.times = times
+        self.whole = Reliable(WholeResults(tools), retries)
+        self._retries = retries
+
+    def relaying(self, peer: Peer) -> Effects:
+        """Performs calls of an MCP client, whom the tool's server may speak to meanwhile."""
+        return Reliable(WholeResults(self.tools, peer=peer), self._retries)
 
     @property
     def reader(self) -> Reader:
@@ -177,7 +182,6 @@ async def open_gate(
         )
         reports = Reports()
         retries = _retries_of(tools)
-        whole = Reliable(EveryEffect({"tool": WholeResults(tools)}), retries)
         effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects()})
         shared = SharedByRuns(
             ledger=ledger,
@@ -200,7 +204,7 @@ async def open_gate(
         approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
         desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
         async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
-            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole, times=times)
+            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from answerable.tools._errors import (
     ArgumentsInvalid,
     ToolChanged,
     ToolFailed,
+    ToolLeftWaiting,
     ToolNotServed,
     ToolResultInvalid,
     ToolServerLost,
@@ -16,7 +17,7 @@ from answerable.tools._errors import (
     ToolUnusable,
 )
 from answerable.tools._function import NOT_DONE
-from answerable.tools._ports import Answer, ListedTool, RelayedServer, Tool, ToolServer
+from answerable.tools._ports import Answer, ListedTool, NobodyAsked, Peer, RelayedServer, ServerFace, Tool, ToolServer
 from answerable.tools._relayed import RELAYED, RelayedTool
 from answerable.tools._served import ServedTool
 from answerable.tools._toolbox import Toolbox
@@ -29,13 +30,17 @@ __all__ = [
     "Answer",
     "ArgumentsInvalid",
     "ListedTool",
+    "NobodyAsked",
+    "Peer",
     "RelayedServer",
     "RelayedTool",
     "ServedTool",
+    "ServerFace",
     "Tool",
     "ToolChanged",
     "ToolDeclaration",
     "ToolFailed",
+    "ToolLeftWaiting",
     "ToolNotServed",
     "ToolResultInvalid",
     "ToolServer",
