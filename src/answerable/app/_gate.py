@@ -159,7 +159,7 @@ async def open_gate(
         stack.push_async_callback(tools.close)
         stack.push_async_callback(models.close)
         stack.push_async_callback(upstreams.close)
-        await tools.start()
+        await tools.start(checks_declared=False)
         await models.start()
         await upstreams.start()
         policies = PolicySet.load(policy, actions=_known_actions(tools, upstreams, agents))
@@ -202,7 +202,8 @@ async def open_gate(
         await sessions.start()
         stack.push_async_callback(sessions.stop)
         approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
-        desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
+        desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader), tools=tools)
+        await desk.pinning.start()
         async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
 

@@ -5,7 +5,10 @@ from answerable.tools._errors import (
     ArgumentsInvalid,
     ToolChanged,
     ToolFailed,
+    ToolHeld,
     ToolLeftWaiting,
+    ToolListingMoved,
+    ToolNotHeld,
     ToolNotServed,
     ToolResultInvalid,
     ToolServerLost,
@@ -17,6 +20,8 @@ from answerable.tools._errors import (
     ToolUnusable,
 )
 from answerable.tools._function import NOT_DONE
+from answerable.tools._pinning import Pinning, PinState
+from answerable.tools._pins import Pins, PinsProjection
 from answerable.tools._ports import Answer, ListedTool, NobodyAsked, Peer, RelayedServer, ServerFace, Tool, ToolServer
 from answerable.tools._relayed import RELAYED, RelayedTool
 from answerable.tools._served import ServedTool
@@ -32,6 +37,10 @@ __all__ = [
     "ListedTool",
     "NobodyAsked",
     "Peer",
+    "PinState",
+    "Pinning",
+    "Pins",
+    "PinsProjection",
     "RelayedServer",
     "RelayedTool",
     "ServedTool",
@@ -40,7 +49,10 @@ __all__ = [
     "ToolChanged",
     "ToolDeclaration",
     "ToolFailed",
+    "ToolHeld",
     "ToolLeftWaiting",
+    "ToolListingMoved",
+    "ToolNotHeld",
     "ToolNotServed",
     "ToolResultInvalid",
     "ToolServer",

@@ -47,6 +47,7 @@ _HAS = {
     "prompts": ("prompts/list", "prompts/get"),
     "completions": ("completion/complete",),
 }
+_TOOLS_CHANGED = "notifications/tools/list_changed"
 _HANDSHAKE, _MODERN = "handshake", "modern"
 
 
@@ -93,11 +94,12 @@ class McpServer:
         return frozenset(method for kind, methods in _HAS.items() if kind in has for method in methods)
 
     async def connect(self) -> tuple[ListedTool, ...]:
-        """Its tools, listed anew over a connection that is kept; their schemas are pinned from the first time on."""
+        """Its tools, listed anew over a connection that is kept; only a tool as it was listed here is called."""
         is_first = self._main is None
         kept = await self._kept(None, self.name)
         if not is_first:
             await self._within(kept.list(), self.name, self._startup_s)
+        self._pinned = dict(kept.schemas)  # whoever asks has seen them
         return kept.tools
 
     async def face(self, *, is_modern: bool) -> ServerFace:
@@ -263,6 +265,9 @@ class McpServer:
                 if words := _last_words(stderr):
                     _log.warning("tool server %s wrote before it failed to start: %s", self.name, words)
                 raise ToolServerUnavailable(server=self.name, reason=reason) from None
+        if self._pinned and not era and kept.schemas != self._pinned:
+            # In an empty context: what comes of it is no part of the call that happened to need the connection.
+            contextvars.Context().run(self._news, _TOOLS_CHANGED, {})
         for name, schema in kept.schemas.items():
             self._pinned.setdefault(name, schema)
         return kept
@@ -321,7 +326,7 @@ class _Kept:
         from answerable.tools._drivers._rules import parameters_in_headers
 
         self.tools = tuple(listed)
-        self.schemas = {tool.name: sha256_name(stable_json(tool.schema)) for tool in listed}
+        self.schemas = {tool.name: sha256_name(stable_json([tool.description, tool.schema])) for tool in listed}
         self._in_headers = {tool.name: found for tool in listed if (found := parameters_in_headers(tool.schema))}
 
     def headers(self, tool: str, arguments: dict[str, Any]) -> dict[str, str]:
