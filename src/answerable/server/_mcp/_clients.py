@@ -85,6 +85,12 @@ class Client:
             result = message.get("result")
             waiting.set_result(result if isinstance(result, dict) else {})
 
+    def leave(self) -> None:
+        """It will answer nothing any more."""
+        for waiting in self._questions.values():
+            if not waiting.done():
+                waiting.set_exception(NobodyAsked(-32000, "the client has left"))
+
     def wants(self, params: Mapping[str, Any]) -> bool:
         """Whether it wants a line of a log."""
         return not self.level or is_at_least(str(params.get("level")), self.level)
@@ -150,3 +156,4 @@ class Clients:
         """The session is over."""
         self._by_id.pop(client.id, None)
         client.news.end()
+        client.leave()

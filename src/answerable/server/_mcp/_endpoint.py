@@ -49,7 +49,7 @@ async def mcp_routes(gate: Gate, *, hosts: Sequence[str] = ()) -> AsyncIterator[
         ]
     finally:
         for each in endpoints.values():
-            await each.close()
+            each.close()
 
 
 class _Endpoint:
@@ -58,14 +58,15 @@ class _Endpoint:
     def __init__(self, gate: Gate, server: str, *, key: bytes, hosts: Sequence[str]) -> None:
         self._gate = gate
         self._hosts = tuple(hosts)
-        relay = GateRelay(gate, server, seal=StateSeal(key, audience=server or "answerable"))
+        self._relay = relay = GateRelay(gate, server, seal=StateSeal(key, audience=server or "answerable"))
         self._handshake = HandshakeEra(relay)
         self._modern = ModernEra(relay)
 
-    async def close(self) -> None:
-        """End every stream."""
-        await self._handshake.close()
-        await self._modern.close()
+    def close(self) -> None:
+        """End every stream, and every wait for a client."""
+        self._relay.close()
+        self._handshake.close()
+        self._modern.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): said.decode("latin-1").strip() for name, said in scope["headers"]}

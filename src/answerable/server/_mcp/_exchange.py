@@ -40,6 +40,7 @@ class Exchange:
         self.rounds = 0
         self._voice = asked.voice
         self._record = record
+        self._timer: asyncio.Timeout | None = None
         self._given: asyncio.Future[Mapping[str, Any]] | None = None
 
     def join(self, asked: Asked, inputs: Mapping[str, Any]) -> None:
@@ -63,13 +64,25 @@ class Exchange:
     async def answers(self, questions: Mapping[str, Any]) -> dict[str, Any]:
         for question in questions.values():
             self._check(question)
-        given = await self._by_asking_back(questions) if self.is_modern else await self._by_voice(questions)
-        for name, answer in given.items():
-            if name in questions:
-                question = questions[name]
-                said = {"question": question.get("params") or {}, "answer": answer}
+        try:
+            async with asyncio.timeout(0 if self.is_over else _LONGEST_WAIT_S) as self._timer:
+                given = await (self._by_asking_back(questions) if self.is_modern else self._by_voice(questions))
+        except TimeoutError:
+            self.is_over = True
+            raise NobodyAsked(INTERNAL, "no answer came from the client") from None
+        finally:
+            self._timer = None
+        for name, question in questions.items():
+            if name in given:
+                said = {"question": question.get("params") or {}, "answer": given[name]}
                 await self._record(question["method"], said)
         return given
+
+    def abandon(self) -> None:
+        """Nobody will answer any more."""
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.reschedule(asyncio.get_running_loop().time())
 
     def _check(self, question: Any) -> None:
         method = question.get("method") if isinstance(question, dict) else None
@@ -80,12 +93,8 @@ class Exchange:
             raise NobodyAsked(METHOD_NOT_FOUND, f"the client does not support {needed}")
 
     async def _by_voice(self, questions: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            async with asyncio.timeout(_LONGEST_WAIT_S):
-                asking = (self._voice.ask(each["method"], each.get("params") or {}) for each in questions.values())
-                return dict(zip(questions, await asyncio.gather(*asking), strict=True))
-        except TimeoutError:
-            raise NobodyAsked(INTERNAL, f"the client did not answer within {_LONGEST_WAIT_S:g} s") from None
+        asking = (self._voice.ask(each["method"], each.get("params") or {}) for each in questions.values())
+        return dict(zip(questions, await asyncio.gather(*asking), strict=True))
 
     async def _by_asking_back(self, questions: Mapping[str, Any]) -> dict[str, Any]:
         self._given = asyncio.get_running_loop().create_future()
@@ -93,11 +102,7 @@ class Exchange:
         self.rounds += 1
         self.is_asking.set()
         try:
-            async with asyncio.timeout(_LONGEST_WAIT_S):
-                return dict(await self._given)
-        except TimeoutError:
-            self.is_over = True
-            raise NobodyAsked(INTERNAL, f"the client did not ask again within {_LONGEST_WAIT_S:g} s") from None
+            return dict(await self._given)
         finally:
             self._given = None
             self.is_asking.clear()

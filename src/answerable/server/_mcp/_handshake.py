@@ -184,7 +184,7 @@ class HandshakeEra:
             if method != "notifications/resources/updated" or params.get("uri") in client.followed:
                 client.news.add(message)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End every stream."""
         for client in self._clients:
             self._clients.drop(client)

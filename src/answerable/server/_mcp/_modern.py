@@ -143,7 +143,7 @@ class ModernEra:
             if is_wanted:
                 stream.add(_note(method, params, number))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End every stream, and say so."""
         for stream, (number, _) in self._listeners.items():
             result = {"resultType": "complete", "_meta": {SUBSCRIPTION: number}}

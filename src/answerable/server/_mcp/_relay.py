@@ -81,6 +81,11 @@ class GateRelay:
         except AnswerableError as error:
             raise _rpc(error) from None
 
+    def close(self) -> None:
+        """Give up on answers that clients owe."""
+        for exchange in self._exchanges.values():
+            exchange.abandon()
+
     async def follow(self, uri: str, *, is_wanted: bool) -> None:
         """Ask a resource's server for news of it, or no more."""
         try:

@@ -250,6 +250,8 @@ class Link:
             raise
         finally:
             del self._asked[number]
+            if not asked.answer.cancel() and not asked.answer.cancelled():
+                asked.answer.exception()  # whoever left without it has no use for it
             for task in asked.questions:
                 task.cancel()
 
