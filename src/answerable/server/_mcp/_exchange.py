@@ -35,7 +35,7 @@ class Exchange:
         self.capabilities = asked.capabilities
         self.inputs = inputs
         self.questions: Mapping[str, Any] = {}
-        self.is_asking = asyncio.Event()
+        self.asking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_over = False
         self.rounds = 0
         self._voice = asked.voice
@@ -47,7 +47,7 @@ class Exchange:
         """The client asks again while the call is under way: with its answers, or because it lost the connection."""
         self._voice = asked.voice
         if inputs and self._given is not None and not self._given.done():
-            self.is_asking.clear()
+            self.asking = asyncio.get_running_loop().create_future()
             self._given.set_result(inputs)
 
     # -- what the server's driver calls (`answerable.tools.Peer`) ----------------------------------------------------
@@ -100,9 +100,11 @@ class Exchange:
         self._given = asyncio.get_running_loop().create_future()
         self.questions = questions
         self.rounds += 1
-        self.is_asking.set()
+        if not self.asking.done():
+            self.asking.set_result(None)
         try:
             return dict(await self._given)
         finally:
             self._given = None
-            self.is_asking.clear()
+            if self.asking.done():
+                self.asking = asyncio.get_running_loop().create_future()

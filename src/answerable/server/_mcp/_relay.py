@@ -4,7 +4,6 @@ Source: Model Context Protocol 2025-11-25 and 2026-07-28, "Tools", "Resources", 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from answerable.action import OutcomeUnknown
 from answerable.app import Gate
 from answerable.core import AnswerableError, Outcome, stable_json
 from answerable.runtime import Held, Session
-from answerable.server._front import headers_of, session_of
+from answerable.server._front import headers_of, session_for
 from answerable.server._mcp._exchange import Exchange
 from answerable.server._mcp._names import Names
 from answerable.server._mcp._ports import INTERNAL, INVALID_PARAMS, Asked, RpcFailed
@@ -200,7 +199,7 @@ class GateRelay:
 
     async def _session(self, asked: Asked, state: Mapping[str, str]) -> Session:
         named = state.get("session") or asked.meta.get("answerable/session") or ""
-        session = await session_of(self._gate, asked.headers, name=str(named))
+        session = await session_for(self._gate, asked.agent, asked.headers, name=str(named))
         asked.told.update(headers_of(session))
         return session
 
@@ -291,18 +290,15 @@ class GateRelay:
 async def _or_asks(performing: Coroutine[Any, Any, Outcome], exchange: Exchange) -> Outcome:
     """The outcome, unless the call's server asks something first; the call goes on without whoever waited for it."""
     working = asyncio.ensure_future(performing)
-    asking = asyncio.ensure_future(exchange.is_asking.wait())
     try:
-        await asyncio.wait((working, asking), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, exchange.asking), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
         raise _Asks(exchange.questions, exchange.rounds)
     finally:
-        asking.cancel()
         if not working.done():
             working.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait((working,))
+            await asyncio.wait((working,))
 
 
 def _needed(params: Mapping[str, Any], name: str) -> Any:

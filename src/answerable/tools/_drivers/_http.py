@@ -8,7 +8,6 @@ Source: Model Context Protocol, "Transports: Streamable HTTP"; WHATWG HTML, "Ser
 import asyncio
 import contextlib
 import ssl
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
@@ -204,9 +203,11 @@ def _proxy_for(url: str) -> str | None:
 
     MEASURED: left to aiohttp, looking for it and for a password file took a thread and 1 ms in every call.
     """
+    from urllib.request import getproxies, proxy_bypass
+
     place = urlsplit(url)
-    proxies = urllib.request.getproxies()
-    is_direct = not place.hostname or urllib.request.proxy_bypass(place.hostname)
+    proxies = getproxies()
+    is_direct = not place.hostname or proxy_bypass(place.hostname)
     return None if is_direct else proxies.get(place.scheme) or proxies.get("all")
 
 
