@@ -95,14 +95,14 @@ class McpServer:
     async def connect(self) -> tuple[ListedTool, ...]:
         """Its tools, listed anew over a connection that is kept; their schemas are pinned from the first time on."""
         is_first = self._main is None
-        kept = await self._kept(None, self.name)
+        kept = await self._kept(None)
         if not is_first:
             await self._within(kept.list(), self.name, self._startup_s)
         return kept.tools
 
     async def face(self, *, is_modern: bool) -> ServerFace:
         """How it presents itself to clients of that kind."""
-        link = (await self._kept(is_modern, self.name)).link
+        link = (await self._kept(is_modern)).link
         return ServerFace(
             info=link.info,
             capabilities=link.capabilities,
@@ -143,7 +143,7 @@ class McpServer:
         else:
             self._followed.pop(uri, None)
         if count == (1 if is_wanted else 0):
-            await self._follow(await self._kept(None, self.name), uri, is_wanted=is_wanted)
+            await self._follow(await self._kept(None), uri, is_wanted=is_wanted)
 
     async def log(self, level: str) -> None:
         """Have a server of the handshake era write its log from this level on."""
@@ -175,9 +175,7 @@ class McpServer:
     ) -> dict[str, Any]:
         seconds = timeout.total_seconds() if timeout else self._call_s
         for is_last in (False, True):
-            kept = self._usable(None if peer is None else peer.is_modern)
-            if kept is None:
-                kept = await self._kept(None if peer is None else peer.is_modern, full_name)
+            kept = await self._kept(None if peer is None else peer.said.is_modern)
             headers = check(kept) if check is not None else None
             try:
                 asked = kept.link.request(method, params, seconds=seconds, peer=peer, headers=headers)
@@ -216,7 +214,7 @@ class McpServer:
             return main
         return self._other if self._other is not None and not self._other.link.is_over else None
 
-    async def _kept(self, is_modern: bool | None, full_name: str) -> "_Kept":
+    async def _kept(self, is_modern: bool | None) -> "_Kept":
         if (kept := self._usable(is_modern)) is not None:
             return kept
         async with self._connecting:
