@@ -22,7 +22,17 @@ from answerable.tools._errors import (
 from answerable.tools._function import NOT_DONE
 from answerable.tools._pinning import Pinning, PinState
 from answerable.tools._pins import Pins, PinsProjection
-from answerable.tools._ports import Answer, ListedTool, NobodyAsked, Peer, RelayedServer, ServerFace, Tool, ToolServer
+from answerable.tools._ports import (
+    Answer,
+    ClientSaid,
+    ListedTool,
+    NobodyAsked,
+    Peer,
+    RelayedServer,
+    ServerFace,
+    Tool,
+    ToolServer,
+)
 from answerable.tools._relayed import RELAYED, RelayedTool
 from answerable.tools._served import ServedTool
 from answerable.tools._toolbox import Toolbox
@@ -34,6 +44,7 @@ __all__ = [
     "AmountOf",
     "Answer",
     "ArgumentsInvalid",
+    "ClientSaid",
     "ListedTool",
     "NobodyAsked",
     "Peer",

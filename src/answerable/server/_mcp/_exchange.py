@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from answerable.server._mcp._ports import INTERNAL, METHOD_NOT_FOUND, Asked
-from answerable.tools import NobodyAsked
+from answerable.tools import ClientSaid, NobodyAsked
 
 __all__ = ["Exchange"]
 
@@ -30,10 +30,12 @@ class Exchange:
     """
 
     def __init__(self, asked: Asked, inputs: Mapping[str, Any], *, record: Record) -> None:
-        self.is_modern = asked.is_modern
-        self.meta = {name: said for name, said in asked.meta.items() if not name.startswith(_OURS)}
-        self.capabilities = asked.capabilities
-        self.inputs = inputs
+        self.said = ClientSaid(
+            is_modern=asked.is_modern,
+            meta={name: said for name, said in asked.meta.items() if not name.startswith(_OURS)},
+            capabilities=asked.capabilities,
+            inputs=inputs,
+        )
         self.questions: Mapping[str, Any] = {}
         self.asking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_over = False
@@ -66,7 +68,7 @@ class Exchange:
             self._check(question)
         try:
             async with asyncio.timeout(0 if self.is_over else _LONGEST_WAIT_S) as self._timer:
-                given = await (self._by_asking_back(questions) if self.is_modern else self._by_voice(questions))
+                given = await (self._by_asking_back(questions) if self.said.is_modern else self._by_voice(questions))
         except TimeoutError:
             self.is_over = True
             raise NobodyAsked(INTERNAL, "no answer came from the client") from None
@@ -89,7 +91,7 @@ class Exchange:
         needed = _NEEDS.get(str(method))
         if needed is None:
             raise NobodyAsked(METHOD_NOT_FOUND, f"clients are not asked `{method}`")
-        if needed not in self.capabilities:
+        if needed not in self.said.capabilities:
             raise NobodyAsked(METHOD_NOT_FOUND, f"the client does not support {needed}")
 
     async def _by_voice(self, questions: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,8 +51,8 @@ class Http:
 
 
 @dataclass(slots=True)
-class _Event:
-    """One event of a stream."""
+class _Piece:
+    """One event of a stream, or a part of one."""
 
     id: str = ""
     data: list[bytes] = field(default_factory=list)
@@ -189,7 +189,7 @@ class HttpWire:
                 raise WireLost
         raise WireLost
 
-    def _hear(self, event: _Event, outgoing: Outgoing | None) -> bool:
+    def _hear(self, event: _Piece, outgoing: Outgoing | None) -> bool:
         """Pass an event on; whether it was the answer."""
         if not event.data:
             return False
@@ -219,8 +219,8 @@ def _object(body: bytes) -> dict[str, object] | None:
     return said if isinstance(said, dict) else None
 
 
-async def _events(answer: "aiohttp.ClientResponse") -> AsyncIterator[_Event]:
-    event = _Event()
+async def _events(answer: "aiohttp.ClientResponse") -> AsyncIterator[_Piece]:
+    event = _Piece()
     rest = b""
     async for chunk in answer.content.iter_any():
         rest += chunk
@@ -231,7 +231,7 @@ async def _events(answer: "aiohttp.ClientResponse") -> AsyncIterator[_Event]:
             if not line:
                 if event.data or event.id or event.retry_ms is not None:
                     yield event
-                event = _Event()
+                event = _Piece()
                 continue
             name, _, said = line.partition(b":")
             said = said.removeprefix(b" ")

@@ -4,7 +4,7 @@ from typing import IO, Any, cast
 
 import pytest
 
-from answerable.tools import NobodyAsked
+from answerable.tools import ClientSaid, NobodyAsked
 from answerable.tools._drivers._link import LeftWaiting, Link, RpcError
 from answerable.tools._drivers._wires import Heard, Message, NotSent, Outgoing, WireLost
 
@@ -56,12 +56,9 @@ class Far:
 class Peer:
     """A call's client."""
 
-    is_modern = True
+    said = ClientSaid(is_modern=True, meta={"progressToken": "mine"}, capabilities={"elicitation": {}})
 
     def __init__(self, **answers: Any) -> None:
-        self.meta: dict[str, Any] = {"progressToken": "mine"}
-        self.capabilities: dict[str, Any] = {"elicitation": {}}
-        self.inputs: dict[str, Any] = {}
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self._answers = answers
 

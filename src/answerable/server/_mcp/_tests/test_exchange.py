@@ -46,14 +46,14 @@ class Record:
         self.kept.append((method, said["answer"]))
 
 
-def asked(client: Client, *, is_modern: bool, can: tuple[str, ...] = ("elicitation",), **meta: Any) -> Asked:
+def asked(client: Client, *, is_modern: bool, meta: dict[str, Any] | None = None) -> Asked:
     return Asked(
         method="tools/call",
-        params={"name": "pay", "_meta": meta},
+        params={"name": "pay", "_meta": meta or {}},
         headers={},
         agent="desk",
         is_modern=is_modern,
-        capabilities={name: {} for name in can},
+        capabilities={"elicitation": {}},
         voice=client,
     )
 
@@ -144,7 +144,7 @@ def test_a_question_ends_when_the_gate_stops() -> None:
 def test_what_a_server_says_reaches_whoever_asked_last_and_the_gates_own_meta_stays_here() -> None:
     async def story() -> None:
         first, second = Client(), Client()
-        request = asked(first, is_modern=True, progressToken="t", **{"answerable/key": "k"})
+        request = asked(first, is_modern=True, meta={"progressToken": "t", "answerable/key": "k"})
         exchange = Exchange(request, {}, record=Record())
         exchange.told("notifications/progress", {})
         exchange.join(asked(second, is_modern=True), {})
@@ -152,7 +152,7 @@ def test_what_a_server_says_reaches_whoever_asked_last_and_the_gates_own_meta_st
         exchange.streams(100)
         exchange.pauses()
 
-        assert exchange.meta == {"progressToken": "t"}
+        assert exchange.said.meta == {"progressToken": "t"}
         assert first.heard == ["notifications/progress"]
         assert second.heard == ["notifications/message", "prime 100", "pause"]
 
