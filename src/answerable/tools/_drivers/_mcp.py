@@ -94,10 +94,16 @@ class McpServer:
     async def connect(self) -> tuple[ListedTool, ...]:
         """Its tools, listed anew over a connection that is kept; their schemas are pinned from the first time on."""
         is_first = self._main is None
-        kept = await self._kept(None)
-        if not is_first:
-            await self._within(kept.list(), self.name, self._startup_s)
-        return kept.tools
+        main = await self._kept(None)
+        for kept in () if is_first else (main, self._other):
+            if kept is not None and not kept.link.is_over:
+                listing = asyncio.wait_for(kept.list(), self._startup_s)
+                try:
+                    await self._within(listing, self.name, self._startup_s)
+                except NotSent as error:
+                    raise ToolServerUnavailable(server=self.name, reason=error.reason) from None
+                self._pin(kept)
+        return main.tools
 
     async def face(self, *, is_modern: bool) -> ServerFace:
         """How it presents itself to clients of that kind."""
@@ -260,9 +266,12 @@ class McpServer:
                 if words := _last_words(stderr):
                     _log.warning("tool server %s wrote before it failed to start: %s", self.name, words)
                 raise ToolServerUnavailable(server=self.name, reason=reason) from None
+        self._pin(kept)
+        return kept
+
+    def _pin(self, kept: Kept) -> None:
         for name, schema in kept.schemas.items():
             self._pinned.setdefault(name, schema)
-        return kept
 
     def _why_not(self, link: "Link", error: Exception) -> str:
         lines = "1 line that is" if link.unreadable == 1 else f"{link.unreadable} lines that are"
