@@ -59,7 +59,7 @@ class ModelEndpoint:
         is_retry = request.headers.get("x-stainless-retry-count", "0") != "0"
         check = _check_for(self._gate, session)
         for left, name in enumerate(candidates, start=1 - len(candidates)):
-            call = self._gate.upstreams.call(name, body, headers=request.headers, check=check)
+            call = self._gate.upstreams.call(self._dialect, name, body, headers=request.headers, check=check)
             performing = asyncio.create_task(
                 session.perform("model", name, call.arguments, key=key, joins=is_retry, effects=call)
             )

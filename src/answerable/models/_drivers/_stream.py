@@ -26,11 +26,16 @@ class HttpAnswer:
 
 
 class HttpClient:
-    """One kept connection pool to one provider."""
+    """One kept connection pool to one provider.
 
-    def __init__(self, *, proxy: str = "", ca_file: str = "") -> None:
+    Args:
+        socket: path of the unix socket to go through, whatever host an address names.
+    """
+
+    def __init__(self, *, proxy: str = "", ca_file: str = "", socket: str = "") -> None:
         self._proxy = proxy
         self._ca_file = ca_file
+        self._socket = socket
         self._client: httpx.AsyncClient | None = None
 
     @contextlib.asynccontextmanager
@@ -68,6 +73,7 @@ class HttpClient:
                 limits=httpx.Limits(max_connections=None),
                 headers={"accept-encoding": "identity"},
                 proxy=self._proxy or None,
+                transport=httpx.AsyncHTTPTransport(uds=self._socket) if self._socket else None,
                 verify=trust,
                 trust_env=False,
             )
