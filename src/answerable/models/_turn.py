@@ -118,7 +118,7 @@ class Turn:
 
     def _schema(self, offered: tuple[Offer, ...]) -> Mapping[str, Any] | None:
         if not offered:
-            return self.schema
+            return None if self.schema is None else _hoisted(self.schema, "#")
         definitions = {str(number): _hoisted(tool.schema, f"#/$defs/{number}") for number, tool in enumerate(offered)}
         choices = [
             _closed({"tool": {"const": tool.name}, "arguments": {"$ref": f"#/$defs/{number}"}})
@@ -202,7 +202,9 @@ def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
 def _hoisted(schema: Any, at: str) -> Any:
     """The schema as it must read when it stands at another place: its own references lead there.
 
-    Objects that list their properties are closed: an empty one left open is an invitation to make some up.
+    Objects that list their properties are closed: one left open is an invitation to make some up. Properties stand in
+    the order of `required`, for the model writes them in order: who first names the sum and then decides, decides
+    worse, and a schema that travelled may have been sorted.
     """
     if isinstance(schema, list):
         return [_hoisted(each, at) for each in schema]
@@ -212,6 +214,9 @@ def _hoisted(schema: Any, at: str) -> Any:
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference.startswith("#"):
         moved["$ref"] = at + reference[1:]
-    if schema.get("type") == "object" and isinstance(schema.get("properties"), Mapping):
+    properties, required = moved.get("properties"), moved.get("required")
+    if schema.get("type") == "object" and isinstance(properties, dict):
         moved.setdefault("additionalProperties", False)
+        first = [name for name in required if name in properties] if isinstance(required, list) else []
+        moved["properties"] = {name: properties[name] for name in dict.fromkeys((*first, *properties))}
     return moved
