@@ -22,7 +22,12 @@ POLICY = Path(__file__).parent / "local_policy"
 MODEL = "smollm2-135m-instruct"
 ASKED: list[Any] = [{"role": "user", "content": "Look up order 1001."}]
 ORDER = {"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]}
-CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 
 
 def chat_tool(name: str) -> Any:
@@ -50,7 +55,9 @@ class Wire:
 
     async def chat(self, **more: Any) -> Any:
         async with self.openai as client:
-            return await client.chat.completions.create(**{"model": "tiny", "messages": ASKED, "max_tokens": 60, **more})
+            return await client.chat.completions.create(
+                **{"model": "tiny", "messages": ASKED, "max_tokens": 60, **more}
+            )
 
     async def message(self, **more: Any) -> Any:
         async with self.anthropic as client:
@@ -122,7 +129,7 @@ def test_a_stream_says_the_same_as_a_whole_answer_in_both_dialects(tmp_path: Pat
     async def story(there: Wire) -> None:
         whole = await there.chat(messages=hello)
         async with there.openai as client:
-            asked = {"model": "tiny", "messages": hello, "max_tokens": 60, "stream": True}
+            asked: dict[str, Any] = {"model": "tiny", "messages": hello, "max_tokens": 60, "stream": True}
             parts = [part async for part in await client.chat.completions.create(**asked)]
         message = await there.message(messages=hello)
         async with (
@@ -130,7 +137,7 @@ def test_a_stream_says_the_same_as_a_whole_answer_in_both_dialects(tmp_path: Pat
             other.messages.stream(model="tiny", messages=hello, max_tokens=60) as stream,
         ):
             texts = [text async for text in stream.text_stream]
-            streamed = await stream.get_final_message()
+            streamed: Any = await stream.get_final_message()
 
         text = whole.choices[0].message.content
         assert "".join(part.choices[0].delta.content or "" for part in parts) == text
@@ -149,11 +156,10 @@ def test_the_local_model_calls_a_tool_and_is_held_to_its_schema_streamed_and_not
     async def story(there: Wire) -> None:
         whole = await there.chat(tools=tools, tool_choice="required")
         async with there.openai as client:
-            stream = client.chat.completions.stream(
-                model="tiny", messages=ASKED, max_tokens=60, tools=tools, tool_choice="required"
-            )
+            asked: dict[str, Any] = {"model": "tiny", "messages": ASKED, "max_tokens": 60, "tools": tools}
+            stream = client.chat.completions.stream(**asked, tool_choice="required")
             async with stream as parts:
-                streamed = await parts.get_final_completion()
+                streamed: Any = await parts.get_final_completion()
         message = await there.message(tools=[message_tool("shop_look")], tool_choice={"type": "any"})
 
         for said in (whole, streamed):
@@ -231,8 +237,11 @@ def test_what_the_local_model_does_not_do_is_an_error_of_the_dialect(tmp_path: P
 def test_a_model_that_dies_in_a_stream_is_told_and_is_there_again_for_the_next_call(tmp_path: Path) -> None:
     async def story(there: Wire) -> None:
         async with there.openai as client:
-            asked = {"model": "tiny", "messages": [{"role": "user", "content": "Tell me a long story."}]}
-            stream = await client.chat.completions.create(**asked, max_tokens=2000, stream=True)
+            asked: dict[str, Any] = {
+                "model": "tiny",
+                "messages": [{"role": "user", "content": "Tell me a long story."}],
+            }
+            stream: Any = await client.chat.completions.create(**asked, max_tokens=2000, stream=True)
             await anext(aiter(stream))
             assert there.local.pid is not None
             os.kill(there.local.pid, signal.SIGKILL)

@@ -16,6 +16,7 @@ __all__ = ["LlamaServer"]
 
 _START_S = 120.0
 _STOP_S = 5.0
+_DYING_S = 1.0
 _LONGEST_SOCKET = 100  # a unix socket's path has room for 107 bytes
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
 _LONGEST_WORDS = 200
@@ -58,6 +59,13 @@ class LlamaServer:
             except BaseException:
                 await self.close()
                 raise
+
+    async def look(self) -> None:
+        """After a broken connection: see whether the process is dying, so that the next call starts another."""
+        if self._process is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DYING_S):
+                    await self._process.wait()
 
     async def close(self) -> None:
         """End the process."""
@@ -123,7 +131,7 @@ def _place() -> Path:
     if len(os.fsencode(place)) <= _LONGEST_SOCKET - len("/model.sock"):
         return place
     place.rmdir()
-    return Path(tempfile.mkdtemp(prefix="answerable-", dir="/tmp"))  # noqa: S108 - made with 0700
+    return Path(tempfile.mkdtemp(prefix="answerable-", dir="/tmp"))  # made with 0700
 
 
 def _last_words(place: Path) -> str:

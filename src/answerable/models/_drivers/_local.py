@@ -17,7 +17,7 @@ from answerable.models._chat_turn import ChatAnswer, chat_problem, chat_turn
 from answerable.models._drivers._llama import LlamaServer
 from answerable.models._drivers._openai import refusal_of
 from answerable.models._drivers._stream import HttpAnswer
-from answerable.models._errors import LocalModelMissing, ModelLost, ModelUnknown, ProviderUnusable
+from answerable.models._errors import LocalModelMissing, ModelLost, ModelUnavailable, ModelUnknown, ProviderUnusable
 from answerable.models._messages_turn import MessagesAnswer, messages_problem, messages_turn
 from answerable.models._ports import ModelReply, ModelRequest, ProviderFacts
 from answerable.models._sse import SseReader
@@ -135,8 +135,12 @@ class LocalProvider:
     @contextlib.asynccontextmanager
     async def _asked(self, turn: Turn, name: str) -> AsyncIterator[HttpAnswer]:
         client = await self._server.client()
-        async with client.post(_URL, orjson.dumps(turn.question()), headers=_HEADERS, model=name) as answer:
-            yield answer
+        try:
+            async with client.post(_URL, orjson.dumps(turn.question()), headers=_HEADERS, model=name) as answer:
+                yield answer
+        except (ModelLost, ModelUnavailable):
+            await self._server.look()
+            raise
 
 
 class _Answer(Protocol):
