@@ -53,7 +53,9 @@ def test_every_model_call_was_the_local_models_and_was_metered(told: Told, recei
 
     assert len(calls) >= 12
     for said in calls:
-        assert said["basis"]["model"] == {"provider": "local", "id": _MODEL}
+        assert said["basis"]["model"]["provider"] == "local"
+        assert said["basis"]["model"]["id"] == _MODEL
+        assert said["basis"]["model"]["fingerprint"].startswith("sha256:")
         assert said["usage"]["inputTokens"] > 300
         assert said["usage"]["outputTokens"] > 10
         assert not said["usage"].get("costNanoUsd")

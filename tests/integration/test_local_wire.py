@@ -20,6 +20,7 @@ from answerable.server import serve_gate
 
 POLICY = Path(__file__).parent / "local_policy"
 MODEL = "smollm2-135m-instruct"
+FINGERPRINT = "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 ASKED: list[Any] = [{"role": "user", "content": "Look up order 1001."}]
 ORDER = {"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]}
 CITY = {
@@ -117,7 +118,7 @@ def test_an_openai_client_talks_to_the_local_model_and_the_record_has_what_it_us
         assert said.usage.prompt_tokens == outcome["usage"]["inputTokens"] > 0
         assert said.usage.completion_tokens == outcome["usage"]["outputTokens"] > 0
         assert "costNanoUsd" not in outcome["usage"] or outcome["usage"]["costNanoUsd"] == 0
-        assert outcome["basis"]["model"]["id"] == MODEL
+        assert outcome["basis"]["model"] == {"provider": "local", "id": MODEL, "fingerprint": FINGERPRINT}
 
     through(tmp_path, story)
 
@@ -227,7 +228,7 @@ def test_what_the_local_model_does_not_do_is_an_error_of_the_dialect(tmp_path: P
             await there.chat(messages=[{"role": "user", "content": [picture]}])
         with pytest.raises(anthropic.BadRequestError, match="exceeds the available context"):
             await there.message(messages=[{"role": "user", "content": "word " * 20_000}])
-        with pytest.raises(openai.BadRequestError, match="local:smollm2-135m-instruct"):
+        with pytest.raises(openai.NotFoundError, match="local:smollm2-135m-instruct"):
             await there.chat(model="local:gpt-5")
 
     through(tmp_path, story)

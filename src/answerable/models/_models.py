@@ -80,7 +80,7 @@ class Models:
             ceiling=self._ceiling(facts, request),
             schema=sha256_name(stable_json(request.schema)) if request.schema is not None else "",
             timeout=facts.timeout,
-            model={"provider": provider.name, "id": request.model},
+            model=facts.identity(provider.name, request.model),
         )
 
     async def execute(self, step: Step) -> Outcome:

@@ -23,6 +23,7 @@ from answerable.models._errors import (
 )
 from answerable.models._messages import MessagesDialect
 from answerable.models._passage import Passage
+from answerable.models._ports import ProviderFacts
 from answerable.models._sse import SseReader
 
 __all__ = ["DialectName", "Upstream", "Upstreams", "WireCall"]
@@ -177,12 +178,14 @@ class WireCall:
         self._answer = dialect.answer(check, asked)
 
     def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
-        """A read whose cost is reserved: its input as estimated, and all that it may write."""
-        return Description(
-            effect=Effect.READ,
-            ceiling=self._at_most(),
-            model={"provider": self._upstream.name, "id": self._model},
-        )
+        """A read whose cost is reserved: its input as estimated, and all that it may write.
+
+        Raises:
+            ModelUnknown: the local model is another one.
+        """
+        facts = self._client.describe(self._model) if isinstance(self._client, LocalProvider) else ProviderFacts()
+        model = facts.identity(self._upstream.name, self._model)
+        return Description(effect=Effect.READ, ceiling=self._at_most(), model=model)
 
     async def probe(self, step: Step) -> Finding:
         """Nobody can be asked; a lost call is simply made again."""

@@ -67,8 +67,11 @@ class LocalProvider:
     def __init__(self, config: LocalConfig | None = None) -> None:
         self.config = config or LocalConfig()
         self.name = self.config.name
+        weights = _weights(self.config)
+        with weights.open("rb") as file:
+            self._fingerprint = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         self._server = LlamaServer(
-            _weights(self.config),
+            weights,
             name=f"{self.name}:{self.config.model}",
             context_tokens=self.config.context_tokens,
             threads=self.config.threads,
@@ -83,7 +86,7 @@ class LocalProvider:
         if model != self.config.model:
             there = f"the local model is `{self.name}:{self.config.model}`"
             raise ModelUnknown(model=f"{self.name}:{model}", advice=there)
-        return ProviderFacts(timeout=self.config.timeout)
+        return ProviderFacts(timeout=self.config.timeout, fingerprint=self._fingerprint)
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         self.describe(request.model)
@@ -115,9 +118,8 @@ class LocalProvider:
         """Answer a request of the dialect that the address names, as a provider over HTTP would."""
         dialect = next(dialect for path, dialect in _DIALECTS.items() if url.endswith(path))
         try:
-            turn = dialect.turn(said := orjson.loads(body))
-            self.describe(said["model"])
-        except (Unaskable, ModelUnknown) as problem:
+            turn = dialect.turn(orjson.loads(body))
+        except Unaskable as problem:
             yield _refusal(dialect, _BAD_REQUEST, str(problem))
             return
         async with self._asked(turn, model) as answer:
