@@ -203,7 +203,7 @@ class WireCall:
 
     async def _ask(self) -> Outcome:
         up, dialect = self._upstream, self._dialect
-        headers = {"content-type": "application/json", **dialect.headers(up.key), **self._passed}
+        headers = {**dialect.headers(up.key), **self._passed}
         url = up.base_url.rstrip("/") + dialect.path
         async with self._client.post(url, orjson.dumps(self._asked.body), headers=headers, model=self.name) as answer:
             if answer.status != 200:
