@@ -54,19 +54,15 @@ class Connection:
 
     def rows(self, statement: Prepared, /, **params: Any) -> list[Any]:
         """The rows a query finds."""
-        if statement.constants:
-            params = {**statement.constants, **params}
         try:
-            return self.raw.execute(statement.sqlite, params).fetchall()
+            return self.raw.execute(statement.sqlite, statement.arrange(params)).fetchall()
         except sqlite3.DatabaseError as error:
             raise _told(self.raw, error) from None
 
     def run(self, statement: Prepared, /, **params: Any) -> int:
         """The number of rows a statement changed."""
-        if statement.constants:
-            params = {**statement.constants, **params}
         try:
-            return self.raw.execute(statement.sqlite, params).rowcount
+            return self.raw.execute(statement.sqlite, statement.arrange(params)).rowcount
         except sqlite3.DatabaseError as error:
             raise _told(self.raw, error) from None
 
