@@ -1,7 +1,6 @@
 """The way of one answer from the provider to the agent, while the road records it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 from answerable.core import ReceiptId
 
@@ -51,10 +50,9 @@ class Passage:
         self._clock = None
         self._queue.put_nowait(None)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Bytes for the agent, until the end."""
-        while (chunk := await self._queue.get()) is not None:
-            yield chunk
+    async def next(self) -> bytes | None:
+        """The next bytes for the agent; None at the end."""
+        return await self._queue.get()
 
     def _hang_up(self) -> None:
         if self._clock is not None and not self._clock.expired():
