@@ -5,8 +5,7 @@ import hashlib
 import sqlite3
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -69,8 +68,7 @@ _CLOSE_SLICE = Prepared(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """What became of a draft.
 
     `dup`: its `once` name was taken before; `stale`: another slice has the run now; `closed`: the run is over.
@@ -80,7 +78,6 @@ class Appended:
     id: ReceiptId = ReceiptId("")
     seq: int = -1
     at: str = ""
-    receipt: Receipt | None = None
 
 
 class Recorder:
@@ -256,7 +253,7 @@ class Transaction(Batch):
         receipt = Receipt(position=0, body=body, signature=signature, key_id=of.gate.key_id, digest=name)
         vars(receipt)["predicate"] = statement["predicate"]  # spares projections parsing what was just built
         self._follow(draft, receipt)
-        return Appended("ok", receipt_id, seq, self.now, receipt)
+        return Appended("ok", receipt_id, seq, self.now)
 
     def _statement(
         self,
