@@ -182,6 +182,10 @@ class WireCall:
     async def execute(self, step: Step) -> Outcome:
         """Ask, and pass on; whatever breaks is an outcome, and what may have been used is counted as used."""
         passage = self.passage
+        if passage.is_left:
+            passage.end()
+            nobody = ModelUnavailable(model=self.name, reason="the agent hung up before it was asked")
+            return Outcome.of_error("failed", nobody)
         clock = asyncio.timeout(self._upstream.first_byte.total_seconds())
         try:
             async with clock:

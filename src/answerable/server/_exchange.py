@@ -60,9 +60,9 @@ class Exchange:
         if self._has_left:
             told()
 
-    async def has_left(self) -> bool:
+    @property
+    def has_left(self) -> bool:
         """Whether whoever asked is gone, as far as the connection knows."""
-        await asyncio.sleep(0)  # what the connection has learnt by now reaches the watch
         return self._has_left
 
     async def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:

@@ -63,11 +63,15 @@ class ModelEndpoint:
         check = _check_for(self._gate, session)
         for left, name in enumerate(candidates, start=1 - len(candidates)):
             call = self._gate.upstreams.call(name, body, headers=exchange.headers, check=check)
-            performing = self._perform(session, call, key=key, joins=is_retry)
-            if call.streams and await self._streamed(exchange, session, call, performing):
-                return
-            outcome = await asyncio.shield(performing)
-            if await exchange.has_left():
+            performing = session.perform("model", name, call.arguments, key=key, joins=is_retry, effects=call)
+            if call.streams:
+                going_on = self._keep(asyncio.create_task(performing))
+                if await self._streamed(exchange, session, call, going_on):
+                    return
+                outcome = await asyncio.shield(going_on)
+            else:
+                outcome = await performing  # which only waits: the effect is in a task of the session
+            if exchange.has_left:
                 return  # nobody reads it, or wants another asked: the same call made again gets the outcome
             if left and _is_for_the_next(outcome):
                 session.delivered(outcome)
@@ -75,11 +79,8 @@ class ModelEndpoint:
             await self._whole(exchange, session, call, outcome)
             return
 
-    def _perform(self, session: Session, call: WireCall, *, key: str | None, joins: bool) -> "asyncio.Task[Outcome]":
-        """In a task of the gate: it goes on, whatever becomes of the connection."""
-        performing = asyncio.create_task(
-            session.perform("model", call.name, call.arguments, key=key, joins=joins, effects=call)
-        )
+    def _keep(self, performing: "asyncio.Task[Outcome]") -> "asyncio.Task[Outcome]":
+        """Have it go on to its end, whatever becomes of the connection."""
         self._performing.add(performing)
         performing.add_done_callback(self._performed)
         return performing
