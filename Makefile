@@ -15,7 +15,7 @@ help:
 	@echo 'make demo         an agent at work: governed, killed half way, resumed, verified'
 	@echo 'make test         every test'
 	@echo 'make check        under a minute: format, lint, types, imports, unit and property tests, docs'
-	@echo 'make bench        speed beside DBOS and LangGraph, in the same run'
+	@echo 'make bench        speed beside DBOS and LangGraph, and beside FastMCP and LiteLLM, in the same run'
 	@echo 'make soak         property and crash tests, for longer'
 	@echo 'make setup        the complete .venv; the other targets call it for what they need'
 	@echo 'make regenerate   pages and lists that follow from the code and its tests'
@@ -69,7 +69,10 @@ check-dependencies:
 	$(call hold,dependencies,$(PY) -m deptry .)
 
 bench: .venv/.base .venv/.bench
-	@$(PY) benchmarks/durable_steps.py $(BENCH)
+	@failed=0; \
+	$(PY) benchmarks/durable_steps.py $(BENCH) $${JSON:+--json "$$JSON.steps"} || failed=1; echo; \
+	[ -e .venv/.litellm ] || .ci/setup litellm && touch .venv/.litellm || echo 'LiteLLM could not be installed: its rows are left out'; \
+	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.gateway"} || failed=1; exit $$failed
 
 soak: .venv/.dev
 	@$(PY) -m pytest -q -n auto --hypothesis-profile=soak --timeout=1800 tests/properties tests/faults $(TESTS)
@@ -85,6 +88,7 @@ requirements:
 	@uv $(PIN) pyproject.toml -o requirements/base.txt
 	@uv $(PIN) --group pyproject.toml:dev -c requirements/base.txt -c requirements/build.txt -o requirements/dev.txt
 	@uv $(PIN) --group pyproject.toml:docs -c requirements/base.txt -c requirements/dev.txt -o requirements/docs.txt
+	@uv $(PIN) --group pyproject.toml:litellm -o requirements/litellm.txt
 	@uv $(PIN) --group pyproject.toml:bench -c requirements/base.txt -c requirements/dev.txt -o requirements/bench.txt
 
 wheels: .venv/.dev

@@ -1,8 +1,7 @@
 """FastMCP's own proxy, as its documentation has it, without state, so that each side gets the revision it asks for."""
 
-from fastmcp.server import create_proxy
-
 import uvicorn
+from fastmcp.server import create_proxy
 
 from benchmarks._gateway.party import serve_here
 

@@ -23,13 +23,18 @@ _FSYNCS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Whom to ask what. `@N@` in body and `expects` is the call's number, `@C@` in headers the caller's."""
+    """Whom to ask what. `@N@` in body and `expects` is the call's number, `@C@` in headers the caller's.
+
+    Args:
+        share: of the calls, for those who would need minutes for all of them.
+    """
 
     name: str
     url: str
     headers: dict[str, str]
     body: str
     expects: str
+    share: float = 1.0
 
 
 @dataclass(slots=True)
@@ -56,7 +61,7 @@ class Caller(asyncio.Protocol):
         self._data = bytearray()
         self._body_at = 0
         self._length: int | None = None
-        self._first_s = 0.0
+        self._first_at = 0.0
         self._done: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -67,13 +72,13 @@ class Caller(asyncio.Protocol):
         """The answer, and when its first byte and its last came, in seconds from the request."""
         assert self._transport is not None
         self._data.clear()
-        self._body_at = 0
+        self._body_at, self._first_at = 0, 0.0
         self._done = asyncio.get_running_loop().create_future()
         began = time.perf_counter()
         self._transport.write(request)
         await self._done
         ended = time.perf_counter()
-        return bytes(self._data), self._first_s - began, ended - began
+        return bytes(self._data), self._first_at - began, ended - began
 
     def data_received(self, data: bytes) -> None:
         self._data += data
@@ -83,15 +88,11 @@ class Caller(asyncio.Protocol):
                 return
             self._body_at = end + 4
             self._length = _length(bytes(self._data[:end]).lower())
-        if len(self._data) > self._body_at and not (0 < self._first_s and self._is_later):
-            self._first_s = time.perf_counter()
-            self._is_later = True
+        if not self._first_at and len(self._data) > self._body_at:
+            self._first_at = time.perf_counter()
         if self._is_whole():
-            self._is_later = False
             assert self._done is not None
             self._done.set_result(None)
-
-    _is_later = False
 
     def _is_whole(self) -> bool:
         if self._length is None:
@@ -118,20 +119,24 @@ async def _measure(orders: dict[str, Any]) -> dict[str, Any]:
     for targets in loads.values():
         for target in targets:
             most = max(int(each) for each in concurrencies)
-            await _round(target, most, orders["warm_up"], numbers, Seen())
+            await _round(target, most, max(int(orders["warm_up"] * target.share), most), numbers, Seen())
     repeats = []
     for repeat in range(orders["repeats"]):
         cells: dict[str, Any] = {}
         for load, targets in loads.items():
             for concurrency, calls in concurrencies.items():
                 seen = {target.name: Seen() for target in targets}
-                # In slices, so that what else happens on the machine meets all alike.
+                fsyncs: list[float] = []
+                # In slices, so that whatever else happens on the machine meets all alike.
                 for part in range(orders["slices"]):
                     turn = (repeat + part) % len(targets)
                     for target in targets[turn:] + targets[:turn]:
-                        await _round(target, int(concurrency), calls // orders["slices"], numbers, seen[target.name])
-                cells[f"{load} {concurrency}"] = {name: each.to_json() for name, each in seen.items()}
-        repeats.append({"cells": cells, "fsync_ms": _fsync_ms(directory)})
+                        share = max(int(calls * target.share) // orders["slices"], 1)
+                        await _round(target, int(concurrency), share, numbers, seen[target.name])
+                    fsyncs += _fsyncs_s(directory)
+                cell: dict[str, Any] = {name: each.to_json() for name, each in seen.items()}
+                cells[f"{load} {concurrency}"] = {**cell, "fsync_ms": _rank(fsyncs, 0.5)}
+        repeats.append(cells)
     return {"repeats": repeats}
 
 
@@ -171,7 +176,7 @@ def _length(head: bytes) -> int | None:
     return None
 
 
-def _fsync_ms(directory: Path) -> float:
+def _fsyncs_s(directory: Path) -> list[float]:
     """What the disk takes for one append that is on it: 8 KiB, about what a commit writes."""
     path = directory / "fsync"
     seen = []
@@ -181,7 +186,7 @@ def _fsync_ms(directory: Path) -> float:
             file.write(b"\0" * _FSYNC_BYTES)
             os.fsync(file.fileno())
             seen.append(time.perf_counter() - began)
-    return _rank(seen, 0.5)
+    return seen
 
 
 def _rank(seconds: list[float], share: float) -> float:

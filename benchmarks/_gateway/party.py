@@ -19,7 +19,7 @@ async def serve_here(config: uvicorn.Config) -> None:
     config.host, config.port = "127.0.0.1", 0
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started and not serving.done():
+    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     if server.started:
         say(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
