@@ -1,7 +1,7 @@
 """`/v1/chat/completions` and `/v1/messages`: an agent's own request, governed, and the provider's own answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
@@ -49,6 +49,9 @@ class ModelEndpoint:
             return
         try:
             await self._ask(exchange, session)
+        except asyncio.CancelledError:
+            if not exchange.has_left:
+                raise  # the server ends
         except NotGoverned as error:
             await self._refuse(exchange, RequestMalformed(problem=str(error)), session)
         except AnswerableError as error:
@@ -56,6 +59,9 @@ class ModelEndpoint:
 
     async def _ask(self, exchange: Exchange, session: Session) -> None:
         body = await _json(exchange)
+        # Who leaves stops waiting, so that nothing held is done, and no other provider asked, behind their back.
+        # What is under way is in a task of the session and goes on: the same call made again gets its outcome.
+        exchange.on_leave(_cancelling())
         candidates = self._gate.upstreams.candidates(self._dialect, _model(body))
         key = exchange.headers.get("idempotency-key")
         # An SDK that tries again says so; the same question asked twice is otherwise meant twice.
@@ -63,16 +69,14 @@ class ModelEndpoint:
         check = _check_for(self._gate, session)
         for left, name in enumerate(candidates, start=1 - len(candidates)):
             call = self._gate.upstreams.call(name, body, headers=exchange.headers, check=check)
-            performing = session.perform("model", name, call.arguments, key=key, joins=is_retry, effects=call)
+            asked = session.perform("model", name, call.arguments, key=key, joins=is_retry, effects=call)
             if call.streams:
-                going_on = self._keep(asyncio.create_task(performing))
-                if await self._streamed(exchange, session, call, going_on):
+                performing = self._keep(asyncio.create_task(asked))
+                if await self._streamed(exchange, session, call, performing):
                     return
-                outcome = await asyncio.shield(going_on)
+                outcome = await performing
             else:
-                outcome = await performing  # which only waits: the effect is in a task of the session
-            if exchange.has_left:
-                return  # nobody reads it, or wants another asked: the same call made again gets the outcome
+                outcome = await asked
             if left and _is_for_the_next(outcome):
                 session.delivered(outcome)
                 continue
@@ -105,7 +109,6 @@ class ModelEndpoint:
         """Whether the answer went out as a stream; it does not where there is none, or a recorded one."""
         passage = call.passage
         performing.add_done_callback(lambda _: passage.end())
-        exchange.on_leave(passage.leave)
         try:
             first = await passage.next()
             if first is None:
@@ -121,7 +124,8 @@ class ModelEndpoint:
             headers = {**headers_of(session, receipt=passage.intent), "cache-control": "no-cache", **_STREAM}
             await exchange.stream(headers, passed())
         except asyncio.CancelledError:
-            passage.leave()
+            passage.leave()  # but nobody reads a stream later: its call is cut
+            performing.cancel()
             raise
         if not passage.is_left:
             session.delivered(performing.result())
@@ -136,6 +140,17 @@ class ModelEndpoint:
         told = tell(error, self._dialect)
         headers = {**told.headers, **(headers_of(session) if session else {}), **_JSON}
         await exchange.answer(told.status, headers, told.body)
+
+
+def _cancelling() -> Callable[[], None]:
+    """Cancels the task that this is called in."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def cancel() -> None:
+        task.cancel()
+
+    return cancel
 
 
 def _check_for(gate: Gate, session: Session) -> Check:
