@@ -67,6 +67,16 @@ class Connection:
         except sqlite3.DatabaseError as error:
             raise _told(self.raw, error) from None
 
+    def run_many(self, statement: Prepared, rows: Sequence[Sequence[Any]], /) -> None:
+        """Run a statement for each row of values, given in the order of its parameters.
+
+        A row that breaks a uniqueness leaves those before it: the transaction is to be rolled back.
+        """
+        try:
+            self.raw.executemany(statement.sqlite, rows)
+        except sqlite3.DatabaseError as error:
+            raise _told(self.raw, error) from None
+
     def each(self, statement: Prepared) -> Iterator[Any]:
         """The rows a query finds, one at a time."""
         try:

@@ -70,6 +70,7 @@ class Vault:
         self._master = read_or_make_secret(path, lambda: os.urandom(32))
         self._tenants: dict[str, tuple[Mac, AESGCM, Keyset]] = {}
         self._subject_keys: dict[tuple[str, str], bytes] = {}
+        """In clear, of new subjects, until they are on disk."""
         self._keysets: dict[tuple[str, tuple[str, ...]], Keyset] = {}
         self.unsaved: dict[tuple[str, str], bytes] = {}
         """Wrapped keys of new subjects, to be stored with the first receipt that uses them."""
@@ -102,17 +103,11 @@ class Vault:
             self._keysets[tenant, subjects] = found
         return found
 
-    def forget(self, run: str) -> None:
-        """Drop cached keys that only this run uses."""
-        for key in [key for key in self._keysets if key[1] == (run,)]:
-            del self._keysets[key]
-            if (key[0], run) not in self.unsaved:
-                self._subject_keys.pop((key[0], run), None)
-
     def saved(self, keys: Iterable[tuple[str, str]]) -> None:
         """These new keys are on disk."""
         for key in keys:
             self.unsaved.pop(key, None)
+            self._subject_keys.pop(key, None)
 
     def _tenant(self, tenant: TenantId) -> tuple[Mac, AESGCM, Keyset]:
         found = self._tenants.get(tenant)
