@@ -280,3 +280,20 @@ def test_a_reply_cut_short_means_the_work_may_have_been_done(wire: Wire) -> None
     wire.cuts = True
 
     assert isinstance(failure(openai(wire)), ModelLost)
+
+
+def test_a_redirect_is_not_followed_because_the_key_would_go_along(wire: Wire) -> None:
+    wire.status, wire.body, wire.headers = 307, b"{}", {"location": wire.url + "/elsewhere"}
+
+    said = failure(openai(wire))
+
+    assert isinstance(said, ModelRejected)
+    assert [path for path, _, _ in wire.seen] == ["/v1/chat/completions"]
+
+
+def test_a_proxy_that_is_not_there_means_nothing_was_used(wire: Wire) -> None:
+    with serving() as gone:
+        proxy = gone.url.removesuffix("/v1")
+
+    assert isinstance(failure(openai(wire, proxy=proxy)), ModelUnavailable)
+    assert wire.seen == []

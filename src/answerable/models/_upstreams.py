@@ -194,6 +194,10 @@ class WireCall:
     async def execute(self, step: Step) -> Outcome:
         """Ask, and pass on; whatever breaks is an outcome, and what may have been used is counted as used."""
         passage = self.passage
+        if passage.is_left:
+            passage.end()
+            nobody = ModelUnavailable(model=self.name, reason="the agent hung up before it was asked")
+            return Outcome.of_error("failed", nobody)
         clock = asyncio.timeout(self._upstream.first_byte.total_seconds())
         try:
             async with clock:
@@ -215,7 +219,7 @@ class WireCall:
 
     async def _ask(self) -> Outcome:
         up, dialect = self._upstream, self._dialect
-        headers = {"content-type": "application/json", **dialect.headers(up.key), **self._passed}
+        headers = {**dialect.headers(up.key), **self._passed}
         url = up.base_url.rstrip("/") + dialect.path
         async with self._client.post(url, orjson.dumps(self._asked.body), headers=headers, model=self.name) as answer:
             if answer.status != 200:

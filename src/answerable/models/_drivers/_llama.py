@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from answerable.models._drivers._stream import HttpClient
+from answerable.models._drivers._http import HttpClient
 from answerable.models._errors import ModelUnavailable
 
 __all__ = ["LlamaServer"]

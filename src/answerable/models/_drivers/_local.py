@@ -14,9 +14,8 @@ from typing import Any, Protocol
 import orjson
 
 from answerable.models._chat_turn import ChatAnswer, chat_problem, chat_turn
+from answerable.models._drivers._http import HttpAnswer, refusal_of
 from answerable.models._drivers._llama import LlamaServer
-from answerable.models._drivers._openai import refusal_of
-from answerable.models._drivers._stream import HttpAnswer
 from answerable.models._errors import LocalModelMissing, ModelLost, ModelUnavailable, ModelUnknown, ProviderUnusable
 from answerable.models._messages_turn import MessagesAnswer, messages_problem, messages_turn
 from answerable.models._ports import ModelReply, ModelRequest, ProviderFacts
