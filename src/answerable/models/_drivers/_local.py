@@ -16,7 +16,14 @@ import orjson
 from answerable.models._chat_turn import ChatAnswer, chat_problem, chat_turn
 from answerable.models._drivers._http import HttpAnswer, refusal_of
 from answerable.models._drivers._llama import LlamaServer
-from answerable.models._errors import LocalModelMissing, ModelLost, ModelUnavailable, ModelUnknown, ProviderUnusable
+from answerable.models._errors import (
+    LocalModelMissing,
+    ModelLost,
+    ModelReplyInvalid,
+    ModelUnavailable,
+    ModelUnknown,
+    ProviderUnusable,
+)
 from answerable.models._messages_turn import MessagesAnswer, messages_problem, messages_turn
 from answerable.models._ports import ModelReply, ModelRequest, ProviderFacts
 from answerable.models._sse import SseReader
@@ -104,6 +111,8 @@ class LocalProvider:
         except TimeoutError:
             seconds = f"{self.config.timeout.total_seconds():g} s"
             raise ModelLost(model=name, reason=f"none within {seconds}") from None
+        except ValueError:
+            raise ModelReplyInvalid(model=name, problem="its stream is not one of Chat Completions") from None
         return ModelReply(
             text=heard.text,
             model=request.model,
