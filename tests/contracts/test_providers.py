@@ -1,4 +1,4 @@
-"""What every model provider must do, over each built-in driver; `openai` against a real HTTP server.
+"""What every model provider must do, over each built-in driver; `openai` against a real HTTP server, `local` for real.
 
 The first part is the contract. The second is how the Chat Completions wire's failures are told apart.
 """
@@ -17,6 +17,8 @@ import pytest
 
 from answerable.core import AnswerableError
 from answerable.models import (
+    LocalConfig,
+    LocalProvider,
     Message,
     ModelLost,
     ModelRejected,
@@ -107,6 +109,10 @@ def scripted(wire: Wire) -> ScriptedProvider:
     return ScriptedProvider({"m": lambda messages: f"echo {messages[-1]['content']}"})
 
 
+def local(wire: Wire) -> LocalProvider:
+    return LocalProvider(LocalConfig(model="m"))
+
+
 def ask(provider: Provider, *, schema: dict[str, Any] | None = None, times: int = 1) -> list[ModelReply]:
     async def asked() -> list[ModelReply]:
         try:
@@ -118,7 +124,7 @@ def ask(provider: Provider, *, schema: dict[str, Any] | None = None, times: int 
     return asyncio.run(asked())
 
 
-contract = pytest.mark.parametrize("make", [openai, scripted])
+contract = pytest.mark.parametrize("make", [openai, scripted, local])
 
 
 @contract
@@ -126,9 +132,9 @@ contract = pytest.mark.parametrize("make", [openai, scripted])
 def test_a_reply_carries_its_text_its_model_and_what_it_used(make: Callable[[Wire], Provider], wire: Wire) -> None:
     [reply] = ask(make(wire))
 
-    assert reply.text == "echo héllo"
+    assert reply.text
     assert reply.model
-    assert reply.finish == "stop"
+    assert reply.finish in ("stop", "length")
     assert reply.is_metered
     assert reply.input_tokens > 0
     assert 0 < reply.output_tokens <= 40
@@ -149,7 +155,7 @@ def test_a_provider_describes_a_model_before_it_is_called(make: Callable[[Wire],
 
     facts = provider.describe("m")
 
-    assert provider.name in ("openai", "scripted")
+    assert provider.name in ("openai", "scripted", "local")
     assert bool(facts.prices_of) == (provider.name == "openai")
     assert wire.seen == []
 
@@ -171,7 +177,8 @@ def test_the_request_is_a_chat_completion_with_the_key_as_bearer(wire: Wire) -> 
     assert path == "/v1/chat/completions"
     assert headers["authorization"] == f"Bearer {KEY}"
     assert body == {"model": "m", "messages": list(HELLO), "max_tokens": 40}
-    assert (reply.model, reply.input_tokens, reply.output_tokens) == ("m-2026-01", 12, 3)
+    assert (reply.text, reply.model, reply.finish) == ("echo héllo", "m-2026-01", "stop")
+    assert (reply.input_tokens, reply.output_tokens) == (12, 3)
 
 
 @pytest.mark.parametrize(("schema", "strict"), [(CLOSED, True), (OPEN, False)])
@@ -273,3 +280,20 @@ def test_a_reply_cut_short_means_the_work_may_have_been_done(wire: Wire) -> None
     wire.cuts = True
 
     assert isinstance(failure(openai(wire)), ModelLost)
+
+
+def test_a_redirect_is_not_followed_because_the_key_would_go_along(wire: Wire) -> None:
+    wire.status, wire.body, wire.headers = 307, b"{}", {"location": wire.url + "/elsewhere"}
+
+    said = failure(openai(wire))
+
+    assert isinstance(said, ModelRejected)
+    assert [path for path, _, _ in wire.seen] == ["/v1/chat/completions"]
+
+
+def test_a_proxy_that_is_not_there_means_nothing_was_used(wire: Wire) -> None:
+    with serving() as gone:
+        proxy = gone.url.removesuffix("/v1")
+
+    assert isinstance(failure(openai(wire, proxy=proxy)), ModelUnavailable)
+    assert wire.seen == []
