@@ -77,7 +77,7 @@ bench: .venv/.base .venv/.bench
 	@failed=0; \
 	$(PY) benchmarks/durable_steps.py $(BENCH) $${JSON:+--json "$$JSON.steps"} || failed=1; echo; \
 	[ -e .venv/.litellm ] || .ci/setup litellm && touch .venv/.litellm || echo 'LiteLLM could not be installed: its rows are left out'; \
-	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.gateway"} || failed=1; exit $$failed
+	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.calls"} || failed=1; exit $$failed
 
 soak: .venv/.dev
 	@$(PY) -m pytest -q -n auto --hypothesis-profile=soak --timeout=1800 tests/properties tests/faults $(TESTS)

@@ -5,15 +5,22 @@ The first part is the contract. The second is how the Chat Completions wire's fa
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from answerable.core import AnswerableError
 from answerable.models import (
@@ -61,7 +68,7 @@ class Wire:
 
 
 @contextmanager
-def serving() -> Iterator[Wire]:
+def serving(certificate: Path | None = None) -> Iterator[Wire]:
     wire = Wire()
 
     class Handler(BaseHTTPRequestHandler):
@@ -82,10 +89,18 @@ def serving() -> Iterator[Wire]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that hangs up is what some tests are about."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trust.load_cert_chain(certificate)
+        server.socket = trust.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    wire.url = f"http://127.0.0.1:{server.server_port}/v1"
+    wire.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}/v1"
     try:
         yield wire
     finally:
@@ -297,3 +312,51 @@ def test_a_proxy_that_is_not_there_means_nothing_was_used(wire: Wire) -> None:
 
     assert isinstance(failure(openai(wire, proxy=proxy)), ModelUnavailable)
     assert wire.seen == []
+
+
+def test_through_a_proxy_the_name_is_the_proxys_to_look_up(wire: Wire) -> None:
+    proxy = wire.url.removesuffix("/v1")
+
+    [reply] = ask(OpenAIProvider(OpenAIConfig(key=KEY, base_url="http://models.invalid/v1", proxy=proxy)))
+
+    assert reply.text == "echo héllo"
+    assert [path for path, _, _ in wire.seen] == ["http://models.invalid/v1/chat/completions"]
+
+
+def test_what_the_environment_says_of_proxies_changes_nothing(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert ask(openai(wire))[0].text == "echo héllo"
+
+
+def test_a_certificate_is_believed_only_if_its_issuer_is_named(tmp_path: Path) -> None:
+    certificate = _certificate(tmp_path)
+    with serving(certificate) as wire:
+        named = openai(wire, ca_file=str(certificate))
+        unnamed = openai(wire)
+
+        assert ask(named)[0].text == "echo héllo"
+        assert isinstance(failure(unnamed), ModelUnavailable)
+        assert len(wire.seen) == 1
+
+
+def _certificate(directory: Path) -> Path:
+    """A certificate for loopback and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    begins = datetime.now(UTC) - timedelta(hours=1)
+    made = (
+        x509.CertificateBuilder(
+            name, name, key.public_key(), x509.random_serial_number(), begins, begins + timedelta(1)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    said = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(Encoding.PEM)
+    path = directory / "server.pem"
+    path.write_bytes(said)
+    return path

@@ -316,7 +316,7 @@ def test_two_callers_of_a_held_model_call_wait_for_one_decision(tmp_path: Path) 
     async def story(house: House, sessions: Sessions, session: Session) -> None:
         house.policy.decide["model"] = hold
         first = asyncio.create_task(think(session))
-        await until(lambda: "held" in house.phases(session.run))
+        await until(lambda: any(work.parked.is_set() for work in session._works.values()))
         held = await asyncio.gather(first, think(session), return_exceptions=True)
         assert isinstance(held[0], Held)
         assert isinstance(held[1], Held)
