@@ -41,6 +41,7 @@ from answerable.ledger import (
     StoreDamaged,
 )
 from answerable.models import (
+    LocalModelMissing,
     ModelCallInvalid,
     ModelKeyMissing,
     ModelLost,
@@ -140,6 +141,7 @@ __all__ = [
     "KeyFileUnsafe",
     "KeyMissing",
     "KeyRefused",
+    "LocalModelMissing",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",

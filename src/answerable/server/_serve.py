@@ -48,6 +48,7 @@ async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callab
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=_PATIENCE_S,
         )
         server = Quiet(config)
