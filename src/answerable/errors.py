@@ -44,6 +44,7 @@ from answerable.ledger import (
     StoreDamaged,
 )
 from answerable.models import (
+    LocalModelMissing,
     ModelCallInvalid,
     ModelKeyMissing,
     ModelLost,
@@ -150,6 +151,7 @@ __all__ = [
     "KeyFileUnsafe",
     "KeyMissing",
     "KeyRefused",
+    "LocalModelMissing",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",
