@@ -44,7 +44,7 @@ from answerable.runtime import (
 from answerable.runtime import Gate as SharedByRuns
 from answerable.standing import Specs, load_specs
 from answerable.telemetry import Reports
-from answerable.tools import Toolbox, WholeResults
+from answerable.tools import Peer, Toolbox, WholeResults
 
 __all__ = ["Gate", "open_gate"]
 
@@ -65,7 +65,7 @@ class Gate:
         sessions: Sessions,
         upstreams: Upstreams,
         tools: Toolbox,
-        whole: Effects,
+        retries: Callable[[Action], RetryPolicy],
         times: Times,
     ) -> None:
         self.desk = desk
@@ -73,8 +73,13 @@ class Gate:
         self.sessions = sessions
         self.upstreams = upstreams
         self.tools = tools
-        self.whole = whole
         self.times = times
+        self.whole = Reliable(WholeResults(tools), retries)
+        self._retries = retries
+
+    def relaying(self, peer: Peer) -> Effects:
+        """Performs calls of an MCP client, whom the tool's server may speak to meanwhile."""
+        return Reliable(WholeResults(self.tools, peer=peer), self._retries)
 
     @property
     def reader(self) -> Reader:
@@ -158,7 +163,7 @@ async def open_gate(
         stack.push_async_callback(tools.close)
         stack.push_async_callback(models.close)
         stack.push_async_callback(upstreams.close)
-        await tools.start()
+        await tools.start(checks_declared=False)
         await models.start()
         await upstreams.start()
         policies = PolicySet.load(policy, actions=_known_actions(tools, upstreams, agents))
@@ -181,7 +186,6 @@ async def open_gate(
         )
         reports = Reports()
         retries = _retries_of(tools)
-        whole = Reliable(EveryEffect({"tool": WholeResults(tools)}), retries)
         effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects()})
         shared = SharedByRuns(
             ledger=ledger,
@@ -209,11 +213,11 @@ async def open_gate(
             describe=effects.describe,
         )
         notices = Notices(approvals, notify, link=page)
-        desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
-        async with _background(
-            engine.serve(worker.advance, slots=slots), _expire(approvals), notices.serve(), sessions.serve()
-        ):
-            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole, times=times)
+        desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader), tools=tools)
+        await desk.pinning.start()
+        advancing = engine.serve(worker.advance, slots=slots)
+        async with _background(advancing, _expire(approvals), notices.serve(), sessions.serve()):
+            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
 
 
 @contextlib.asynccontextmanager

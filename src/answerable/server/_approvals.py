@@ -27,6 +27,7 @@ __all__ = ["approval_routes", "as_json", "person_of", "refused"]
 _MOST_BYTES = 64 << 10
 _LONGEST_REASON = 2_000
 _WORDS = frozenset({"reason", "scope", "arguments"})
+_STATES = ("waiting", "approved", "rejected", "edited", "timed-out", "closed", "all")
 
 
 def approval_routes(gate: Gate) -> list[BaseRoute]:
@@ -50,6 +51,8 @@ class _Approvals:
         try:
             person = self._person(request)
             state = request.query_params.get("state", "waiting")
+            if state not in _STATES:
+                raise RequestMalformed(problem=f"`state` is one of {', '.join(_STATES)}")
             found = self._gate.approvals.list(state=None if state == "all" else state)
         except AnswerableError as error:
             return refused(error)

@@ -17,18 +17,20 @@ from answerable.server._page import page_routes
 __all__ = ["http_app"]
 
 
-def http_app(gate: Gate, draining: Draining, *, mounted: Sequence[BaseRoute] = ()) -> ASGIApp:
+def http_app(gate: Gate, draining: Draining | None = None, *, mounted: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The ASGI application of a running gate.
 
     Args:
+        draining: says when the gate is on its way out.
         mounted: further routes, before the gate's own.
     """
+    stopping = draining or Draining()
 
     async def healthy(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def ready(request: Request) -> Response:
-        if draining.has_begun:
+        if stopping.has_begun:
             return JSONResponse({"status": "draining"}, 503)
         # Reads the store: a gate that cannot, should get no calls.
         return JSONResponse({"status": "ready", "keys": len(gate.agent_keys.list())})
@@ -39,7 +41,7 @@ def http_app(gate: Gate, draining: Draining, *, mounted: Sequence[BaseRoute] = (
         *page_routes(gate),
         Route("/healthz", healthy),
         Route("/readyz", ready),
-        Route("/v1/chat/completions", ModelEndpoint(gate, "chat").answer, methods=["POST"]),
-        Route("/v1/messages", ModelEndpoint(gate, "messages").answer, methods=["POST"]),
+        Route("/v1/chat/completions", ModelEndpoint(gate, "chat"), methods=["POST"]),
+        Route("/v1/messages", ModelEndpoint(gate, "messages"), methods=["POST"]),
     ]
-    return draining.around(Starlette(routes=routes))
+    return stopping.around(Starlette(routes=routes))

@@ -5,6 +5,10 @@ from answerable.tools._errors import (
     ArgumentsInvalid,
     ToolChanged,
     ToolFailed,
+    ToolHeld,
+    ToolLeftWaiting,
+    ToolListingMoved,
+    ToolNotHeld,
     ToolNotServed,
     ToolResultInvalid,
     ToolServerLost,
@@ -16,7 +20,19 @@ from answerable.tools._errors import (
     ToolUnusable,
 )
 from answerable.tools._function import NOT_DONE
-from answerable.tools._ports import Answer, ListedTool, RelayedServer, Tool, ToolServer
+from answerable.tools._pinning import Pinning, PinState
+from answerable.tools._pins import Pins, PinsProjection
+from answerable.tools._ports import (
+    Answer,
+    ClientSaid,
+    ListedTool,
+    NobodyAsked,
+    Peer,
+    RelayedServer,
+    ServerFace,
+    Tool,
+    ToolServer,
+)
 from answerable.tools._relayed import RELAYED, RelayedTool
 from answerable.tools._served import ServedTool
 from answerable.tools._toolbox import Toolbox
@@ -28,14 +44,26 @@ __all__ = [
     "AmountOf",
     "Answer",
     "ArgumentsInvalid",
+    "ClientSaid",
     "ListedTool",
+    "NobodyAsked",
+    "Peer",
+    "PinState",
+    "Pinning",
+    "Pins",
+    "PinsProjection",
     "RelayedServer",
     "RelayedTool",
     "ServedTool",
+    "ServerFace",
     "Tool",
     "ToolChanged",
     "ToolDeclaration",
     "ToolFailed",
+    "ToolHeld",
+    "ToolLeftWaiting",
+    "ToolListingMoved",
+    "ToolNotHeld",
     "ToolNotServed",
     "ToolResultInvalid",
     "ToolServer",

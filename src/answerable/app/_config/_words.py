@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from string import Formatter
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from answerable.policy import parse_duration
 
@@ -22,6 +22,12 @@ def _duration(said: Any) -> timedelta:
     if found is None:
         raise ValueError('must be a time such as "90s", "15m", "12h" or "3d"')
     return found
+
+
+def _as_written(said: timedelta) -> str:
+    seconds = int(said.total_seconds())
+    unit, length = next(each for each in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)) if seconds % each[1] == 0)
+    return f"{seconds // length}{unit}"
 
 
 def _dollars(said: Any) -> int:
@@ -64,6 +70,7 @@ def _template(said: str) -> str:
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
+    PlainSerializer(_as_written, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,5}[smhd]$", "examples": ["90s", "15m"]}),
 ]
 """`90s`, `15m`, `12h` or `3d`."""
