@@ -3,9 +3,11 @@
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from answerable.app._in_flight import in_flight
 from answerable.core import Clock, RunId, StepKey, parse_time, stable_json
 from answerable.identity import (
     AgentKeys,
@@ -62,6 +64,7 @@ class Desk:
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
+        self._tools = tools
         self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
         self.pinning = Pinning(tools or Toolbox(), Pins(store=ledger.reader, book=ledger))
         self.person_keys = PersonKeys(book=ledger, store=ledger.reader)
@@ -182,10 +185,11 @@ class Desk:
         found = await self.pinning.accept(tool, digest, by=by, reason=reason)
         return {"tool": found.tool, "was": found.state, "digest": found.digest}
 
-    async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, str]:
-        """Have nothing more done in a scope."""
+    async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, Any]:
+        """Have nothing more done in a scope; what was dispatched before is told, because it may have happened."""
         await self.stops.stop(scope, reason=reason, by=by)
-        return {"scope": scope, "state": "stopped"}
+        under_way = [asdict(each) for each in in_flight(self.reader, scope, tools=self._tools)]
+        return {"scope": scope, "state": "stopped", "inFlight": under_way}
 
     async def lift(self, *, scope: str, reason: str, by: str) -> dict[str, str]:
         """End a stop."""

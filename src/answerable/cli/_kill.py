@@ -12,6 +12,7 @@ from answerable.ledger import Reader
 __all__ = ["command"]
 
 command = typer.Typer(rich_markup_mode=None)
+_HEADER = ("RUN", "STEP", "ACTION", "TARGET", "SINCE", "UNDONE BY")
 
 
 @command.command()
@@ -44,4 +45,13 @@ def kill(
     if not reason or not by:
         raise typer.BadParameter("say who you are and why: `--as NAME --reason TEXT`; both go on the record")
     said = write(data, lambda desk: (desk.lift if lift else desk.stop)(scope=scope, reason=reason, by=by))
-    say(said, [f"{said['scope']}: {said['state']}"], as_json=as_json)
+    lines = [f"{said['scope']}: {said['state']}"]
+    under_way = said.get("inFlight", ())
+    if under_way:
+        lines += ["dispatched before, and not heard of yet:", *columns(_HEADER, [_row(each) for each in under_way])]
+    say(said, lines, as_json=as_json)
+
+
+def _row(each: dict[str, str]) -> tuple[str, ...]:
+    undone_by = each["compensation"] or "nothing declared"
+    return each["run"], each["step"], each["action"], each["target"], each["since"][:19], undone_by

@@ -45,7 +45,7 @@ from answerable.policy._ports import Approvers
 from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
 from answerable.policy._schema import KnownAction, action_id
 from answerable.policy._simulating import Difference, Recount, Simulation, recount_facts, simulate
-from answerable.policy._stops import Stop, Stops, StopsProjection
+from answerable.policy._stops import Stop, Stops, StopsProjection, is_in_scope
 
 __all__ = [
     "AnswerUnsigned",
@@ -107,6 +107,7 @@ __all__ = [
     "action_id",
     "check_policies",
     "explain",
+    "is_in_scope",
     "parse_duration",
     "parse_obligations",
     "recount_facts",

@@ -11,7 +11,7 @@ from answerable.ledger import Draft, Phase, Prepared, Receipt, Ruling, Tx, metad
 from answerable.policy._errors import Stopped, StopScopeInvalid, StopUnknown
 from answerable.policy._ports import Book, Store
 
-__all__ = ["Stop", "Stops", "StopsProjection"]
+__all__ = ["Stop", "Stops", "StopsProjection", "is_in_scope"]
 
 _SCOPE = re.compile(r"tenant|all|(?:run|agent|tool|model):\S{1,200}")
 _EVERY_TENANT = "*"
@@ -80,7 +80,7 @@ class StopsProjection:
             self._is_empty = not tx.rows(_ANY)
             return self.check(tx, action, decision, digest)
         standing = tx.rows(_STANDING, tenant=action.tenant, every=_EVERY_TENANT)
-        own = _scopes_of(action)
+        own = _scopes_of(action.run, action.agent, action.kind, action.name)
         for scope, reason, *_ in standing:
             if scope in own:
                 return Ruling(refuse=Stopped(action=action.name, scope=scope, reason=reason))
@@ -109,12 +109,15 @@ class StopsProjection:
             )
 
 
-def _scopes_of(action: Action) -> frozenset[str]:
-    server, dot, _ = action.name.rpartition(".")
-    whole_server = {f"{action.kind}:{server}.*"} if dot else set()
-    return frozenset(
-        {f"run:{action.run}", f"agent:{action.agent}", f"{action.kind}:{action.name}", "tenant", "all"} | whole_server
-    )
+def is_in_scope(scope: str, *, run: str, agent: str, kind: str, name: str) -> bool:
+    """Whether an action belongs to what a stop names."""
+    return scope in _scopes_of(run, agent, kind, name)
+
+
+def _scopes_of(run: str, agent: str, kind: str, name: str) -> frozenset[str]:
+    server, dot, _ = name.rpartition(".")
+    whole_server = {f"{kind}:{server}.*"} if dot else set()
+    return frozenset({f"run:{run}", f"agent:{agent}", f"{kind}:{name}", "tenant", "all"} | whole_server)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
