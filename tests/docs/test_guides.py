@@ -93,6 +93,10 @@ def _sorter(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "sorter.cedar", folder / "policy" / "authorize")
 
 
+def _desk(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "desk.py", folder)
+
+
 _READY: dict[str, Callable[[Path], None]] = {
     "README.md": lambda folder: None,
     "docs/guides/quickstart.md": lambda folder: None,
@@ -101,6 +105,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/govern-a-tool.md": _tools,
+    "docs/guides/connect-an-agent.md": _desk,
     "docs/guides/local-models.md": _sorter,
 }
 
