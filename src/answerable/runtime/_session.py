@@ -158,9 +158,7 @@ class Session:
             found.task.add_done_callback(found.turned)
         return await self._wait(found)
 
-    async def refusal(
-        self, *names: str, arguments: bytes, because: AnswerableError | None = None
-    ) -> Outcome | None:
+    async def refusal(self, *names: str, arguments: bytes, because: AnswerableError | None = None) -> Outcome | None:
         """The refusal of a tool call that a model proposes, on the record; None if the agent may make it.
 
         Nothing is executed. A call that needs approval may be made: it is held where it is made. So may one
