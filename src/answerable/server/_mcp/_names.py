@@ -64,8 +64,10 @@ class Names:
 
     def tools(self) -> list[dict[str, Any]]:
         """Every tool, as `tools/list` has it."""
-        found = [name for name in self._toolbox.names() if name.startswith(self._prefix)]
-        return [_listed(self._toolbox.tool(name), self._shown(name)) for name in found]
+        toolbox = self._toolbox
+        # A held tool is not shown: what its server says of it now, nobody has accepted.
+        found = [name for name in toolbox.names() if name.startswith(self._prefix) and not toolbox.is_held(name)]
+        return [_listed(toolbox.tool(name), self._shown(name)) for name in found]
 
     def full(self, name: str) -> str:
         """The gate's name of a tool, which clients may use as well as the one they are shown."""
