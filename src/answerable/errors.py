@@ -13,6 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
+from answerable.app import ConfigFileInvalid, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -29,6 +30,8 @@ from answerable.core import (
 from answerable.identity import (
     AgentKeyUnknown,
     AgentUndeclared,
+    PersonKeyUnknown,
+    RoleInvalid,
 )
 from answerable.ledger import (
     DirectoryInUse,
@@ -87,9 +90,11 @@ from answerable.runtime import (
 from answerable.server import (
     AgentNotServed,
     GateSilent,
+    GateStopping,
     KeyMissing,
     KeyRefused,
     NotYours,
+    PersonKeyRefused,
     RequestMalformed,
     ToolNotSeen,
 )
@@ -98,7 +103,10 @@ from answerable.tools import (
     ArgumentsInvalid,
     ToolChanged,
     ToolFailed,
+    ToolHeld,
     ToolLeftWaiting,
+    ToolListingMoved,
+    ToolNotHeld,
     ToolNotServed,
     ToolResultInvalid,
     ToolServerLost,
@@ -130,11 +138,13 @@ __all__ = [
     "BudgetInvalid",
     "CallInProgress",
     "ConfigError",
+    "ConfigFileInvalid",
     "DirectoryInUse",
     "EvidenceError",
     "ExecutionError",
     "FileUnusable",
     "GateSilent",
+    "GateStopping",
     "Held",
     "InputInvalid",
     "InputNotJson",
@@ -158,6 +168,8 @@ __all__ = [
     "ObligationInvalid",
     "OutcomeUnknown",
     "Permanent",
+    "PersonKeyRefused",
+    "PersonKeyUnknown",
     "PluginError",
     "PolicyDenied",
     "PolicyFailed",
@@ -168,9 +180,11 @@ __all__ = [
     "RepeatedCall",
     "ReplayDiverged",
     "RequestMalformed",
+    "RoleInvalid",
     "RunUnknown",
     "SchemaTooNew",
     "ScriptFailed",
+    "SecretMissing",
     "SessionUnknown",
     "SignalTimedOut",
     "SliceLost",
@@ -185,7 +199,10 @@ __all__ = [
     "TimedOut",
     "ToolChanged",
     "ToolFailed",
+    "ToolHeld",
     "ToolLeftWaiting",
+    "ToolListingMoved",
+    "ToolNotHeld",
     "ToolNotSeen",
     "ToolNotServed",
     "ToolResultInvalid",

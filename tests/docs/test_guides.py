@@ -100,6 +100,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/resolve-a-doubt.md": _two_doubts,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/write-policies.md": _starter,
+    "docs/guides/serve-from-a-file.md": lambda folder: None,
     "docs/guides/govern-a-tool.md": _tools,
     "docs/guides/local-models.md": _sorter,
 }
