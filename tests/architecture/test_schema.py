@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
@@ -49,3 +51,33 @@ def test_a_store_of_a_later_version_is_refused_and_left_alone(tmp_path: Path) ->
 
     with pytest.raises(SchemaTooNew, match="9999"):
         Ledger.open(tmp_path)
+
+
+def test_approvals_of_an_older_store_are_carried_over_and_still_let_through(tmp_path: Path) -> None:
+    path = tmp_path / "answerable.sqlite3"
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["path"] = path
+    command.upgrade(config, "0003")
+    columns = "approval, tenant, run, step, digest, agent, name, role, not_initiator, initiator, asked, due, held"
+    with sqlite3.connect(path) as connection:
+        for name, state, decided in (("a", "approved", "rcpt_1"), ("w", "waiting", "")):
+            values = (name, "default", "run_1", name, "sha256:0", "clerk", "pay", "lead", 1, "", "", "", "rcpt_0")
+            connection.execute(
+                f"INSERT INTO policy_approvals ({columns}, state, decided, reason, taken) "
+                f"VALUES ({', '.join('?' * 13)}, ?, ?, '', '')",
+                (*values, state, decided),
+            )
+    connection.close()
+
+    a_store(tmp_path)
+
+    with sqlite3.connect(path) as connection:
+        terms = connection.execute(
+            "SELECT state, terms, answers, votes FROM policy_approvals ORDER BY state"
+        ).fetchall()
+        answers = connection.execute("SELECT receipt, decision, step FROM policy_answers").fetchall()
+    connection.close()
+    said = "approve:role=lead,n=1,distinct,not=initiator,timeout=259200s,on_timeout=deny"
+    assert terms == [("approved", said, 1, 1), ("waiting", said, 0, 0)]
+    assert answers == [("rcpt_1", "approve", "a")]
