@@ -29,6 +29,7 @@ from answerable.policy import (
 from answerable.runtime import (
     Agents,
     AgentSpec,
+    Control,
     DecisionEffects,
     Performing,
     Reliable,
@@ -83,6 +84,11 @@ class Gate:
     def agent_keys(self) -> AgentKeys:
         """Keys of agents elsewhere."""
         return self.desk.agent_keys
+
+    @property
+    def control(self) -> Control:
+        """Orders to runs: pause, resume, kill."""
+        return self.desk.control
 
     @property
     def runs(self) -> Runs:

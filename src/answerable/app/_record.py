@@ -17,7 +17,15 @@ from answerable.policy import (
     Stops,
     StopsProjection,
 )
-from answerable.runtime import Agents, Runs, RunsProjection, SessionsProjection, TimersProjection
+from answerable.runtime import (
+    Agents,
+    Control,
+    OrdersProjection,
+    Runs,
+    RunsProjection,
+    SessionsProjection,
+    TimersProjection,
+)
 
 __all__ = ["Desk", "all_projections", "open_desk"]
 
@@ -26,6 +34,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
     """Every table that follows from receipts. A stop is looked for first, a budget reserved last."""
     return (
         StopsProjection(),
+        OrdersProjection(),
         FactsProjection(),
         ApprovalsProjection(),
         BudgetProjection(budgets),
@@ -44,6 +53,7 @@ class Desk:
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
+        self.control = Control(ledger)
         self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
 
     @property
@@ -71,11 +81,25 @@ class Desk:
         return {"run": run, "signal": name}
 
     async def resolve(
-        self, *, run: str, step: str, happened: bool, result: Any, by: str, reason: str
+        self,
+        *,
+        run: str,
+        step: str,
+        happened: bool,
+        result: Any,
+        by: str,
+        reason: str,
+        evidence: Sequence[dict[str, str]] = (),
     ) -> dict[str, str]:
         """Say what became of an effect in doubt."""
-        await self.runs.resolve(RunId(run), StepKey(step), happened=happened, result=result, by=by, reason=reason)
+        said: dict[str, Any] = {"happened": happened, "result": result, "by": by, "reason": reason}
+        await self.runs.resolve(RunId(run), StepKey(step), evidence=evidence, **said)
         return {"run": run, "step": step, "happened": "yes" if happened else "no"}
+
+    async def order(self, *, do: Literal["pause", "resume", "kill"], run: str, by: str, reason: str) -> dict[str, str]:
+        """Pause, resume or kill a run."""
+        await getattr(self.control, do)(RunId(run), by=by, reason=reason)
+        return {"run": run, "state": {"pause": "paused", "resume": "resumed", "kill": "killed"}[do]}
 
     async def key(self, *, do: Literal["new", "revoke"], named: str) -> dict[str, Any]:
         """Issue a key to the agent named, whose secret is told this once; or revoke what is named."""

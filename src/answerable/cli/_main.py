@@ -26,7 +26,7 @@ COMMANDS = {
     "connect": "Print the lines to change in an agent that exists.",
     "agent": "Give agents elsewhere keys, and revoke them.",
     "run": "Run an agent: `answerable run module:app`.",
-    "runs": "List, show, signal and resolve runs.",
+    "runs": "List, show, signal and control runs: pause, kill, fork, undo.",
     "approvals": "See what waits for a person, and decide it.",
     "receipts": "Show a receipt in full.",
     "evidence": "Export runs as evidence that others can verify.",

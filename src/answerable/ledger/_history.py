@@ -50,6 +50,7 @@ class History:
         finals: outcomes by step; `intents`: the latest attempt by step.
         timers: due times of timers that were set, by step.
         held: approval ids by step.
+        order: `pause` or `kill`, as last ordered from outside and not taken back; empty otherwise. `reason` is why.
         closed: the `run.close` predicate, once the run is over.
         seen: the last `seq` read.
     """
@@ -62,6 +63,8 @@ class History:
     intents: dict[StepKey, Intent] = field(default_factory=dict)
     timers: dict[StepKey, str] = field(default_factory=dict)
     held: dict[StepKey, str] = field(default_factory=dict)
+    order: str = ""
+    reason: str = ""
     closed: dict[str, Any] | None = None
     seen: int = -1
 
@@ -102,13 +105,21 @@ class History:
             )
         elif phase == "version":
             return self._add(Recorded(kind="version", name=said["control"]["name"], **common))
-        elif phase == "control" and said["control"]["do"] == "write-off":
-            intent = self.intents[step]
-            if intent.receipt == said["control"]["intent"]:
-                self.intents[step] = Intent(intent.attempt, intent.receipt, is_written_off=True)
+        elif phase == "control":
+            self._control(step, said["control"])
         elif phase == "run.close":
             self.closed = said
         return []
+
+    def _control(self, step: StepKey, control: dict[str, Any]) -> None:
+        if control["do"] == "write-off":
+            intent = self.intents[step]
+            if intent.receipt == control["intent"]:
+                self.intents[step] = Intent(intent.attempt, intent.receipt, is_written_off=True)
+        elif control["do"] in ("pause", "kill"):
+            self.order, self.reason = control["do"], control["reason"]
+        elif control["do"] == "resume":
+            self.order = ""
 
     def _add(self, recorded: Recorded) -> list[Recorded]:
         self.recorded.append(recorded)

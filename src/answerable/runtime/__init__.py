@@ -5,17 +5,21 @@ The store is the journal: see `docs/concepts/runs.md`.
 """
 
 from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._control import Control, Order, OrdersProjection, find_order
 from answerable.runtime._decisions import DecisionEffects
 from answerable.runtime._engine import StoreEngine
 from answerable.runtime._errors import (
     AgentFailed,
     AgentUnknown,
     CallInProgress,
+    ControlRefused,
     Held,
     InputInvalid,
     RepeatedCall,
     ReplayDiverged,
     RunCancelled,
+    RunKilled,
+    RunPaused,
     RunUnknown,
     SessionUnknown,
     SignalTimedOut,
@@ -44,6 +48,8 @@ __all__ = [
     "Agents",
     "Busy",
     "CallInProgress",
+    "Control",
+    "ControlRefused",
     "DecisionEffects",
     "Done",
     "Engine",
@@ -51,6 +57,8 @@ __all__ = [
     "Held",
     "InputInvalid",
     "Limits",
+    "Order",
+    "OrdersProjection",
     "Parked",
     "Performing",
     "Reliable",
@@ -60,6 +68,8 @@ __all__ = [
     "RetryPolicy",
     "Run",
     "RunCancelled",
+    "RunKilled",
+    "RunPaused",
     "RunRow",
     "RunUnknown",
     "Runs",
@@ -76,6 +86,7 @@ __all__ = [
     "Timer",
     "TimersProjection",
     "Worker",
+    "find_order",
     "find_run",
     "list_runs",
     "list_timers",

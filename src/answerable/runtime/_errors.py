@@ -12,11 +12,14 @@ __all__ = [
     "AgentFailed",
     "AgentUnknown",
     "CallInProgress",
+    "ControlRefused",
     "Held",
     "InputInvalid",
     "RepeatedCall",
     "ReplayDiverged",
     "RunCancelled",
+    "RunKilled",
+    "RunPaused",
     "RunUnknown",
     "SessionUnknown",
     "SignalTimedOut",
@@ -120,6 +123,45 @@ class Held(Refused):
 
     name: str
     approval: str
+
+
+@dataclass(eq=False, kw_only=True)
+class RunKilled(Refused):
+    """A person killed the run."""
+
+    code = "refused.run_killed"
+    what = "run `{run}` was killed: {reason}"
+    why = "nothing more begins in a killed run; what was dispatched before is on the record"
+    fix = "have it done anew (`answerable runs retry {run}`), or undone (`answerable runs rollback {run}`)"
+
+    run: str
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class RunPaused(Refused):
+    """A session's call waits for its run to be resumed, and its caller has waited long enough."""
+
+    code = "refused.run_paused"
+    what = "`{name}` was not done yet: run `{run}` is paused"
+    why = "nothing begins in a paused run"
+    fix = "have it resumed (`answerable runs resume {run}`), then make the same call again"
+
+    name: str
+    run: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ControlRefused(Refused):
+    """What was ordered of a run does not fit how it stands."""
+
+    code = "refused.control"
+    what = "`{do}` of run `{run}` refused: {problem}"
+    fix = "look at the run with `answerable runs show {run}`"
+
+    run: str
+    do: str
+    problem: str
 
 
 @dataclass(eq=False, kw_only=True)

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from answerable.action import Authorizer, Effects, Reporter
 from answerable.core import Clock
-from answerable.ledger import Ledger
+from answerable.ledger import History, Ledger
+from answerable.runtime._errors import RunKilled
 from answerable.runtime._journal import Performing
 
-__all__ = ["Ending", "Gate"]
+__all__ = ["Ending", "Gate", "killed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +46,14 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a slice ended: the run waits, the agent finished, or the slice was lost."""
+    """How a slice ended: the run waits, the agent finished, a person killed it, or the slice was lost."""
 
-    kind: Literal["quiet", "finished", "lost"]
+    kind: Literal["quiet", "finished", "killed", "lost"]
     until: datetime | None = None
     result: Any = None
     error: BaseException | None = None
+
+
+def killed(history: History) -> RunKilled:
+    """What a run ends with that a person killed."""
+    return RunKilled(run=history.run, reason=history.reason)

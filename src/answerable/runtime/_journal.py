@@ -22,6 +22,9 @@ class Waits(Protocol):
     async def answered(self, step: StepKey) -> None:
         """Return once something woke the run after `asked`."""
 
+    async def resumed(self, step: StepKey) -> None:
+        """Return once the run is not paused."""
+
     def denial(self, action: Action) -> AnswerableError | None:
         """Why the runtime itself refuses the action."""
 
@@ -67,6 +70,8 @@ class SliceJournal:
         while (under_way := self._performing.pending(action)) is not None:
             await asyncio.shield(under_way)  # an earlier slice of this worker began it and is still at it
             await self._inner.refresh()
+        if self._inner.history.order:
+            await self._waits.resumed(action.step)
         claim = await self._inner.claim(action)
         if claim.outcome is None and claim.doubt is None and action.effect is not Effect.READ:
             await self._waits.cleared(action)
@@ -75,6 +80,8 @@ class SliceJournal:
     async def open(self, action: Action, decision: Decision) -> Step:
         """Record the intent, the hold or the refusal."""
         step = await self._inner.open(action, decision)
+        if step.status == "moved":  # by an order to pause, maybe, which `claim` must know of
+            await self._inner.refresh()
         if step.status == "admitted" and step.intent:
             self._performing.begin(action)
         return step

@@ -261,55 +261,71 @@ class Runs:
             raise RunUnknown(run=run, problem="the run has ended")
 
     async def resolve(
-        self, run: RunId, step: StepKey, *, happened: bool, result: Any = None, by: str, reason: str
+        self,
+        run: RunId,
+        step: StepKey,
+        *,
+        happened: bool,
+        result: Any = None,
+        by: str,
+        reason: str,
+        evidence: Sequence[dict[str, str]] = (),
     ) -> None:
         """Settle a step in doubt by a person's word: with this result, or as not having happened.
+
+        Args:
+            evidence: what shows it, each `{"kind": …, "digest": "sha256:…"}`; it stands on the receipts.
 
         Raises:
             RunUnknown: no such run, it has ended, or the step is not in doubt.
         """
         row = self._find_open(run)
+        unknown = RunUnknown(run=run, problem=f"step `{step}` is not in doubt in this run")
         history = self._ledger.reader.history(run)
         intent = history.intents.get(step)
         if intent is None or intent.is_written_off or step in history.finals:
-            raise RunUnknown(run=run, problem=f"step `{step}` is not in doubt in this run")
+            raise unknown
         receipt = self._ledger.reader.find(intent.receipt)
         assert receipt is not None
         said = receipt.predicate
-        person = self._ledger.pseudonym(row.tenant, by)
-        control = {"do": "resolve" if happened else "write-off", "intent": intent.receipt, "by": person}
+        shown: dict[str, Any] = {"evidence": [dict(each) for each in evidence]} if evidence else {}
         common: dict[str, Any] = {
             "tenant": row.tenant,
             "run": run,
             "agent": row.agent_id,
             "step": step,
             "branch": said.get("branch", ""),
+            "wake": True,
         }
-        written = await self._ledger.append(
-            Draft(
-                phase="control",
-                once="" if happened else f"w:{intent.receipt}",
-                members={"control": control},
-                input=stable_json({"by": by, "reason": reason}),
-                wake=not happened,
-                **common,
-            )
+        control = {"do": "resolve" if happened else "write-off", "intent": intent.receipt}
+        word = Draft(
+            phase="control",
+            # INVARIANT: written off at most once, by whoever is first: the probe or a person.
+            once="" if happened else f"w:{intent.receipt}",
+            members={"control": {**control, "by": self._ledger.pseudonym(row.tenant, by), **shown}},
+            input=stable_json({"by": by, "reason": reason}),
+            **common,
         )
-        if written.status == "closed":
-            raise RunUnknown(run=run, problem="the run has ended")
-        if happened:
-            await self._ledger.append(
-                Draft(
-                    phase="outcome",
-                    attempt=intent.attempt,
-                    intent=intent.receipt,
-                    once=f"o:{run}:{step}",
-                    members={"action": said["action"], "effect": {"status": "ok", "observedBy": "independent"}},
-                    output=to_json(result),
-                    wake=True,
-                    **common,
-                )
-            )
+        outcome = Draft(
+            phase="outcome",
+            attempt=intent.attempt,
+            intent=intent.receipt,
+            once=f"o:{run}:{step}",
+            members={
+                "action": said["action"],
+                "effect": {"status": "ok", "observedBy": "independent", **shown},
+            },
+            output=to_json(result),
+            **common,
+        )
+
+        def work(tx: Any) -> None:
+            for draft in [word, outcome] if happened else [word]:
+                status = tx.append(draft).status
+                if status != "ok":  # raised, so that neither is written: a word without its outcome settles nothing
+                    raise RunUnknown(run=run, problem="the run has ended") if status == "closed" else unknown
+
+        await self._ledger.writer.submit(work)
 
     def _find(self, run: RunId) -> RunRow:
         row = find_run(self._ledger.reader, run)

@@ -34,7 +34,7 @@ from answerable.runtime._actions import ActionMaker
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call, Signature, SliceFuture, mark_draft, step_key
 from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled
-from answerable.runtime._gate import Ending, Gate
+from answerable.runtime._gate import Ending, Gate, killed
 from answerable.runtime._handback import HandBack
 from answerable.runtime._journal import SliceAuthorizer, SliceJournal
 from answerable.runtime._limits import Bounds
@@ -197,6 +197,9 @@ class Slice:
         except Exception as error:  # noqa: BLE001 - the record cannot be read: the slice cannot go on
             self._lose(error)
             return
+        if self.history.order:
+            self._obey()
+            return
         self._back.absorb()
         for wait in list(self._waits.values()):
             if not wait.done():
@@ -225,6 +228,11 @@ class Slice:
             await self._wait_for(call, lambda: answer)
         finally:
             del self._waits[step]
+
+    async def resumed(self, step: StepKey) -> None:
+        while self.history.order == "pause":
+            self.asked(step)
+            await self.answered(step)
 
     def denial(self, action: Action) -> AnswerableError | None:
         call = self._back.calls[action.step]
@@ -423,6 +431,11 @@ class Slice:
         self._linger = None
         due = min(self._dues.values(), default=None)
         self._end(Ending(kind="quiet", until=parse_time(due) if due else None))
+
+    def _obey(self) -> None:
+        """Paused or killed from outside: what was dispatched is finished, and nothing else begins."""
+        is_over = self.history.order == "kill"
+        self._end(Ending(kind="killed", error=killed(self.history)) if is_over else Ending(kind="quiet"))
 
     def _lose(self, error: Exception) -> None:
         self._end(Ending(kind="lost", error=error))

@@ -25,7 +25,7 @@ from answerable.server._errors import GateSilent, NotYours
 __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 
 SOCKET = "gate.sock"
-_WRITES = ("decide", "signal", "resolve", "stop", "lift", "key")
+_WRITES = ("decide", "signal", "resolve", "order", "stop", "lift", "key")
 _RETRY_S = 0.05
 
 
@@ -40,8 +40,21 @@ class Writes(Protocol):
     async def signal(self, *, run: str, name: str, payload: Any) -> Any:
         """Send a named signal to a run."""
 
-    async def resolve(self, *, run: str, step: str, happened: bool, result: Any, by: str, reason: str) -> Any:
+    async def resolve(
+        self,
+        *,
+        run: str,
+        step: str,
+        happened: bool,
+        result: Any,
+        by: str,
+        reason: str,
+        evidence: Sequence[dict[str, str]] = (),
+    ) -> Any:
         """Say what became of an effect in doubt."""
+
+    async def order(self, *, do: Literal["pause", "resume", "kill"], run: str, by: str, reason: str) -> Any:
+        """Pause, resume or kill a run."""
 
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         """Have nothing more done in a scope: `run:…`, `agent:…`, `tool:…`, `model:…`, `tenant`, `all`."""

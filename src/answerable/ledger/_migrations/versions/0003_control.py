@@ -1,0 +1,23 @@
+"""Orders to runs, from outside."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Forward only: receipts outlive code."""
+    op.create_table(
+        "run_orders",
+        sa.Column("run", sa.Text(), nullable=False),
+        sa.Column("do", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("since", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("run"),
+        sqlite_with_rowid=False,
+    )
