@@ -37,6 +37,7 @@ from answerable.ledger import (
     NothingToExport,
     ObjectErased,
     SchemaTooNew,
+    SharedReceiptsChanged,
     SliceLost,
     StoreDamaged,
 )
@@ -175,6 +176,7 @@ __all__ = [
     "SchemaTooNew",
     "ScriptFailed",
     "SessionUnknown",
+    "SharedReceiptsChanged",
     "SignalTimedOut",
     "SliceLost",
     "SpecInvalid",

@@ -188,7 +188,9 @@ async def open_gate(
         await sessions.start()
         stack.push_async_callback(sessions.stop)
         approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
-        desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
+        desk = Desk(
+            ledger, runs, Control(ledger, known), approvals=approvals, stops=Stops(book=ledger, store=ledger.reader)
+        )
         async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole)
 

@@ -1,7 +1,7 @@
 """The record with every projection on it: opened by a gate, or by the command line for one write."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from answerable.policy import (
 from answerable.runtime import (
     Agents,
     Control,
+    LinksProjection,
     OrdersProjection,
     Runs,
     RunsProjection,
@@ -39,6 +40,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         ApprovalsProjection(),
         BudgetProjection(budgets),
         RunsProjection(),
+        LinksProjection(),
         SessionsProjection(),
         TimersProjection(),
         AgentKeysProjection(),
@@ -48,12 +50,12 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
 class Desk:
     """Where people write: approvals, answers to doubts, signals, stops. Every answer comes as JSON."""
 
-    def __init__(self, ledger: Ledger, runs: Runs, *, approvals: Approvals, stops: Stops) -> None:
+    def __init__(self, ledger: Ledger, runs: Runs, control: Control, *, approvals: Approvals, stops: Stops) -> None:
         self.ledger = ledger
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
-        self.control = Control(ledger)
+        self.control = control
         self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
 
     @property
@@ -101,6 +103,17 @@ class Desk:
         await getattr(self.control, do)(RunId(run), by=by, reason=reason)
         return {"run": run, "state": {"pause": "paused", "resume": "resumed", "kill": "killed"}[do]}
 
+    async def fork(
+        self, *, run: str, at: str, by: str, reason: str, changed: Mapping[str, Any] | None = None, key: str = ""
+    ) -> dict[str, str]:
+        """Open a run that shares what had begun before a place in this one."""
+        new = await self.control.fork(RunId(run), at, by=by, reason=reason, changed=changed or {}, key=key)
+        return {"run": new, "from": run}
+
+    async def retry(self, *, run: str, by: str, reason: str, key: str = "") -> dict[str, str]:
+        """Try a run again from the step that it failed with."""
+        return {"run": await self.control.retry(RunId(run), by=by, reason=reason, key=key), "from": run}
+
     async def key(self, *, do: Literal["new", "revoke"], named: str) -> dict[str, Any]:
         """Issue a key to the agent named, whose secret is told this once; or revoke what is named."""
         if do == "revoke":
@@ -132,6 +145,7 @@ async def open_desk(directory: Path, *, clock: Clock | None = None) -> AsyncIter
         yield Desk(
             ledger,
             Runs(ledger, Agents()),
+            Control(ledger),
             approvals=Approvals(book=ledger, store=ledger.reader, clock=ledger.clock),
             stops=Stops(book=ledger, store=ledger.reader),
         )

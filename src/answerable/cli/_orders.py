@@ -53,9 +53,7 @@ def resolve(
     result: Annotated[str, typer.Option("--result", metavar="JSON", help="What the call returned.")] = "null",
     evidence: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--evidence", metavar="FILE", help="What shows it; its digest goes on the record."
-        ),
+        typer.Option("--evidence", metavar="FILE", help="What shows it; its digest goes on the record."),
     ] = None,
     data: Data = DATA,
     as_json: AsJson = False,

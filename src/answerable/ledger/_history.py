@@ -50,6 +50,8 @@ class History:
         finals: outcomes by step; `intents`: the latest attempt by step.
         timers: due times of timers that were set, by step.
         held: approval ids by step.
+        began: when the run began, RFC 3339 UTC; of a fork, when the first run it shares receipts with did.
+        shared: steps whose outcome a fork shares with another run.
         order: `pause` or `kill`, as last ordered from outside and not taken back; empty otherwise. `reason` is why.
         closed: the `run.close` predicate, once the run is over.
         seen: the last `seq` read.
@@ -63,6 +65,8 @@ class History:
     intents: dict[StepKey, Intent] = field(default_factory=dict)
     timers: dict[StepKey, str] = field(default_factory=dict)
     held: dict[StepKey, str] = field(default_factory=dict)
+    began: str = ""
+    shared: frozenset[StepKey] = frozenset()
     order: str = ""
     reason: str = ""
     closed: dict[str, Any] | None = None
@@ -83,7 +87,7 @@ class History:
             "receipt": said["id"],
         }
         if phase == "run.open":
-            self.opened, self.input = said, texts[0] or b"null"
+            self.opened, self.input, self.began = said, texts[0] or b"null", said["at"]
         elif phase == "intent":
             self.intents[step] = Intent(said["attempt"], said["id"])
         elif phase == "held":

@@ -12,6 +12,7 @@ from answerable.ledger._history import History
 from answerable.ledger._merkle import inclusion_path, leaf_hash
 from answerable.ledger._receipt import Receipt
 from answerable.ledger._record import object_salt, split_texts
+from answerable.ledger._sharing import share
 from answerable.ledger._sql import Prepared
 from answerable.ledger._store import Connection, connect
 from answerable.ledger._tables import keys, logs, objects, receipts, subject_keys
@@ -150,9 +151,16 @@ class Reader:
         return text, object_salt(keyset, text)
 
     def history(self, run: RunId) -> History:
-        """What the record holds of a run, for replay."""
+        """What the record holds of a run, for replay; of a fork, what it shares included.
+
+        Raises:
+            SharedReceiptsChanged: what it shares is not there as it was.
+        """
         history = History(run=run)
         self.refresh(history)
+        origin = history.opened.get("control", {}).get("origin", {})
+        if origin.get("how") == "fork":
+            share(self, history, origin)
         return history
 
     def refresh(self, history: History) -> None:

@@ -30,6 +30,7 @@ from answerable.runtime._errors import (
 from answerable.runtime._gate import Gate
 from answerable.runtime._journal import Performing
 from answerable.runtime._limits import Limits
+from answerable.runtime._links import Link, LinksProjection, links_from
 from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Parked, Retry
 from answerable.runtime._reliable import Reliable, RetryPolicy
 from answerable.runtime._run import Run
@@ -57,6 +58,8 @@ __all__ = [
     "Held",
     "InputInvalid",
     "Limits",
+    "Link",
+    "LinksProjection",
     "Order",
     "OrdersProjection",
     "Parked",
@@ -88,6 +91,7 @@ __all__ = [
     "Worker",
     "find_order",
     "find_run",
+    "links_from",
     "list_runs",
     "list_timers",
 ]

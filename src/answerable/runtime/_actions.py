@@ -1,5 +1,6 @@
 """From a call to an action: what the run, its agent and the effect's declaration add to it."""
 
+import hmac
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call
 from answerable.runtime._gate import Gate
 
-__all__ = ["ActionMaker"]
+__all__ = ["ActionMaker", "names_of"]
 
 _READ = Description(effect=Effect.READ)
 
@@ -25,6 +26,8 @@ class ActionMaker:
         self._on_behalf_of = on_behalf_of
         self._environment: str = control.get("environment", "")
         self._resources: tuple[str, ...] = tuple(control.get("resources", ()))
+        # A fork's steps are named like those it shares; what it does anew must not pass for what they did.
+        self._own_key = gate.ledger.run_key(spec.tenant, run) if control.get("names", run) != run else b""
 
     def make(
         self,
@@ -52,12 +55,17 @@ class ActionMaker:
             described=described,
             environment=self._environment,
             on_behalf_of=self._on_behalf_of,
-            idempotency_key=call.step,
+            idempotency_key=self._idempotency_key(call),
             resources=self._resources,
             labels=labels,
             subjects=subjects,
             build=self._spec.build,
         )
+
+    def _idempotency_key(self, call: Call) -> str:
+        if not self._own_key:
+            return call.step
+        return hmac.digest(self._own_key, call.step.encode(), "sha256").hex()[:32]
 
     def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes, effects: Effects) -> Description:
         try:
@@ -68,3 +76,8 @@ class ActionMaker:
         if self._gate.governing is not None and (clauses := self._gate.governing(self._agent, name)):
             return replace(described, specs=tuple(sorted({*described.specs, *clauses})))
         return described
+
+
+def names_of(opened: dict[str, Any]) -> RunId:
+    """The run under whose key the steps of this one are named: itself, or the first it was forked from."""
+    return RunId(opened["control"].get("names", opened["run"]))

@@ -1,23 +1,28 @@
-"""What people order of a run from outside: pause, resume, kill. Each with a name and a reason on the record.
+"""What people order of a run from outside. Each order has a name and a reason on the record.
 
-An order is a receipt of phase `control` in the run itself, and takes effect at the next action: it is
-looked for inside the transaction that would open one. Effects already dispatched are finished and recorded.
+To pause, resume or kill is a receipt of phase `control` in the run itself. It takes effect at the next
+action: it is looked for inside the transaction that would open one. Effects already dispatched are
+finished and recorded.
+A fork, a retry and a roll-back are runs of their own, which say in their `run.open` where they come from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from answerable.core import Action, RunId, stable_json
+from answerable.core import Action, RunId, new_run_id, stable_json
 from answerable.ledger import Appended, Draft, Ledger, Phase, Prepared, Receipt, Ruling, Tx, metadata
+from answerable.runtime._agents import Agents
 from answerable.runtime._errors import ControlRefused, RunKilled, RunUnknown
-from answerable.runtime._runs import RunRow, find_run
+from answerable.runtime._fork import fork_draft, place_of, retry_place
+from answerable.runtime._runs import RunRow, find_by_key, find_run
 
 __all__ = ["Control", "Order", "OrdersProjection", "find_order"]
 
 Do = Literal["pause", "resume", "kill"]
+_AS_IT_WAS: Mapping[str, Any] = {}
 
 _orders = sa.Table(
     "run_orders",
@@ -111,10 +116,15 @@ def find_order(reader: Any, run: RunId) -> Order | None:
 
 
 class Control:
-    """Orders from people. Needs `OrdersProjection` and `RunsProjection` among the ledger's projections."""
+    """Orders from people. Needs the projections of orders, runs and links among the ledger's.
 
-    def __init__(self, ledger: Ledger) -> None:
+    Args:
+        agents: those of this process; without one, a fork is opened as its first run was.
+    """
+
+    def __init__(self, ledger: Ledger, agents: Agents | None = None) -> None:
         self._ledger = ledger
+        self._agents = agents or Agents()
 
     async def pause(self, run: RunId, *, by: str, reason: str) -> None:
         """Have the run begin nothing more until it is resumed; timers and signals wait for it.
@@ -145,13 +155,54 @@ class Control:
         """
         await self._order("kill", run, by=by, reason=reason)
 
+    async def fork(
+        self, run: RunId, at: str = "", *, by: str, reason: str, changed: Mapping[str, Any] = _AS_IT_WAS, key: str = ""
+    ) -> RunId:
+        """Open a run that shares what had begun before a place in this one, and does the rest anew.
+
+        It is decided by the policy in force when it acts, and by the agent's code of then.
+
+        Args:
+            run: any run, open or over.
+            at: a step key, a receipt's id or its `seq`: the first step to be done anew. Empty for the start.
+            by: who asks for it.
+            reason: why.
+            changed: what is different from there on: `input`, and `model`, in place of the agent's own.
+            key: a start key: the same key gives the same fork.
+
+        Raises:
+            RunUnknown: no such run.
+            ControlRefused: no such place, or an effect begun before it is not settled.
+        """
+        self._named(run, "fork", by, reason)
+        place = place_of(self._ledger.reader, run, at)
+        return await self._open_fork(place, "fork", by=by, reason=reason, changed=changed, key=key)
+
+    async def retry(self, run: RunId, *, by: str, reason: str, key: str = "") -> RunId:
+        """Try a run again that failed or was killed: a fork at the step that it failed with.
+
+        Raises:
+            RunUnknown: no such run.
+            ControlRefused: it did not fail, or an effect of it is not settled.
+        """
+        self._named(run, "retry", by, reason)
+        place = retry_place(self._ledger.reader, run)
+        return await self._open_fork(place, "retry", by=by, reason=reason, changed=_AS_IT_WAS, key=key)
+
+    async def _open_fork(
+        self, place: tuple[RunId, int], do: str, *, by: str, reason: str, changed: Mapping[str, Any], key: str
+    ) -> RunId:
+        row = self._find(place[0])
+        spec = self._agents.get(row.agent) if row.agent in self._agents else None
+        new = new_run_id()
+        draft = fork_draft(
+            self._ledger, place, new=new, do=do, spec=spec, changed=changed, by=by, reason=reason, key=key
+        )
+        appended = await self._ledger.open_run(draft)
+        return find_by_key(self._ledger.reader, row.tenant, row.agent, key) or new if appended.status == "dup" else new
+
     async def _order(self, do: Do, run: RunId, *, by: str, reason: str) -> None:
-        row = find_run(self._ledger.reader, run)
-        if row is None:
-            raise RunUnknown(run=run, problem="there is no such run")
-        if not by or not reason:
-            raise ControlRefused(run=run, do=do, problem="an order needs a name and a reason")
-        draft = self._draft(do, row, by=by, reason=reason)
+        draft = self._draft(do, self._named(run, do, by, reason), by=by, reason=reason)
 
         def work(tx: Any) -> tuple[Appended | None, str]:
             found = tx.rows(_FIND, run=run)
@@ -164,6 +215,18 @@ class Control:
             raise ControlRefused(run=run, do=do, problem=problem)
         if appended.status == "closed":
             raise RunUnknown(run=run, problem="the run has ended")
+
+    def _named(self, run: RunId, do: str, by: str, reason: str) -> RunRow:
+        row = self._find(run)
+        if not by or not reason:
+            raise ControlRefused(run=run, do=do, problem="an order needs a name and a reason")
+        return row
+
+    def _find(self, run: RunId) -> RunRow:
+        row = find_run(self._ledger.reader, run)
+        if row is None:
+            raise RunUnknown(run=run, problem="there is no such run")
+        return row
 
     def _draft(self, do: Do, row: RunRow, *, by: str, reason: str) -> Draft:
         person = self._ledger.pseudonym(row.tenant, by)

@@ -30,7 +30,7 @@ class HandBack:
     def __init__(self, history: History, reader: Reader, bounds: Bounds, subjects: tuple[str, ...]) -> None:
         self.calls: dict[StepKey, Call] = {}
         self.unclaimed_effects: dict[StepKey, str] = {}
-        self.at: str = history.opened["at"]
+        self.at: str = history.began
         self.labels: tuple[str, ...] = ()
         self.subjects = subjects
         self._history = history

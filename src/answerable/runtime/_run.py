@@ -70,8 +70,9 @@ class Run:
         said: dict[str, Any] = {"messages": messages, "maxTokens": max_tokens}
         if schema is not None:
             said["schema"] = schema if isinstance(schema, dict) else json_schema(schema)
-        asked = model or self._slice.spec.model
-        return _reply(self._slice.call(self._branch, "model", asked, to_json(said)), schema)
+        body = to_json(said)
+        asked = model or self._slice.own_model(self._branch, body)
+        return _reply(self._slice.call(self._branch, "model", asked, body), schema)
 
     def approval(self, question: str, *, role: str, timeout: timedelta | None = None) -> Coroutine[Any, Any, Any]:
         """Returns once a person of this role said yes; what it returns says so.

@@ -15,7 +15,7 @@ from answerable.runtime._errors import InputInvalid, RunUnknown
 from answerable.runtime._limits import Limits
 from answerable.runtime._typed import from_json, input_type, to_json
 
-__all__ = ["RunRow", "Runs", "RunsProjection", "find_run", "list_runs"]
+__all__ = ["RunRow", "Runs", "RunsProjection", "find_by_key", "find_run", "list_runs"]
 
 _runs = sa.Table(
     "runs",
@@ -135,6 +135,12 @@ def find_run(reader: Reader, run: RunId) -> RunRow | None:
     return _row(rows[0]) if rows else None
 
 
+def find_by_key(reader: Reader, tenant: TenantId, agent: str, key: str) -> RunId | None:
+    """The agent's run that was started with this key, if there is one."""
+    rows = reader.rows(_BY_KEY, tenant=tenant, agent=agent, start_key=key)
+    return RunId(rows[0][0]) if rows else None
+
+
 def list_runs(reader: Reader, *, tenant: TenantId = TenantId("default"), most: int = 100) -> list[RunRow]:
     """The tenant's runs, the newest first."""
     return [_row(row) for row in reader.rows(_LIST, tenant=tenant, most=most)]
@@ -186,7 +192,7 @@ class Runs:
             from_json(input_type(spec.fn), body)
         except ValueError as error:
             raise InputInvalid(agent=agent, problem=type(error).__name__) from None
-        if key and (known := self._by_key(spec.tenant, agent, key)) is not None:
+        if key and (known := find_by_key(self._ledger.reader, spec.tenant, agent, key)) is not None:
             return known
         run = new_run_id()
         control: dict[str, Any] = {
@@ -215,7 +221,7 @@ class Runs:
             )
         )
         if appended.status == "dup":  # the same key, a moment earlier
-            return self._by_key(spec.tenant, agent, key) or run
+            return find_by_key(self._ledger.reader, spec.tenant, agent, key) or run
         return run
 
     async def result(self, run: RunId) -> Any:
@@ -338,10 +344,6 @@ class Runs:
         if row.state != "open":
             raise RunUnknown(run=run, problem="the run has ended")
         return row
-
-    def _by_key(self, tenant: TenantId, agent: str, key: str) -> RunId | None:
-        rows = self._ledger.reader.rows(_BY_KEY, tenant=tenant, agent=agent, start_key=key)
-        return RunId(rows[0][0]) if rows else None
 
     def _told(self, runs: Sequence[str]) -> None:
         for run in runs:

@@ -30,7 +30,7 @@ from answerable.core import (
 )
 from answerable.ledger import RunJournal, SliceLost
 from answerable.ledger import Slice as Lease
-from answerable.runtime._actions import ActionMaker
+from answerable.runtime._actions import ActionMaker, names_of
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call, Signature, SliceFuture, mark_draft, step_key
 from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled
@@ -57,7 +57,7 @@ class Slice:
         self.spec = spec
         self.run = lease.run
         self.tenant = spec.tenant
-        self.run_key = gate.ledger.run_key(spec.tenant, lease.run)
+        self.run_key = gate.ledger.run_key(spec.tenant, names_of(opened))
         self.wakes = 0
         self.history = journal.history
         self._opened = opened
@@ -159,6 +159,15 @@ class Slice:
             self._versions.append(call)
             self._stir()
         return future
+
+    def own_model(self, branch: str, arguments: bytes) -> str:
+        """The model that a call which names none asks: in a fork another one, but for the calls it shares."""
+        changed = self._control.get("models")
+        for earlier in (self.spec.model, *changed["before"]) if changed else ():
+            signature = (branch, "model", earlier, arguments)
+            if step_key(self.run_key, signature, self._occurrences.get(signature, 0)) in self.history.shared:
+                return str(earlier)
+        return str(changed["now"]) if changed else self.spec.model
 
     @property
     def at(self) -> str:

@@ -45,6 +45,12 @@ class Desk:
     async def resolve(self, **arguments: Any) -> Any:
         return await self._write("resolve", **arguments)
 
+    async def fork(self, **arguments: Any) -> Any:
+        return await self._write("fork", **arguments)
+
+    async def retry(self, **arguments: Any) -> Any:
+        return await self._write("retry", **arguments)
+
     async def order(self, **arguments: Any) -> Any:
         return await self._write("order", **arguments)
 

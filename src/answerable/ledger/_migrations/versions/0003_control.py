@@ -1,4 +1,4 @@
-"""Orders to runs, from outside."""
+"""Orders to runs from outside, and which run came from which."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,3 +21,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run"),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "run_links",
+        sa.Column("run", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("how", sa.Text(), nullable=False),
+        sa.Column("opened", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("run"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("run_links_by_origin", "run_links", ["origin"])
