@@ -78,6 +78,7 @@ from answerable.runtime import (
     InputInvalid,
     RepeatedCall,
     ReplayDiverged,
+    RollbackIncomplete,
     RunKilled,
     RunPaused,
     RunUnknown,
@@ -99,6 +100,7 @@ from answerable.server import (
 from answerable.standing import ArtefactUnknown, SpecInvalid, SpecsMissing
 from answerable.tools import (
     ArgumentsInvalid,
+    CompensationUnfit,
     ToolChanged,
     ToolFailed,
     ToolNotServed,
@@ -131,6 +133,7 @@ __all__ = [
     "BudgetExceeded",
     "BudgetInvalid",
     "CallInProgress",
+    "CompensationUnfit",
     "ConfigError",
     "ControlRefused",
     "DirectoryInUse",
@@ -170,6 +173,7 @@ __all__ = [
     "RepeatedCall",
     "ReplayDiverged",
     "RequestMalformed",
+    "RollbackIncomplete",
     "RunKilled",
     "RunPaused",
     "RunUnknown",

@@ -175,6 +175,7 @@ async def open_gate(
             effects=Reliable(effects, retries),
             reporter=reports,
             performing=Performing(),
+            compensation=tools.compensation,
             governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
             linger=linger,
         )

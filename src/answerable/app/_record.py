@@ -114,6 +114,11 @@ class Desk:
         """Try a run again from the step that it failed with."""
         return {"run": await self.control.retry(RunId(run), by=by, reason=reason, key=key), "from": run}
 
+    async def roll_back(self, *, run: str, to: str = "", by: str, reason: str, partial: bool = False) -> dict[str, str]:
+        """Open a run that undoes what this one did."""
+        new = await self.control.roll_back(RunId(run), to, by=by, reason=reason, partial=partial)
+        return {"run": new, "from": run}
+
     async def key(self, *, do: Literal["new", "revoke"], named: str) -> dict[str, Any]:
         """Issue a key to the agent named, whose secret is told this once; or revoke what is named."""
         if do == "revoke":

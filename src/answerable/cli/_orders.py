@@ -1,8 +1,8 @@
-"""What people do to a run: `answerable runs pause|resume|kill|resolve`. Each with a name and a reason."""
+"""What people do to a run: `answerable runs pause|resume|kill|resolve|fork|retry|rollback`."""
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,8 @@ Name = Annotated[
 ]
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on the record.", show_default=False)]
 
+Key = Annotated[str, typer.Option("--key", help="The same key gives the same run, however often it is asked for.")]
+
 
 @command.command()
 def pause(run: RunArgument, by: Name, reason: Why, data: Data = DATA, as_json: AsJson = False) -> None:
@@ -38,6 +40,67 @@ def resume(run: RunArgument, by: Name, reason: Why, data: Data = DATA, as_json: 
 def kill(run: RunArgument, by: Name, reason: Why, data: Data = DATA, as_json: AsJson = False) -> None:
     """End a run: nothing more begins, what was dispatched is recorded, and it closes as killed."""
     _order("kill", run, by, reason, data, as_json=as_json)
+
+
+@command.command()
+def fork(
+    run: RunArgument,
+    by: Name,
+    reason: Why,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="STEP",
+            help="First to be done anew: a number, step or receipt as `runs show` has it; else all.",
+        ),
+    ] = "",
+    given: Annotated[
+        str | None, typer.Option("--input", metavar="JSON", help="Another input, as JSON, `@FILE` or `-`.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", metavar="PROVIDER:ID", help="Another model in place of the agent's own.")
+    ] = "",
+    key: Key = "",
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Open a run that shares what had begun before a step of this one, and does the rest anew."""
+    changed: dict[str, Any] = {"model": model} if model else {}
+    changed.update({} if given is None else {"input": json_value("--input", given)})
+    said = write(data, lambda desk: desk.fork(run=run, at=at, by=by, reason=reason, changed=changed, key=key))
+    say(said, [said["run"]], as_json=as_json)
+
+
+@command.command()
+def retry(run: RunArgument, by: Name, reason: Why, key: Key = "", data: Data = DATA, as_json: AsJson = False) -> None:
+    """Try a run again that failed or was killed, from the step that it failed with, as a run of its own."""
+    said = write(data, lambda desk: desk.retry(run=run, by=by, reason=reason, key=key))
+    say(said, [said["run"]], as_json=as_json)
+
+
+@command.command()
+def rollback(
+    run: RunArgument,
+    by: Name,
+    reason: Why,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="STEP",
+            help="First to be undone: a number, step or receipt as `runs show` has it; else all.",
+        ),
+    ] = "",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Undo what can be undone, even if something else cannot.")
+    ] = False,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Undo what a run did that has ended, the latest first, as a run of its own; each step takes the road."""
+    said = write(data, lambda desk: desk.roll_back(run=run, to=to, by=by, reason=reason, partial=partial))
+    say(said, [said["run"]], as_json=as_json)
 
 
 @command.command()

@@ -17,6 +17,7 @@ from answerable.ledger import Appended, Draft, Ledger, Phase, Prepared, Receipt,
 from answerable.runtime._agents import Agents
 from answerable.runtime._errors import ControlRefused, RunKilled, RunUnknown
 from answerable.runtime._fork import fork_draft, place_of, retry_place
+from answerable.runtime._rollback import open_rollback, rollback_draft
 from answerable.runtime._runs import RunRow, find_by_key, find_run
 
 __all__ = ["Control", "Order", "OrdersProjection", "find_order"]
@@ -188,6 +189,31 @@ class Control:
         self._named(run, "retry", by, reason)
         place = retry_place(self._ledger.reader, run)
         return await self._open_fork(place, "retry", by=by, reason=reason, changed=_AS_IT_WAS, key=key)
+
+    async def roll_back(self, run: RunId, to: str = "", *, by: str, reason: str, partial: bool = False) -> RunId:
+        """Open a run that undoes what this one did, its children and successors included, the latest first.
+
+        Each effect is undone by the tool that its declaration names, on the road. What fails leaves the rest
+        as it is; rolled back again, it goes on there. While a roll-back is under way, that one is given.
+
+        Args:
+            run: a run that has ended.
+            to: the first step to be undone, named as for `fork`; empty for all.
+            by: who asks for it. They initiate it: what policy holds then needs somebody else.
+            reason: why.
+            partial: undo what can be undone, where something else cannot. Else nothing is begun.
+
+        Raises:
+            RunUnknown: no such run.
+            ControlRefused: it, or a run that came of it, has not ended.
+        """
+        self._named(run, "rollback", by, reason)
+        reader, new = self._ledger.reader, new_run_id()
+        if (under_way := open_rollback(reader, run)) is not None:
+            return under_way
+        draft = rollback_draft(self._ledger, run, new=new, to=to, partial=partial, by=by, reason=reason)
+        appended = await self._ledger.open_run(draft)
+        return open_rollback(reader, run) or new if appended.status == "dup" else new
 
     async def _open_fork(
         self, place: tuple[RunId, int], do: str, *, by: str, reason: str, changed: Mapping[str, Any], key: str

@@ -17,6 +17,7 @@ __all__ = [
     "InputInvalid",
     "RepeatedCall",
     "ReplayDiverged",
+    "RollbackIncomplete",
     "RunCancelled",
     "RunKilled",
     "RunPaused",
@@ -161,6 +162,22 @@ class ControlRefused(Refused):
 
     run: str
     do: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class RollbackIncomplete(Permanent):
+    """Something that a run did could not be undone."""
+
+    code = "execution.rollback_incomplete"
+    what = "run `{run}` is undone in part: {undone} effects undone, {left} left, the next of them `{at}`: {problem}"
+    why = "effects are undone in reverse order, and none is left out in silence"
+    fix = "remove the cause and roll back again (what is undone stays so), or leave it out with `--partial`"
+
+    run: str
+    undone: int
+    left: int
+    at: str
     problem: str
 
 

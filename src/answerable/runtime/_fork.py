@@ -97,6 +97,8 @@ def fork_draft(
         raise ControlRefused(run=run, do=do, problem=f"a fork cannot change `{min(unknown)}`")
     if "session" in opened["control"]:
         raise ControlRefused(run=run, do=do, problem="a session is driven from outside, and cannot be replayed")
+    if opened["control"].get("origin", {}).get("how") == "rollback":
+        raise ControlRefused(run=run, do=do, problem="a roll-back goes on when it is ordered again")
     _check_settled(receipts, history, seq, do)
     tenant = opened["tenant"]
     control = {name: value for name, value in opened["control"].items() if name not in _NOT_INHERITED}

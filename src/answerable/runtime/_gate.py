@@ -12,7 +12,9 @@ from answerable.ledger import History, Ledger
 from answerable.runtime._errors import RunKilled
 from answerable.runtime._journal import Performing
 
-__all__ = ["Ending", "Gate", "killed"]
+Compensation = Callable[[str, dict[str, Any], Any], tuple[str, dict[str, Any]] | None]
+
+__all__ = ["Compensation", "Ending", "Gate", "killed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,7 @@ class Gate:
     Args:
         governing: ids of the clauses that govern an agent's action, from their names.
         linger: how long a quiet run stays in memory before it parks.
+        compensation: the tool that undoes a call and what to call it with, from its name, arguments and result.
         driven: runs that somebody outside drives, call by call: no engine advances them.
         unwind: how long the agent's tasks may take to end once they are cancelled.
         sleep: waits that many seconds; tests put their own in.
@@ -33,6 +36,7 @@ class Gate:
     reporter: Reporter
     performing: Performing
     governing: Callable[[str, str], tuple[str, ...]] | None = None
+    compensation: Compensation = lambda name, arguments, result: None
     linger: timedelta = timedelta(milliseconds=50)
     driven: set[str] = field(default_factory=set)
     unwind: timedelta = timedelta(seconds=5)

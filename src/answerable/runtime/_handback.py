@@ -27,11 +27,19 @@ class HandBack:
         labels, subjects: of all outcomes handed back, sorted.
     """
 
-    def __init__(self, history: History, reader: Reader, bounds: Bounds, subjects: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        history: History,
+        reader: Reader,
+        bounds: Bounds,
+        *,
+        subjects: tuple[str, ...],
+        labels: tuple[str, ...],
+    ) -> None:
         self.calls: dict[StepKey, Call] = {}
         self.unclaimed_effects: dict[StepKey, str] = {}
         self.at: str = history.began
-        self.labels: tuple[str, ...] = ()
+        self.labels = labels
         self.subjects = subjects
         self._history = history
         self._bounds = bounds

@@ -73,8 +73,8 @@ class Slice:
             reporter=gate.reporter,
         )
         self._bounds = Bounds(self._control.get("limits", {}))
-        subjects = tuple(self._control.get("subjects", ()))
-        self._back = HandBack(journal.history, gate.ledger.reader, self._bounds, subjects)
+        carried = {name: tuple(self._control.get(name, ())) for name in ("subjects", "labels")}
+        self._back = HandBack(journal.history, gate.ledger.reader, self._bounds, **carried)
         self._occurrences: dict[Signature, int] = {}
         self._versions: list[Call] = []
         self._gated: dict[StepKey, asyncio.Future[None]] = {}

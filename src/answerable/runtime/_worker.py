@@ -20,6 +20,7 @@ from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._errors import AgentFailed, AgentUnknown, InputInvalid
 from answerable.runtime._gate import Ending, Gate, killed
 from answerable.runtime._ports import Advanced, Busy, Done, Parked, Retry
+from answerable.runtime._rollback import RollBack
 from answerable.runtime._run import Run
 from answerable.runtime._slice import Slice
 from answerable.runtime._tasks import install_task_factory
@@ -86,6 +87,9 @@ class Worker:
         except AgentUnknown as error:
             log.warning("run %s waits: %s", lease.run, error)
             return await self._give_back(lease)
+        if opened["control"].get("origin", {}).get("how") == "rollback":
+            roll_back = RollBack(ledger.reader, opened["control"]["origin"], self._gate.compensation)
+            spec = replace(spec, fn=roll_back.undo)
         slice_ = Slice(self._gate, spec, lease, journal, self._initiator(opened))
         self._slices[lease.run] = slice_
         ending = await slice_.drive(_agent(spec, slice_, journal.history.input))

@@ -3,6 +3,7 @@
 from answerable.tools._declaration import ToolDeclaration
 from answerable.tools._errors import (
     ArgumentsInvalid,
+    CompensationUnfit,
     ToolChanged,
     ToolFailed,
     ToolNotServed,
@@ -27,6 +28,7 @@ __all__ = [
     "RELAYED",
     "Answer",
     "ArgumentsInvalid",
+    "CompensationUnfit",
     "ListedTool",
     "RelayedServer",
     "RelayedTool",

@@ -36,6 +36,7 @@ from answerable.runtime import (
     Worker,
 )
 from answerable.runtime._decisions import DecisionEffects
+from answerable.runtime._gate import Compensation
 
 __all__ = ["Everyone", "House", "Shed", "until"]
 
@@ -119,6 +120,7 @@ class House:
         *,
         linger: timedelta = timedelta(milliseconds=2),
         unwind: timedelta = timedelta(seconds=5),
+        compensation: Compensation = lambda name, arguments, result: None,
         **ledger: Any,
     ) -> None:
         self._directory = directory
@@ -128,6 +130,7 @@ class House:
         self.agents = Agents()
         self._linger = linger
         self._unwind = unwind
+        self._compensation = compensation
         self.ledger_tenant = TenantId("default")
         self.run = RunId("")
         self.seen: list[Receipt] = []
@@ -143,6 +146,7 @@ class House:
             reporter=Silent(),
             performing=Performing(),
             linger=self._linger,
+            compensation=self._compensation,
             unwind=self._unwind,
         )
         self.runs = Runs(self.ledger, self.agents)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from answerable.core import Outcome, RecordedError, RunId
-from answerable.ledger import DirectoryInUse, Receipt, SharedReceiptsChanged, rebuild
+from answerable.ledger import DirectoryInUse, Projection, Receipt, SharedReceiptsChanged, rebuild
 from answerable.runtime import (
     Control,
     ControlRefused,
@@ -23,7 +23,7 @@ from answerable.runtime import (
 )
 from answerable.runtime._tests.house import House, Shed, until
 
-WHO: dict[str, str] = {"by": "person:dana", "reason": "the price was wrong"}
+WHO: Any = {"by": "person:dana", "reason": "the price was wrong"}
 
 pytestmark = pytest.mark.requirement("RT-4")
 
@@ -67,7 +67,7 @@ def test_a_fork_shares_what_came_before_and_does_the_rest_with_keys_of_its_own(t
             assert [(link.run, link.how) for link in links_from(house.ledger.reader, house.run)] == [(forked, "fork")]
 
     asyncio.run(story())
-    projections = [RunsProjection(), OrdersProjection(), LinksProjection()]
+    projections: list[Projection] = [RunsProjection(), OrdersProjection(), LinksProjection()]
     assert all(table.is_equal for table in rebuild(tmp_path, projections))
 
 

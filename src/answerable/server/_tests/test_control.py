@@ -51,6 +51,9 @@ class Desk:
     async def retry(self, **arguments: Any) -> Any:
         return await self._write("retry", **arguments)
 
+    async def roll_back(self, **arguments: Any) -> Any:
+        return await self._write("roll_back", **arguments)
+
     async def order(self, **arguments: Any) -> Any:
         return await self._write("order", **arguments)
 
