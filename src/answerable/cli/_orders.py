@@ -52,7 +52,7 @@ def fork(
         typer.Option(
             "--from",
             metavar="STEP",
-            help="First to be done anew: a number, step or receipt as `runs show` has it; else all.",
+            help="First to be done anew: number, step or receipt of `runs show`; else all.",
         ),
     ] = "",
     given: Annotated[
@@ -89,7 +89,7 @@ def rollback(
         typer.Option(
             "--to",
             metavar="STEP",
-            help="First to be undone: a number, step or receipt as `runs show` has it; else all.",
+            help="First to be undone: number, step or receipt of `runs show`; else all.",
         ),
     ] = "",
     partial: Annotated[

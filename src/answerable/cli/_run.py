@@ -44,6 +44,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Start nothing: let unfinished runs go on, until Ctrl-C.")
     ] = False,
+    see: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Start nothing: see this run to its end.", show_default=False)
+    ] = "",
     data: Annotated[
         Path | None,
         typer.Option("--data", envvar="ANSWERABLE_DATA", help="Instead of the application's own data directory."),
@@ -59,10 +62,10 @@ def run(
     if data is not None:
         app.data = data
     value = json_value("--input", given)
-    if not resume:
+    if not resume and not see:
         agent = agent or _only_agent(app, place)
     with contextlib.suppress(KeyboardInterrupt):
-        said = asyncio.run(_serve(app, agent, value, key, on_behalf_of, resources or ()))
+        said = asyncio.run(_serve(app, agent, value, key, on_behalf_of, resources or (), see=see))
         say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
         return
     typer.echo("stopped; what is not finished goes on with `--resume` or the same `--key`", err=True)
@@ -93,13 +96,13 @@ def _only_agent(app: Answerable, place: str) -> str:
 
 
 async def _serve(
-    app: Answerable, agent: str, value: Any, key: str, on_behalf_of: str, resources: Sequence[str]
+    app: Answerable, agent: str, value: Any, key: str, on_behalf_of: str, resources: Sequence[str], *, see: str
 ) -> dict[str, Any]:
-    """Run `agent` to its end; without one, serve what is unfinished until cancelled."""
+    """Run `agent`, or the run `see`, to its end; without either, serve what is unfinished until cancelled."""
     async with app.gate() as gate, ControlServer(app.data, gate.desk):
-        if not agent:
+        if not agent and not see:
             await asyncio.Event().wait()
-        started = await gate.start(agent, value, key=key, on_behalf_of=on_behalf_of, resources=resources)
+        started = RunId(see) or await gate.start(agent, value, key=key, on_behalf_of=on_behalf_of, resources=resources)
         typer.echo(started, err=True)
         telling = asyncio.create_task(_tell_waiting(gate, started))
         try:

@@ -15,7 +15,7 @@ from answerable.cli._orders import command as orders
 from answerable.cli._say import ago, columns, say
 from answerable.core import RunId, Usage, parse_time
 from answerable.ledger import History, ObjectErased, Reader, Receipt
-from answerable.runtime import find_order, find_run, list_runs
+from answerable.runtime import find_order, find_run, links_from, list_runs
 
 __all__ = ["command"]
 
@@ -49,6 +49,8 @@ def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     doubts, usage = _doubts(reader, history), _usage(receipts)
     result = _text(reader, receipts[-1]) if row.result else None
     order = find_order(reader, RunId(run))
+    origin: dict[str, Any] | None = history.opened["control"].get("origin")
+    gave = links_from(reader, RunId(run))
     value = {
         **asdict(row),
         "input": json.loads(history.input),
@@ -57,6 +59,8 @@ def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
         "receipts": len(receipts),
         "doubts": doubts,
         "order": asdict(order) if order else None,
+        "origin": origin,
+        "gave": [asdict(link) for link in gave],
         "waiting": [step for step in history.held if step not in history.finals],
     }
     lines = [
@@ -67,6 +71,9 @@ def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     ]
     if row.result:
         lines.append(f"  result   {json.dumps(result, ensure_ascii=False)}")
+    if origin:
+        lines.append(f"  from     {origin['run']} by {origin['how']}: {origin.get('reason', '')}".rstrip(": "))
+    lines += [f"  gave     {link.run} by {link.how}" for link in gave]
     if order:
         lines.append(f"  {'paused' if order.do == 'pause' else 'killed'} since {order.since[:19]}: {order.reason}")
     lines += [f"  {_line(receipt.predicate)}" for receipt in receipts if "action" in receipt.predicate]
