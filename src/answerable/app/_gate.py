@@ -31,6 +31,7 @@ from answerable.runtime import (
     AgentSpec,
     Control,
     DecisionEffects,
+    DelegationEffects,
     Performing,
     Reliable,
     RetryPolicy,
@@ -168,7 +169,11 @@ async def open_gate(
         reports = Reports()
         retries = _retries_of(tools)
         whole = Reliable(EveryEffect({"tool": WholeResults(tools)}), retries)
-        effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects()})
+        known = Agents()
+        for spec, _ in agents:
+            known.add(replace(spec, specs=spec_names))
+        delegation = DelegationEffects(ledger, known)
+        effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects(), "delegation": delegation})
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
@@ -179,9 +184,6 @@ async def open_gate(
             governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
             linger=linger,
         )
-        known = Agents()
-        for spec, _ in agents:
-            known.add(replace(spec, specs=spec_names))
         engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
@@ -236,4 +238,5 @@ def _known_actions(
     known += [KnownAction(name=name) for name in tools.relayed()]
     models = {spec.model for spec, _ in agents if spec.model} | set(upstreams.models())
     known += [KnownAction(name=model, kind="model") for model in sorted(models)]
+    known += [KnownAction(name=spec.name, kind="delegation") for spec, _ in agents]
     return [*known, KnownAction(name="approval", kind="decision")]

@@ -15,7 +15,7 @@ class Recorded:
 
     Args:
         outcome: of a `final`; None otherwise.
-        payload: a signal's content, stable JSON.
+        payload: a signal's content, stable JSON; `labels` what it carries, where it says so itself.
         due: when a timer was due.
     """
 
@@ -28,6 +28,8 @@ class Recorded:
     effect: Effect = Effect.READ
     outcome: Outcome | None = None
     payload: bytes = b"null"
+    labels: tuple[str, ...] | None = None
+    subjects: tuple[str, ...] = ()
     receipt: ReceiptId = ReceiptId("")
 
 
@@ -55,6 +57,7 @@ class History:
         order: `pause` or `kill`, as last ordered from outside and not taken back; empty otherwise. `reason` is why.
         closed: the `run.close` predicate, once the run is over.
         seen: the last `seq` read.
+        taken: `seq` of the signals that the agent took in this slice.
     """
 
     run: RunId
@@ -71,6 +74,7 @@ class History:
     reason: str = ""
     closed: dict[str, Any] | None = None
     seen: int = -1
+    taken: set[int] = field(default_factory=set)
 
     def intended(self, step: StepKey, attempt: int, receipt: ReceiptId, seq: int) -> None:
         """Take in an intent just written; like `follow`, without reading the receipt again."""
@@ -126,8 +130,7 @@ class History:
         elif phase == "timer":
             self.recorded.append(Recorded(kind="timer", **common))
         elif phase == "signal":
-            name, payload = said["control"]["name"], texts[0] or b"null"
-            self.recorded.append(Recorded(kind="signal", name=name, payload=payload, **common))
+            self.recorded.append(_signal(said["control"], texts[0] or b"null", common))
         elif phase == "version":
             self.recorded.append(Recorded(kind="version", name=said["control"]["name"], **common))
         elif phase == "control":
@@ -144,6 +147,12 @@ class History:
             self.order, self.reason = control["do"], control["reason"]
         elif control["do"] == "resume":
             self.order = ""
+
+
+def _signal(control: dict[str, Any], payload: bytes, common: dict[str, Any]) -> Recorded:
+    labels = tuple(control["labels"]) if "labels" in control else None
+    subjects = tuple(control.get("subjects", ()))
+    return Recorded(kind="signal", name=control["name"], payload=payload, labels=labels, subjects=subjects, **common)
 
 
 def as_recorded(outcome: Outcome, receipt: ReceiptId, seq: int, at: str) -> Outcome:

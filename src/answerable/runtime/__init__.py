@@ -7,14 +7,18 @@ The store is the journal: see `docs/concepts/runs.md`.
 from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._control import Control, Order, OrdersProjection, find_order
 from answerable.runtime._decisions import DecisionEffects
+from answerable.runtime._delegation import DelegationEffects
 from answerable.runtime._engine import StoreEngine
 from answerable.runtime._errors import (
     AgentFailed,
     AgentUnknown,
     CallInProgress,
     ControlRefused,
+    DelegationRefused,
+    DelegationTooDeep,
     Held,
     InputInvalid,
+    NotDelegated,
     RepeatedCall,
     ReplayDiverged,
     RollbackIncomplete,
@@ -23,6 +27,7 @@ from answerable.runtime._errors import (
     RunPaused,
     RunUnknown,
     SessionUnknown,
+    SignalInvalid,
     SignalTimedOut,
     StepLimitExceeded,
     TimedOut,
@@ -53,6 +58,9 @@ __all__ = [
     "Control",
     "ControlRefused",
     "DecisionEffects",
+    "DelegationEffects",
+    "DelegationRefused",
+    "DelegationTooDeep",
     "Done",
     "Engine",
     "Gate",
@@ -61,6 +69,7 @@ __all__ = [
     "Limits",
     "Link",
     "LinksProjection",
+    "NotDelegated",
     "Order",
     "OrdersProjection",
     "Parked",
@@ -83,6 +92,7 @@ __all__ = [
     "SessionUnknown",
     "Sessions",
     "SessionsProjection",
+    "SignalInvalid",
     "SignalTimedOut",
     "StepLimitExceeded",
     "StoreEngine",

@@ -8,6 +8,7 @@ from answerable.action import Effects
 from answerable.core import Action, ActionKind, Description, Effect, Refused, RunId
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call
+from answerable.runtime._delegation import refusal_of
 from answerable.runtime._gate import Gate
 
 __all__ = ["ActionMaker", "names_of"]
@@ -25,6 +26,9 @@ class ActionMaker:
         self._run = run
         self._on_behalf_of = on_behalf_of
         self._environment: str = control.get("environment", "")
+        self._ancestors = tuple(RunId(run) for run in control.get("ancestors", ()))
+        self._control = control
+        self._has_scope = "scope" in control
         self._resources: tuple[str, ...] = tuple(control.get("resources", ()))
         # A fork's steps are named like those it shares; what it does anew must not pass for what they did.
         self._own_key = gate.ledger.run_key(spec.tenant, run) if control.get("names", run) != run else b""
@@ -41,6 +45,8 @@ class ActionMaker:
         """The action; where the effect refuses to describe it, the call carries the refusal down the road."""
         branch, _, name, arguments = call.signature
         described = self._describe(call, kind, name, arguments, effects or self._gate.effects)
+        if call.denial is None and (self._has_scope or kind == "delegation"):
+            call.denial = refusal_of(self._control, kind, name)
         if described.subjects:
             subjects = tuple(sorted({*subjects, *described.subjects}))
         return Action(
@@ -57,6 +63,7 @@ class ActionMaker:
             on_behalf_of=self._on_behalf_of,
             idempotency_key=self._idempotency_key(call),
             resources=self._resources,
+            ancestors=self._ancestors,
             labels=labels,
             subjects=subjects,
             build=self._spec.build,

@@ -13,8 +13,11 @@ __all__ = [
     "AgentUnknown",
     "CallInProgress",
     "ControlRefused",
+    "DelegationRefused",
+    "DelegationTooDeep",
     "Held",
     "InputInvalid",
+    "NotDelegated",
     "RepeatedCall",
     "ReplayDiverged",
     "RollbackIncomplete",
@@ -23,6 +26,7 @@ __all__ = [
     "RunPaused",
     "RunUnknown",
     "SessionUnknown",
+    "SignalInvalid",
     "SignalTimedOut",
     "StepLimitExceeded",
     "TimeLimitExceeded",
@@ -192,6 +196,55 @@ class SessionUnknown(Refused):
 
     agent: str
     session: str
+
+
+@dataclass(eq=False, kw_only=True)
+class SignalInvalid(Refused):
+    """A signal has a name that is not free, or carries something else than is awaited."""
+
+    code = "refused.signal_invalid"
+    what = "signal `{name}` is of no use: {problem}"
+    fix = "send what the agent's code declares where it awaits the signal"
+
+    name: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class NotDelegated(Refused):
+    """The run acts under another's authority, which was not given for this."""
+
+    code = "refused.not_delegated"
+    what = "`{name}` refused: what was delegated to this run is {allowed}"
+    why = "a run may do no more than whoever delegated it allowed"
+    fix = "delegate with more in `allow`, if the delegating agent may do it itself"
+
+    name: str
+    allowed: str
+
+
+@dataclass(eq=False, kw_only=True)
+class DelegationTooDeep(Refused):
+    """The run may not delegate further."""
+
+    code = "refused.delegation_depth"
+    what = "delegation to `{agent}` refused: the run is as deep as its limits allow"
+    why = "a bound on depth ends agents that delegate to each other for ever"
+    fix = "do it in this run, or raise `depth` in the limits of the agent that started"
+
+    agent: str
+
+
+@dataclass(eq=False, kw_only=True)
+class DelegationRefused(Refused):
+    """Nothing can be delegated to this agent from here."""
+
+    code = "refused.delegation"
+    what = "delegation to `{agent}` refused: {problem}"
+    fix = "delegate to an agent of this application and environment"
+
+    agent: str
+    problem: str
 
 
 @dataclass(eq=False, kw_only=True)

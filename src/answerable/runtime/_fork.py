@@ -19,7 +19,7 @@ from answerable.runtime._typed import to_json
 __all__ = ["fork_draft", "place_of", "retry_place"]
 
 _CHANGES = {"input", "model"}
-_NOT_INHERITED = ("startKey", "origin", "models", "names", "specs", "session")
+_NOT_INHERITED = ("startKey", "origin", "models", "names", "specs", "session", "answers", "family")
 
 
 def place_of(reader: Reader, run: RunId, at: str) -> tuple[RunId, int]:

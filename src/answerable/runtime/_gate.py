@@ -14,7 +14,7 @@ from answerable.runtime._journal import Performing
 
 Compensation = Callable[[str, dict[str, Any], Any], tuple[str, dict[str, Any]] | None]
 
-__all__ = ["Compensation", "Ending", "Gate", "killed"]
+__all__ = ["Compensation", "Ending", "Gate", "killed", "ordered"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +50,23 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a slice ended: the run waits, the agent finished, a person killed it, or the slice was lost."""
+    """How a slice ended: the run waits, is finished, goes on as another, was killed by a person, or the slice is lost.
 
-    kind: Literal["quiet", "finished", "killed", "lost"]
+    Args:
+        agent: who takes over from it, where it goes on as another agent's run.
+        result: what the agent returned, or the input of the run it goes on as.
+    """
+
+    kind: Literal["quiet", "finished", "continued", "killed", "lost"]
     until: datetime | None = None
     result: Any = None
     error: BaseException | None = None
+    agent: str = ""
+
+
+def ordered(history: History) -> Ending:
+    """How a slice ends whose run was paused or killed: what was dispatched is finished, and nothing else begins."""
+    return Ending(kind="killed", error=killed(history)) if history.order == "kill" else Ending(kind="quiet")
 
 
 def killed(history: History) -> RunKilled:

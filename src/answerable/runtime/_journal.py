@@ -22,9 +22,6 @@ class Waits(Protocol):
     async def answered(self, step: StepKey) -> None:
         """Return once something woke the run after `asked`."""
 
-    async def resumed(self, step: StepKey) -> None:
-        """Return once the run is not paused."""
-
     def denial(self, action: Action) -> AnswerableError | None:
         """Why the runtime itself refuses the action."""
 
@@ -70,8 +67,9 @@ class SliceJournal:
         while (under_way := self._performing.pending(action)) is not None:
             await asyncio.shield(under_way)  # an earlier slice of this worker began it and is still at it
             await self._inner.refresh()
-        if self._inner.history.order:
-            await self._waits.resumed(action.step)
+        while self._inner.history.order == "pause":
+            await self._waits.answered(action.step)
+            self._waits.asked(action.step)
         claim = await self._inner.claim(action)
         if claim.outcome is None and claim.doubt is None and action.effect is not Effect.READ:
             await self._waits.cleared(action)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from answerable.core import RunId
 from answerable.ledger import Phase, Prepared, Reader, Receipt, Tx, metadata
 
-__all__ = ["Link", "LinksProjection", "links_from", "links_of_tx"]
+__all__ = ["Link", "LinksProjection", "find_delegate", "links_from", "links_of_tx"]
 
 _links = sa.Table(
     "run_links",
@@ -17,6 +17,7 @@ _links = sa.Table(
     sa.Column("run", sa.Text, primary_key=True),
     sa.Column("origin", sa.Text, nullable=False),
     sa.Column("how", sa.Text, nullable=False),
+    sa.Column("step", sa.Text, nullable=False),
     sa.Column("opened", sa.Text, nullable=False),
     sa.Index("run_links_by_origin", "origin"),
     sqlite_with_rowid=False,
@@ -26,6 +27,9 @@ _FROM = Prepared(
     sa.select(_links.c.run, _links.c.how)
     .where(_links.c.origin == sa.bindparam("origin"))
     .order_by(_links.c.opened, _links.c.run)
+)
+_BY_STEP = Prepared(
+    sa.select(_links.c.run).where(_links.c.origin == sa.bindparam("origin"), _links.c.step == sa.bindparam("step"))
 )
 
 
@@ -62,12 +66,19 @@ class LinksProjection:
         said = receipt.predicate
         origin = said["control"].get("origin")
         if origin is not None:
-            tx.run(_PUT, run=said["run"], origin=origin["run"], how=origin["how"], opened=said["at"])
+            step = origin.get("step", "")
+            tx.run(_PUT, run=said["run"], origin=origin["run"], how=origin["how"], step=step, opened=said["at"])
 
 
 def links_from(reader: Reader, run: RunId) -> list[Link]:
     """The runs that came from this one, in the order in which they were opened."""
     return [Link(run=row[0], how=row[1]) for row in reader.rows(_FROM, origin=run)]
+
+
+def find_delegate(reader: Reader, run: RunId, step: str) -> RunId | None:
+    """The run that was delegated by this step of a run, if one was opened."""
+    rows = reader.rows(_BY_STEP, origin=run, step=step)
+    return RunId(rows[0][0]) if rows else None
 
 
 def links_of_tx(tx: Tx, run: str) -> list[Link]:

@@ -12,6 +12,7 @@ import orjson
 
 from answerable.core import AnswerableError, RunId, StepKey, TenantId, stable_json
 from answerable.ledger import Draft, History, Ledger, ObjectErased, Reader, Receipt, begun_at
+from answerable.runtime._closing import seen_labels
 from answerable.runtime._errors import ControlRefused, RollbackIncomplete
 from answerable.runtime._fork import place_of
 from answerable.runtime._gate import Compensation
@@ -158,13 +159,13 @@ def rollback_draft(ledger: Ledger, run: RunId, *, new: RunId, to: str, partial: 
     opened = receipts[0].predicate
     control: dict[str, Any] = {
         name: opened["control"][name]
-        for name in ("agent", "environment", "resources", "subjects", "chain", "scope")
+        for name in ("agent", "environment", "resources", "subjects", "chain", "ancestors")
         if name in opened["control"]
     }
     tenant = TenantId(opened["tenant"])
     control["limits"] = {}  # the plan is finite, and a bound would leave a run half undone
     # SECURITY: what is undone is said by the record of what the run saw, so it is as trusted as that.
-    control["labels"] = sorted({label for receipt in receipts for label in receipt.predicate.get("labels", ())})
+    control["labels"] = seen_labels(reader.history(run))
     control["origin"] = {
         "how": "rollback",
         "run": run,

@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from answerable.core import RunId, StepKey, TenantId, error_from_json, new_run_id, stable_json
 from answerable.ledger import Draft, Ledger, Phase, Prepared, Reader, Receipt, Tx, metadata
 from answerable.runtime._agents import Agents
-from answerable.runtime._errors import InputInvalid, RunUnknown
+from answerable.runtime._errors import InputInvalid, RunUnknown, SignalInvalid
 from answerable.runtime._limits import Limits
+from answerable.runtime._links import links_from
 from answerable.runtime._typed import from_json, input_type, to_json
 
-__all__ = ["RunRow", "Runs", "RunsProjection", "find_by_key", "find_run", "list_runs"]
+__all__ = ["RunRow", "Runs", "RunsProjection", "agent_of", "find_by_key", "find_run", "list_runs"]
 
 _runs = sa.Table(
     "runs",
@@ -112,7 +113,7 @@ class RunRow:
     """A run as it stands on the record.
 
     Args:
-        state: `open`, `done`, `failed` or `killed`.
+        state: `open`, `done`, `failed`, `killed`, or `continued`: it goes on as another run.
         started, ended: RFC 3339 UTC.
         result: id of its `run.close` receipt.
         error: code of the error it ended with.
@@ -139,6 +140,11 @@ def find_by_key(reader: Reader, tenant: TenantId, agent: str, key: str) -> RunId
     """The agent's run that was started with this key, if there is one."""
     rows = reader.rows(_BY_KEY, tenant=tenant, agent=agent, start_key=key)
     return RunId(rows[0][0]) if rows else None
+
+
+def agent_of(tx: Tx, run: RunId) -> str:
+    """The id of the run's agent, as an open transaction sees it."""
+    return str(tx.rows(_FIND, run=run)[0][3])
 
 
 def list_runs(reader: Reader, *, tenant: TenantId = TenantId("default"), most: int = 100) -> list[RunRow]:
@@ -238,6 +244,8 @@ class Runs:
             ended = asyncio.get_running_loop().create_future()
             self._awaited.setdefault(run, []).append(ended)
             await ended
+        if row.state == "continued":
+            return await self.result(self._latest(run))
         receipt = self._ledger.reader.find(row.result)
         text = self._ledger.reader.text(receipt).output if receipt is not None else None
         said = orjson.loads(text or b"null")
@@ -245,26 +253,38 @@ class Runs:
             raise error_from_json(said)
         return said
 
-    async def signal(self, run: RunId, name: str, payload: Any = None) -> None:
-        """Send a signal; the run finds it when it asks for it.
+    async def signal(self, run: RunId, name: str, payload: Any = None, *, key: str = "") -> None:
+        """Send a signal; the run finds it when it asks for it. One that goes on as another gets it there.
+
+        Args:
+            run: which.
+            name: what the run awaits it by.
+            payload: what it carries, as JSON.
+            key: names the signal: of several with the same key, the run gets one.
 
         Raises:
             RunUnknown: no such run, or it has ended.
+            SignalInvalid: no such name can be given.
         """
-        row = self._find_open(run)
-        appended = await self._ledger.append(
-            Draft(
-                tenant=row.tenant,
-                run=run,
-                phase="signal",
-                agent=row.agent_id,
-                members={"control": {"name": name}},
-                input=to_json(payload),
-                wake=True,
+        if not name or ":" in name:  # SECURITY: so begin the names of the gate's own, a child's answer among them
+            raise SignalInvalid(name=name, problem="a name is not empty, and has no colon in it")
+        once = f"s:{run}:{key}" if key else ""
+        while True:
+            row = self._find_open(self._latest(run))
+            appended = await self._ledger.append(
+                Draft(
+                    tenant=row.tenant,
+                    run=row.run,
+                    phase="signal",
+                    agent=row.agent_id,
+                    once=once,
+                    members={"control": {"name": name}},
+                    input=to_json(payload),
+                    wake=True,
+                )
             )
-        )
-        if appended.status == "closed":
-            raise RunUnknown(run=run, problem="the run has ended")
+            if appended.status != "closed":  # else it ended meanwhile, or goes on as another
+                return
 
     async def resolve(
         self,
@@ -332,6 +352,13 @@ class Runs:
                     raise RunUnknown(run=run, problem="the run has ended") if status == "closed" else unknown
 
         await self._ledger.writer.submit(work)
+
+    def _latest(self, run: RunId) -> RunId:
+        """The run that this one goes on as, by now."""
+        while self._find(run).state == "continued":
+            links = links_from(self._ledger.reader, run)
+            run = next(link.run for link in links if link.how in ("continue", "hand-over"))
+        return run
 
     def _find(self, run: RunId) -> RunRow:
         row = find_run(self._ledger.reader, run)

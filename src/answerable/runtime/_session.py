@@ -205,11 +205,6 @@ class Session:
         finally:
             work.parked.clear()
 
-    async def resumed(self, step: StepKey) -> None:
-        while self._history.order == "pause":
-            self.asked(step)
-            await self.answered(step)
-
     def denial(self, action: Action) -> AnswerableError | None:
         denial = self._works[action.step].call.denial
         if denial is not None or not self._bounds.has_wall:

@@ -34,8 +34,9 @@ from answerable.ledger import Slice as Lease
 from answerable.runtime._actions import ActionMaker, names_of
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call, Signature, SliceFuture, mark_draft, step_key
+from answerable.runtime._delegation import ChainAuthorizer
 from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled
-from answerable.runtime._gate import Ending, Gate, killed
+from answerable.runtime._gate import Ending, Gate, ordered
 from answerable.runtime._handback import HandBack
 from answerable.runtime._journal import SliceAuthorizer, SliceJournal
 from answerable.runtime._limits import Bounds
@@ -62,19 +63,21 @@ class Slice:
         self.wakes = 0
         self.history = journal.history
         self._opened = opened
-        self._control = opened["control"]
+        self.control = opened["control"]
         self._lease = lease
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
         self._watch = TaskWatch(self._loop, self._on_still)
+        chain = self.control.get("chain")
+        authorizer = ChainAuthorizer(gate.authorizer, chain) if chain else gate.authorizer
         self._road = Road(
             journal=SliceJournal(journal, self, gate.performing),
-            authorizer=SliceAuthorizer(gate.authorizer, self),
+            authorizer=SliceAuthorizer(authorizer, self),
             effects=gate.effects,
             reporter=gate.reporter,
         )
-        self._bounds = Bounds(self._control.get("limits", {}))
-        carried = {name: tuple(self._control.get(name, ())) for name in ("subjects", "labels")}
+        self._bounds = Bounds(self.control.get("limits", {}))
+        carried = {name: tuple(self.control.get(name, ())) for name in ("subjects", "labels")}
         self._back = HandBack(journal.history, gate.ledger.reader, self._bounds, **carried)
         self._occurrences: dict[Signature, int] = {}
         self._versions: list[Call] = []
@@ -90,7 +93,7 @@ class Slice:
         self._is_sealed = False
         self._is_closing = False
         self._diverged: ReplayDiverged | None = None
-        self._actions = ActionMaker(gate, spec, lease.run, self._control, on_behalf_of)
+        self._actions = ActionMaker(gate, spec, lease.run, self.control, on_behalf_of)
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
 
     # -- what the agent's `Run` calls, synchronously, at the moment of the call ------------------------------------
@@ -161,14 +164,16 @@ class Slice:
             self._stir()
         return future
 
-    def own_model(self, branch: str, arguments: bytes) -> str:
-        """The model that a call which names none asks: in a fork another one, but for the calls it shares."""
-        changed = self._control.get("models")
-        for earlier in (self.spec.model, *changed["before"]) if changed else ():
-            signature = (branch, "model", earlier, arguments)
-            if step_key(self.run_key, signature, self._occurrences.get(signature, 0)) in self.history.shared:
-                return str(earlier)
-        return str(changed["now"]) if changed else self.spec.model
+    def is_shared(self, signature: Signature) -> bool:
+        """Whether the next such call is one whose outcome a fork shares."""
+        step = step_key(self.run_key, signature, self._occurrences.get(signature, 0))
+        return step in self.history.shared
+
+    def pass_on(self, ending: Ending) -> SliceFuture:
+        """The run is over for this agent, and goes on as another run; the future is never answered."""
+        self._check_open()
+        self._end(ending)
+        return SliceFuture(loop=self._loop)
 
     @property
     def at(self) -> str:
@@ -196,7 +201,7 @@ class Slice:
         await self._unwind()
         await self._finish_work()
         del self._road  # it refers back to the slice: nothing of a run is left for the garbage collector
-        return self._finished(ending) if ending.kind == "finished" else ending
+        return self._finished(ending) if ending.kind in ("finished", "continued") else ending
 
     def wake(self) -> None:
         """Something was recorded that this run waits for, or may."""
@@ -209,7 +214,7 @@ class Slice:
             self._lose(error)
             return
         if self.history.order:
-            self._obey()
+            self._end(ordered(self.history))
             return
         self._back.absorb()
         for wait in list(self._waits.values()):
@@ -239,11 +244,6 @@ class Slice:
             await self._wait_for(call, lambda: answer)
         finally:
             del self._waits[step]
-
-    async def resumed(self, step: StepKey) -> None:
-        while self.history.order == "pause":
-            self.asked(step)
-            await self.answered(step)
 
     def denial(self, action: Action) -> AnswerableError | None:
         call = self._back.calls[action.step]
@@ -445,11 +445,6 @@ class Slice:
         self._linger = None
         due = min(self._dues.values(), default=None)
         self._end(Ending(kind="quiet", until=parse_time(due) if due else None))
-
-    def _obey(self) -> None:
-        """Paused or killed from outside: what was dispatched is finished, and nothing else begins."""
-        is_over = self.history.order == "kill"
-        self._end(Ending(kind="killed", error=killed(self.history)) if is_over else Ending(kind="quiet"))
 
     def _lose(self, error: Exception) -> None:
         self._end(Ending(kind="lost", error=error))

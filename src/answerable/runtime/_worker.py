@@ -17,8 +17,9 @@ from answerable.ledger import Busy as LedgerBusy
 from answerable.ledger import Parked as LedgerParked
 from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._closing import close_run, successor_draft
 from answerable.runtime._errors import AgentFailed, AgentUnknown, InputInvalid
-from answerable.runtime._gate import Ending, Gate, killed
+from answerable.runtime._gate import Ending, Gate, ordered
 from answerable.runtime._ports import Advanced, Busy, Done, Parked, Retry
 from answerable.runtime._rollback import RollBack
 from answerable.runtime._run import Run
@@ -79,7 +80,7 @@ class Worker:
         journal = await ledger.journal(lease)
         opened = journal.history.opened
         if journal.history.order == "kill":
-            return await self._close(journal.history, lease, Ending(kind="killed", error=killed(journal.history)))
+            return await self._close(journal.history, lease, ordered(journal.history))
         if journal.history.order == "pause":
             return await self._park(lease, None)
         try:
@@ -93,8 +94,8 @@ class Worker:
         slice_ = Slice(self._gate, spec, lease, journal, self._initiator(opened))
         self._slices[lease.run] = slice_
         ending = await slice_.drive(_agent(spec, slice_, journal.history.input))
-        if ending.kind in ("finished", "killed"):
-            return await self._close(journal.history, lease, ending, build=spec.build)
+        if ending.kind in ("finished", "killed", "continued"):
+            return await self._close(journal.history, lease, ending, spec)
         if ending.kind == "lost":
             log.warning("run %s: the slice was lost: %s", lease.run, ending.error)
             return await self._give_back(lease)
@@ -109,28 +110,34 @@ class Worker:
             return Parked(parked.until)
         return self._retry() if isinstance(parked, Stale) else parked
 
-    async def _close(self, history: History, lease: Lease, ending: Ending, *, build: str = "") -> Advanced:
-        ledger = self._gate.ledger
+    async def _close(self, history: History, lease: Lease, ending: Ending, spec: AgentSpec | None = None) -> Advanced:
+        ledger, successor = self._gate.ledger, None
         outcome = _outcome(lease.run, ending)
-        state, effect = "done", {"status": outcome.status, "observedBy": "gate"}
+        if ending.kind == "continued" and spec is not None:
+            by = self._agents.get(ending.agent) if ending.agent else spec
+            successor = successor_draft(ledger, history, ending, by)
+            outcome = Outcome(status="ok", value=to_json({"continuedBy": successor.run}))
+        state = "done" if successor is None else "continued"
+        effect = {"status": outcome.status, "observedBy": "gate"}
         if outcome.status != "ok":
             effect["error"] = orjson.loads(outcome.value)["code"]
             state = "killed" if effect["error"] in _KILLED else "failed"
         reach(FaultPoint.BEFORE_RUN_CLOSE)
-        appended = await ledger.append(
-            Draft(
-                tenant=history.opened["tenant"],
-                run=lease.run,
-                phase="run.close",
-                agent=history.opened["agent"]["id"],
-                build=build,
-                once=f"c:{lease.run}",
-                members={"control": {"state": state}, "effect": effect},
-                output=outcome.value,
-                fence=lease.fence,
-                wake=True,
-            )
+        draft = Draft(
+            tenant=history.opened["tenant"],
+            run=lease.run,
+            phase="run.close",
+            agent=history.opened["agent"]["id"],
+            build=spec.build if spec is not None else "",
+            once=f"c:{lease.run}",
+            members={"control": {"state": state}, "effect": effect},
+            output=outcome.value,
+            fence=lease.fence,
+            wake=True,
         )
+        appended = await close_run(ledger, history, draft, successor=successor)
+        if appended is None:
+            return await self._give_back(lease)
         reach(FaultPoint.AFTER_RUN_CLOSE)
         return self._retry() if appended.status == "stale" else Done()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from answerable.action import Finding, OutcomeUnknown, Step
+from answerable.action import Effects, Finding, OutcomeUnknown, Step
 from answerable.core import (
     Action,
     ActionKind,
@@ -26,6 +26,7 @@ from answerable.ledger import Ledger, Receipt
 from answerable.runtime import (
     Agents,
     AgentSpec,
+    DelegationEffects,
     Gate,
     InputInvalid,
     Limits,
@@ -105,6 +106,25 @@ class Everyone:
         return decide() if decide else Decision(verdict="permit", rules=("all",))
 
 
+class _ByKind:
+    """The shed, but for delegation, which is real."""
+
+    def __init__(self, shed: Shed, delegation: DelegationEffects) -> None:
+        self._shed = shed
+        self._delegation = delegation
+
+    def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
+        effects: Effects = self._delegation if kind == "delegation" else self._shed
+        return effects.describe(kind, name, arguments)
+
+    async def execute(self, step: Step) -> Outcome:
+        effects: Effects = self._delegation if step.action.kind == "delegation" else self._shed
+        return await effects.execute(step)
+
+    async def probe(self, step: Step) -> Finding:
+        return await self._shed.probe(step)
+
+
 class Silent:
     def report(self, step: Step, outcome: Outcome) -> None:
         pass
@@ -142,7 +162,7 @@ class House:
         self.gate = Gate(
             ledger=self.ledger,
             authorizer=self.policy,
-            effects=self.shed,
+            effects=_ByKind(self.shed, DelegationEffects(self.ledger, self.agents)),
             reporter=Silent(),
             performing=Performing(),
             linger=self._linger,

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("run", sa.Text(), nullable=False),
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("how", sa.Text(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
         sa.Column("opened", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("run"),
         sqlite_with_rowid=False,
