@@ -36,7 +36,10 @@ from answerable.runtime import (
     Reliable,
     RetryPolicy,
     Runs,
+    Schedule,
+    Schedules,
     Sessions,
+    SharedEffects,
     StoreEngine,
     Worker,
 )
@@ -132,6 +135,7 @@ async def open_gate(
     models: Models,
     upstreams: Upstreams,
     agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
+    schedules: Sequence[Schedule] = (),
     clock: Clock | None = None,
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
@@ -172,8 +176,15 @@ async def open_gate(
         known = Agents()
         for spec, _ in agents:
             known.add(replace(spec, specs=spec_names))
-        delegation = DelegationEffects(ledger, known)
-        effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects(), "delegation": delegation})
+        effects = EveryEffect(
+            {
+                "tool": tools,
+                "model": models,
+                "decision": DecisionEffects(),
+                "delegation": DelegationEffects(ledger, known),
+                "memory": SharedEffects(ledger),
+            }
+        )
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
@@ -194,7 +205,10 @@ async def open_gate(
         desk = Desk(
             ledger, runs, Control(ledger, known), approvals=approvals, stops=Stops(book=ledger, store=ledger.reader)
         )
-        async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
+        by_clock = Schedules(ledger, runs, schedules)
+        await by_clock.start()
+        serving = (engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve(), by_clock.serve())
+        async with _background(*serving):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole)
 
 
@@ -239,4 +253,5 @@ def _known_actions(
     models = {spec.model for spec, _ in agents if spec.model} | set(upstreams.models())
     known += [KnownAction(name=model, kind="model") for model in sorted(models)]
     known += [KnownAction(name=spec.name, kind="delegation") for spec, _ in agents]
+    known += [KnownAction(name=name, kind="memory") for name in ("shared.get", "shared.set")]
     return [*known, KnownAction(name="approval", kind="decision")]

@@ -24,7 +24,10 @@ from answerable.runtime import (
     OrdersProjection,
     Runs,
     RunsProjection,
+    Schedules,
+    SchedulesProjection,
     SessionsProjection,
+    SharedValuesProjection,
     TimersProjection,
 )
 
@@ -41,6 +44,8 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         BudgetProjection(budgets),
         RunsProjection(),
         LinksProjection(),
+        SchedulesProjection(),
+        SharedValuesProjection(),
         SessionsProjection(),
         TimersProjection(),
         AgentKeysProjection(),
@@ -118,6 +123,11 @@ class Desk:
         """Open a run that undoes what this one did."""
         new = await self.control.roll_back(RunId(run), to, by=by, reason=reason, partial=partial)
         return {"run": new, "from": run}
+
+    async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> dict[str, str]:
+        """Pause or resume a schedule."""
+        await getattr(Schedules(self.ledger, self.runs), do)(name, by=by, reason=reason)
+        return {"schedule": name, "state": {"pause": "paused", "resume": "active"}[do]}
 
     async def key(self, *, do: Literal["new", "revoke"], named: str) -> dict[str, Any]:
         """Issue a key to the agent named, whose secret is told this once; or revoke what is named."""

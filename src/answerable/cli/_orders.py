@@ -11,7 +11,7 @@ from answerable.cli._errors import FileUnusable
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import say
 
-__all__ = ["RunArgument", "command"]
+__all__ = ["Name", "RunArgument", "Why", "command"]
 
 command = typer.Typer(rich_markup_mode=None)
 

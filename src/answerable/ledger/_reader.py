@@ -35,6 +35,7 @@ _OF_RUN = Prepared(
     .where(receipts.c.run == sa.bindparam("run"), receipts.c.seq > sa.bindparam("after"))
     .order_by(receipts.c.seq)
 )
+_OPENED = Prepared(sa.select(*_COLUMNS).where(receipts.c.run == sa.bindparam("run"), receipts.c.seq == 0))
 _OF_TENANT = Prepared(
     sa.select(*_COLUMNS).where(receipts.c.tenant == sa.bindparam("tenant")).order_by(receipts.c.position)
 )
@@ -115,6 +116,11 @@ class Reader:
         """Every receipt of every tenant in the order they were written."""
         for row in self._connection.each(_ALL):
             yield self._receipt(row)
+
+    def opened(self, run: RunId) -> dict[str, Any]:
+        """The `run.open` of a run on record, as it says."""
+        predicate: dict[str, Any] = self._receipt(self.rows(_OPENED, run=run)[0]).predicate
+        return predicate
 
     def find(self, receipt_id: str) -> Receipt | None:
         """The receipt with this id."""

@@ -26,7 +26,10 @@ from answerable.runtime._errors import (
     RunKilled,
     RunPaused,
     RunUnknown,
+    ScheduleInvalid,
+    ScheduleUnknown,
     SessionUnknown,
+    SharedValueMoved,
     SignalInvalid,
     SignalTimedOut,
     StepLimitExceeded,
@@ -41,8 +44,10 @@ from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Par
 from answerable.runtime._reliable import Reliable, RetryPolicy
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
+from answerable.runtime._schedules import Schedule, ScheduleRow, Schedules, SchedulesProjection, list_schedules
 from answerable.runtime._session import Session
 from answerable.runtime._sessions import Sessions, SessionsProjection
+from answerable.runtime._shared import SharedEffects, SharedState, SharedValue, SharedValuesProjection
 from answerable.runtime._timers import Timer, TimersProjection, list_timers
 from answerable.runtime._worker import Worker
 
@@ -88,10 +93,21 @@ __all__ = [
     "RunUnknown",
     "Runs",
     "RunsProjection",
+    "Schedule",
+    "ScheduleInvalid",
+    "ScheduleRow",
+    "ScheduleUnknown",
+    "Schedules",
+    "SchedulesProjection",
     "Session",
     "SessionUnknown",
     "Sessions",
     "SessionsProjection",
+    "SharedEffects",
+    "SharedState",
+    "SharedValue",
+    "SharedValueMoved",
+    "SharedValuesProjection",
     "SignalInvalid",
     "SignalTimedOut",
     "StepLimitExceeded",
@@ -105,5 +121,6 @@ __all__ = [
     "find_run",
     "links_from",
     "list_runs",
+    "list_schedules",
     "list_timers",
 ]

@@ -20,7 +20,7 @@ from answerable.runtime._typed import to_json
 
 __all__ = ["close_run", "seen_labels", "successor_draft"]
 
-_LEFT_BEHIND = ("startKey", "origin", "models", "names")
+_LEFT_BEHIND = ("startKey", "origin", "models", "names", "schedule")
 
 
 class _NewsCameInError(Exception):

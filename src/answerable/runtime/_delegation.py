@@ -117,7 +117,7 @@ class DelegationEffects:
         if said.get("handOver"):
             return Outcome(status="ok", value=stable_json({"handOver": action.name}))
         reader = self._ledger.reader
-        opened = reader.receipts(run=action.run)[0].predicate
+        opened = reader.opened(action.run)
         new = new_run_id()
         control = delegated_control(opened, spec, given=said.get("limits", {}), labels=action.labels)
         control["chain"] = list(dict.fromkeys((*control.get("chain", ()), opened["agent"]["id"])))

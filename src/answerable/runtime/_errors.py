@@ -25,7 +25,10 @@ __all__ = [
     "RunKilled",
     "RunPaused",
     "RunUnknown",
+    "ScheduleInvalid",
+    "ScheduleUnknown",
     "SessionUnknown",
+    "SharedValueMoved",
     "SignalInvalid",
     "SignalTimedOut",
     "StepLimitExceeded",
@@ -196,6 +199,44 @@ class SessionUnknown(Refused):
 
     agent: str
     session: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ScheduleInvalid(ConfigError):
+    """A schedule says nothing that the gate could follow."""
+
+    code = "config.schedule_invalid"
+    what = "schedule `{name}` cannot be followed: {problem}"
+    fix = "give `every` (a time of a second or more) or `cron` (five fields) with a `timezone` like `Europe/Berlin`"
+
+    name: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ScheduleUnknown(Refused):
+    """There is no schedule of this name."""
+
+    code = "refused.schedule_unknown"
+    what = "there is no schedule `{name}` on the record"
+    why = "a schedule is there from when a gate of its application first started"
+    fix = "list them with `answerable schedules list`"
+
+    name: str
+
+
+@dataclass(eq=False, kw_only=True)
+class SharedValueMoved(Permanent):
+    """Another run wrote the value meanwhile."""
+
+    code = "execution.shared_value_moved"
+    what = "`{key}` was not written: version {expected} was expected, and it is at {found}"
+    why = "what another run wrote meanwhile would be lost"
+    fix = "read it again, and write what follows from that"
+
+    key: str
+    expected: int
+    found: int
 
 
 @dataclass(eq=False, kw_only=True)

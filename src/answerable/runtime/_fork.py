@@ -19,7 +19,7 @@ from answerable.runtime._typed import to_json
 __all__ = ["fork_draft", "place_of", "retry_place"]
 
 _CHANGES = {"input", "model"}
-_NOT_INHERITED = ("startKey", "origin", "models", "names", "specs", "session", "answers", "family")
+_NOT_INHERITED = ("startKey", "origin", "models", "names", "specs", "session", "answers", "family", "schedule")
 
 
 def place_of(reader: Reader, run: RunId, at: str) -> tuple[RunId, int]:
@@ -107,6 +107,7 @@ def fork_draft(
         "run": run,
         "seq": seq,
         "upto": len(receipts) - 1,
+        "at": receipts[seq - 1].predicate["at"],
         "last": receipts[seq - 1].digest,
         "head": receipts[-1].digest,
         "by": ledger.pseudonym(tenant, by),

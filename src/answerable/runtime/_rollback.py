@@ -77,7 +77,7 @@ class RollBack:
         children = {
             step: link.run
             for link in links
-            if link.how == "delegate" and (step := self._reader.history(link.run).opened["control"]["origin"]["step"])
+            if link.how == "delegate" and (step := self._reader.opened(link.run)["control"]["origin"]["step"])
         }
         history = self._reader.history(run)
         for receipt in reversed(receipts):

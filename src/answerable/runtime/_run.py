@@ -12,6 +12,7 @@ from answerable.runtime._calls import SliceFuture
 from answerable.runtime._errors import RunCancelled, SignalInvalid
 from answerable.runtime._gate import Ending
 from answerable.runtime._limits import Limits
+from answerable.runtime._shared import SharedState
 from answerable.runtime._slice import Slice
 from answerable.runtime._typed import from_json, json_schema, to_json
 
@@ -36,6 +37,11 @@ class Run:
         self._chance: random.Random | None = None
         self.input = input_
         """What the run was started with."""
+
+    @property
+    def shared(self) -> SharedState:
+        """State shared with the runs that this one delegates, goes on as, or came of."""
+        return SharedState(self._slice, self._branch)
 
     @property
     def id(self) -> RunId:

@@ -1,7 +1,7 @@
 """Runs from outside: start one, await its result, signal it, settle what is in doubt."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,6 +176,7 @@ class Runs:
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
         limits: Limits | None = None,
+        schedule: Mapping[str, str] | None = None,
     ) -> RunId:
         """Start a run, on disk when this returns; the same `key` gives the same run.
 
@@ -187,6 +188,7 @@ class Runs:
             resources: what the run is about, as `type:id`; policy may hold the run to it.
             subjects: the people its data concern.
             limits: instead of the agent's own.
+            schedule: name and due time of the schedule that starts it.
 
         Raises:
             AgentUnknown: no such agent here.
@@ -208,6 +210,7 @@ class Runs:
             "limits": (limits or spec.limits).to_json(),
         }
         control.update({"startKey": key} if key else {})
+        control.update({"schedule": dict(schedule)} if schedule else {})
         control.update({"subjects": sorted(subjects)} if subjects else {})
         control.update({"specs": spec.specs} if spec.specs else {})
         appended = await self._ledger.open_run(

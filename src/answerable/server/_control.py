@@ -25,7 +25,7 @@ from answerable.server._errors import GateSilent, NotYours
 __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 
 SOCKET = "gate.sock"
-_WRITES = ("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "stop", "lift", "key")
+_WRITES = ("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule", "stop", "lift", "key")
 _RETRY_S = 0.05
 
 
@@ -66,6 +66,9 @@ class Writes(Protocol):
 
     async def roll_back(self, *, run: str, to: str = "", by: str, reason: str, partial: bool = False) -> Any:
         """Open a run that undoes what this one did."""
+
+    async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> Any:
+        """Pause or resume a schedule."""
 
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         """Have nothing more done in a scope: `run:…`, `agent:…`, `tool:…`, `model:…`, `tenant`, `all`."""

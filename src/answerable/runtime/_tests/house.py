@@ -33,6 +33,7 @@ from answerable.runtime import (
     Performing,
     Runs,
     RunsProjection,
+    SharedEffects,
     StoreEngine,
     Worker,
 )
@@ -107,22 +108,23 @@ class Everyone:
 
 
 class _ByKind:
-    """The shed, but for delegation, which is real."""
+    """The shed, but for what the runtime itself performs."""
 
-    def __init__(self, shed: Shed, delegation: DelegationEffects) -> None:
+    def __init__(self, shed: Shed, own: dict[ActionKind, Effects]) -> None:
         self._shed = shed
-        self._delegation = delegation
+        self._own = own
 
     def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
-        effects: Effects = self._delegation if kind == "delegation" else self._shed
-        return effects.describe(kind, name, arguments)
+        return self._of(kind).describe(kind, name, arguments)
 
     async def execute(self, step: Step) -> Outcome:
-        effects: Effects = self._delegation if step.action.kind == "delegation" else self._shed
-        return await effects.execute(step)
+        return await self._of(step.action.kind).execute(step)
 
     async def probe(self, step: Step) -> Finding:
-        return await self._shed.probe(step)
+        return await self._of(step.action.kind).probe(step)
+
+    def _of(self, kind: ActionKind) -> Effects:
+        return self._own.get(kind, self._shed)
 
 
 class Silent:
@@ -162,7 +164,10 @@ class House:
         self.gate = Gate(
             ledger=self.ledger,
             authorizer=self.policy,
-            effects=_ByKind(self.shed, DelegationEffects(self.ledger, self.agents)),
+            effects=_ByKind(
+                self.shed,
+                {"delegation": DelegationEffects(self.ledger, self.agents), "memory": SharedEffects(self.ledger)},
+            ),
             reporter=Silent(),
             performing=Performing(),
             linger=self._linger,

@@ -54,6 +54,9 @@ class Desk:
     async def roll_back(self, **arguments: Any) -> Any:
         return await self._write("roll_back", **arguments)
 
+    async def schedule(self, **arguments: Any) -> Any:
+        return await self._write("schedule", **arguments)
+
     async def order(self, **arguments: Any) -> Any:
         return await self._write("order", **arguments)
 

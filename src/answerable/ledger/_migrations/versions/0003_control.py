@@ -1,4 +1,4 @@
-"""Orders to runs from outside, and which run came from which."""
+"""Orders to runs, which run came from which, schedules, values that runs share."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -32,3 +32,26 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("run_links_by_origin", "run_links", ["origin"])
+    op.create_table(
+        "schedules",
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("since", sa.Text(), nullable=False),
+        sa.Column("last", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "shared_values",
+        sa.Column("family", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Text(), nullable=False),
+        sa.Column("written", sa.Text(), nullable=False),
+        sa.Column("receipt", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("family", "key", "version"),
+        sa.UniqueConstraint("written"),
+        sqlite_with_rowid=False,
+    )
