@@ -22,7 +22,7 @@ from answerable.runtime._run import Run
 __all__ = ["RollBack", "open_rollback", "rollback_draft"]
 
 _PASSED_ON = ("continue", "hand-over")
-_NOTHING_TO_UNDO = ("decision", "model", "delegation")
+_WITHIN = ("decision", "model", "delegation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class RollBack:
                 continue
             if receipt.phase == "outcome" and step in children:
                 found += self._plan(children[step], 1, settled)
-            if said["action"]["effect"] == "read" or said["action"]["kind"] in _NOTHING_TO_UNDO:
+            if said["action"]["effect"] == "read" or _is_within(said["action"]):
                 continue
             if receipt.phase == "outcome" and said["effect"]["status"] == "ok":
                 found += self._undo(receipt, settled)
@@ -99,6 +99,8 @@ class RollBack:
     def _undo(self, receipt: Receipt, settled: Mapping[str, str]) -> list[_Undo]:
         said = receipt.predicate
         name, id_ = said["action"]["name"], said["id"]
+        if said["action"]["kind"] != "tool":
+            return [_Undo(name=name, receipt=id_, problem="only what tools did can be undone by tools")]
         if id_ in settled:
             return [_Undo(name=name, receipt=id_, problem=settled[id_])] if settled[id_] else []
         try:
@@ -187,6 +189,11 @@ def rollback_draft(ledger: Ledger, run: RunId, *, new: RunId, to: str, partial: 
         output=stable_json({"onBehalfOf": by}),
         subjects=tuple(sorted(control.get("subjects", ()))),
     )
+
+
+def _is_within(action: dict[str, Any]) -> bool:
+    """Whether it changed nothing outside the runs that are undone."""
+    return action["kind"] in _WITHIN or action["name"] == "shared.set"
 
 
 def _is_in_doubt(history: History, step: StepKey) -> bool:

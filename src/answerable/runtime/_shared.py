@@ -155,10 +155,10 @@ class SharedEffects:
 
     def _get(self, run: RunId, key: str, until: str) -> Outcome:
         reader = self._ledger.reader
-        control = reader.opened(run)["control"]
-        rows = reader.rows(_LATEST, family=control.get("family", run), key=key, until=until)
+        family = RunId(reader.opened(run)["control"].get("family", run))
+        rows = reader.rows(_LATEST, family=family, key=key, until=until)
         if not rows:
-            origin = control.get("origin", {})
+            origin = reader.opened(family)["control"].get("origin", {})
             if origin.get("how") == "fork":  # a fork starts with what the other run's family shared at that place
                 return self._get(RunId(origin["run"]), key, min(until, origin["at"]))
             return Outcome(status="ok", value=b"null")
