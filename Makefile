@@ -33,7 +33,7 @@ setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm
 .venv/.bench: requirements/base.txt requirements/bench.txt $(PINS) | .venv/.dev
 	@.ci/setup base bench && touch .venv/.base $@
 
-.venv/.npm: tests/integration/npm/package-lock.json | .venv/.dev
+.venv/.npm: tests/integration/npm/package-lock.json tests/integration/conformance/package-lock.json | .venv/.dev
 	@.ci/setup npm && touch $@
 
 demo: .venv/.base

@@ -13,6 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
+from answerable.app import ConfigFileInvalid, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -29,6 +30,8 @@ from answerable.core import (
 from answerable.identity import (
     AgentKeyUnknown,
     AgentUndeclared,
+    PersonKeyUnknown,
+    RoleInvalid,
 )
 from answerable.ledger import (
     DirectoryInUse,
@@ -98,9 +101,11 @@ from answerable.runtime import (
 from answerable.server import (
     AgentNotServed,
     GateSilent,
+    GateStopping,
     KeyMissing,
     KeyRefused,
     NotYours,
+    PersonKeyRefused,
     RequestMalformed,
     ToolNotSeen,
 )
@@ -110,6 +115,9 @@ from answerable.tools import (
     CompensationUnfit,
     ToolChanged,
     ToolFailed,
+    ToolHeld,
+    ToolListingMoved,
+    ToolNotHeld,
     ToolNotServed,
     ToolResultInvalid,
     ToolServerLost,
@@ -142,6 +150,7 @@ __all__ = [
     "CallInProgress",
     "CompensationUnfit",
     "ConfigError",
+    "ConfigFileInvalid",
     "ControlRefused",
     "DelegationRefused",
     "DelegationTooDeep",
@@ -150,6 +159,7 @@ __all__ = [
     "ExecutionError",
     "FileUnusable",
     "GateSilent",
+    "GateStopping",
     "Held",
     "InputInvalid",
     "InputNotJson",
@@ -173,6 +183,8 @@ __all__ = [
     "ObligationInvalid",
     "OutcomeUnknown",
     "Permanent",
+    "PersonKeyRefused",
+    "PersonKeyUnknown",
     "PluginError",
     "PolicyDenied",
     "PolicyFailed",
@@ -183,6 +195,7 @@ __all__ = [
     "RepeatedCall",
     "ReplayDiverged",
     "RequestMalformed",
+    "RoleInvalid",
     "RollbackIncomplete",
     "RunKilled",
     "RunPaused",
@@ -191,6 +204,7 @@ __all__ = [
     "ScheduleUnknown",
     "SchemaTooNew",
     "ScriptFailed",
+    "SecretMissing",
     "SessionUnknown",
     "SharedReceiptsChanged",
     "SharedValueMoved",
@@ -208,6 +222,9 @@ __all__ = [
     "TimedOut",
     "ToolChanged",
     "ToolFailed",
+    "ToolHeld",
+    "ToolListingMoved",
+    "ToolNotHeld",
     "ToolNotSeen",
     "ToolNotServed",
     "ToolResultInvalid",

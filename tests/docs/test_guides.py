@@ -112,6 +112,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/control-a-run.md": _a_failed_trip,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/write-policies.md": _starter,
+    "docs/guides/serve-from-a-file.md": lambda folder: None,
     "docs/guides/govern-a-tool.md": _tools,
 }
 

@@ -12,8 +12,9 @@ from typing import Any
 from answerable.action import Effects
 from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
+from answerable.app._times import Times
 from answerable.core import Action, Clock, RunId, TenantId
-from answerable.identity import AgentDeclaration, AgentKeys, check_may_start
+from answerable.identity import AgentDeclaration, AgentKeys, PersonKeys, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
@@ -46,7 +47,7 @@ from answerable.runtime import (
 from answerable.runtime import Gate as SharedByRuns
 from answerable.standing import Specs, load_specs
 from answerable.telemetry import Reports
-from answerable.tools import Toolbox, WholeResults
+from answerable.tools import Peer, Toolbox, WholeResults
 
 __all__ = ["Gate", "open_gate"]
 
@@ -60,14 +61,28 @@ class Gate:
     """The process that holds the road: start runs, wait for results, answer what waits for people."""
 
     def __init__(
-        self, desk: Desk, reports: Reports, *, sessions: Sessions, upstreams: Upstreams, tools: Toolbox, whole: Effects
+        self,
+        desk: Desk,
+        reports: Reports,
+        *,
+        sessions: Sessions,
+        upstreams: Upstreams,
+        tools: Toolbox,
+        retries: Callable[[Action], RetryPolicy],
+        times: Times,
     ) -> None:
         self.desk = desk
         self.reports = reports
         self.sessions = sessions
         self.upstreams = upstreams
         self.tools = tools
-        self.whole = whole
+        self.times = times
+        self.whole = Reliable(WholeResults(tools), retries)
+        self._retries = retries
+
+    def relaying(self, peer: Peer) -> Effects:
+        """Performs calls of an MCP client, whom the tool's server may speak to meanwhile."""
+        return Reliable(WholeResults(self.tools, peer=peer), self._retries)
 
     @property
     def reader(self) -> Reader:
@@ -91,8 +106,13 @@ class Gate:
 
     @property
     def control(self) -> Control:
-        """Orders to runs: pause, resume, kill."""
+        """Orders to runs: pause, resume, kill, fork, retry, roll back."""
         return self.desk.control
+
+    @property
+    def person_keys(self) -> PersonKeys:
+        """Keys of people who decide over HTTP."""
+        return self.desk.person_keys
 
     @property
     def runs(self) -> Runs:
@@ -135,6 +155,7 @@ async def open_gate(
     models: Models,
     upstreams: Upstreams,
     agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
+    times: Times,
     schedules: Sequence[Schedule] = (),
     clock: Clock | None = None,
     linger: timedelta = timedelta(milliseconds=50),
@@ -149,7 +170,7 @@ async def open_gate(
         stack.push_async_callback(tools.close)
         stack.push_async_callback(models.close)
         stack.push_async_callback(upstreams.close)
-        await tools.start()
+        await tools.start(checks_declared=False)
         await models.start()
         await upstreams.start()
         policies = PolicySet.load(policy, actions=_known_actions(tools, upstreams, agents))
@@ -172,7 +193,6 @@ async def open_gate(
         )
         reports = Reports()
         retries = _retries_of(tools)
-        whole = Reliable(EveryEffect({"tool": WholeResults(tools)}), retries)
         known = Agents()
         for spec, _ in agents:
             known.add(replace(spec, specs=spec_names))
@@ -198,18 +218,18 @@ async def open_gate(
         engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
-        sessions = Sessions(shared, known)
+        sessions = Sessions(shared, known, idle=times.idle, patience=times.patience, retry_window=times.retry_window)
         await sessions.start()
         stack.push_async_callback(sessions.stop)
         approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
-        desk = Desk(
-            ledger, runs, Control(ledger, known), approvals=approvals, stops=Stops(book=ledger, store=ledger.reader)
-        )
+        control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
+        desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools)
+        await desk.pinning.start()
         by_clock = Schedules(ledger, runs, schedules)
         await by_clock.start()
         serving = (engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve(), by_clock.serve())
         async with _background(*serving):
-            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole)
+            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
 
 
 @contextlib.asynccontextmanager

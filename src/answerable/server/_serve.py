@@ -1,4 +1,4 @@
-"""Serves a gate over HTTP until a signal, and then lets what is under way end."""
+"""Serves a gate over HTTP until a signal, and then lets what is under way end, for a while."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,16 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_gate"]
 
-_PATIENCE_S = 10
+_CUT_S = 1  # for what is still under way after the drain
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _BY_LOOPBACK = ("127.0.0.1:*", "localhost:*", "[::1]:*")
 
 
 async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM, or until cancelled.
+
+    After a signal nothing new is begun and `/readyz` says so; calls and streams under way may end, as long
+    as `gate.times.drain` lets them. A second signal cuts them.
 
     Args:
         port: 0 for any free one.
@@ -26,6 +29,7 @@ async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callab
     # Here, because every command imports this package and only one needs a web server.
     import uvicorn
 
+    from answerable.server._draining import Draining
     from answerable.server._http import http_app
     from answerable.server._mcp import mcp_routes
 
@@ -39,20 +43,36 @@ async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callab
     # A page in a browser on this machine must not reach the gate by a name of its own.
     hosts = _BY_LOOPBACK if host in _LOOPBACK else ()
     async with contextlib.AsyncExitStack() as stack:
+        draining = Draining()
         mounted = await stack.enter_async_context(mcp_routes(gate, hosts=hosts))
         config = uvicorn.Config(
-            http_app(gate, mounted=mounted),
+            http_app(gate, draining, mounted=mounted),
             host=host,
             port=port,
             log_config=None,
             access_log=False,
             lifespan="off",
             server_header=False,
-            timeout_graceful_shutdown=_PATIENCE_S,
+            timeout_graceful_shutdown=_CUT_S,
         )
         server = Quiet(config)
+        stops: list[asyncio.Task[None]] = []
+
+        async def drain() -> None:
+            draining.begin()
+            gate.sessions.hurry()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(draining.quiet(), gate.times.drain.total_seconds())
+            server.should_exit = True
+
+        def stop() -> None:
+            if stops:
+                server.should_exit = True
+            else:
+                stops.append(asyncio.create_task(drain()))
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, setattr, server, "should_exit", True)
+            loop.add_signal_handler(number, stop)
             stack.callback(loop.remove_signal_handler, number)
         serving = asyncio.create_task(server.serve())
         try:
@@ -65,3 +85,5 @@ async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callab
         finally:
             server.should_exit = True
             await serving
+            for task in stops:
+                task.cancel()

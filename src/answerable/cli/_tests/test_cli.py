@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from answerable.cli._application import find_application
 from answerable.cli._main import COMMANDS, run
-from answerable.cli._run import load_app
 from answerable.server import ControlServer
 
 Capture = pytest.CaptureFixture[str]
@@ -156,7 +156,7 @@ def test_a_file_that_is_not_there_is_named(library: Path, capsys: Capture) -> No
 @pytest.mark.requirement("GV-2")
 def test_a_held_action_is_decided_through_the_running_gate(library: Path, capsys: Capture) -> None:
     async def story() -> tuple[Any, Any, Any]:
-        app = load_app("agent:app")
+        app = find_application("agent:app").app
         async with app.gate() as gate, ControlServer(app.data, gate.desk):
             started = await gate.start("clerk", {"book": "b-9", "reader": "r-2"})
             async with asyncio.timeout(20):
