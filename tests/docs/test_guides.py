@@ -104,12 +104,19 @@ def _a_failed_trip(folder: Path) -> None:
     asyncio.run(main())
 
 
+def _team(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "team.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "team.cedar", folder / "policy" / "authorize")
+
+
 _READY: dict[str, Callable[[Path], None]] = {
     "README.md": lambda folder: None,
     "docs/guides/quickstart.md": lambda folder: None,
     "docs/guides/approve.md": _two_held,
     "docs/guides/resolve-a-doubt.md": _two_doubts,
     "docs/guides/control-a-run.md": _a_failed_trip,
+    "docs/guides/several-agents.md": _team,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/serve-from-a-file.md": lambda folder: None,
