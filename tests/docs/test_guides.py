@@ -18,6 +18,7 @@ import pytest
 from answerable import Answerable, Gate
 from answerable.core import AnswerableError, RunId
 from answerable.ledger import Reader as Record
+from answerable.runtime import list_runs
 from tests.architecture.files import ROOT, texts
 
 pytestmark = pytest.mark.slow
@@ -155,14 +156,10 @@ class Reader:
         return json.loads(self._sh(f"{line} --json").stdout)
 
     def _run(self) -> str:
-        return str(self._open_or_newest()["run"])
-
-    def _open_or_newest(self) -> dict[str, Any]:
-        runs = self._json("answerable runs list")
+        """One that is in doubt, or else the newest."""
         with contextlib.closing(Record.open(self._folder / ".answerable" / "data")) as record:
-            doubtful = [each for each in runs if _is_doubtful(record, each["run"])]
-        found: dict[str, Any] = (doubtful or runs)[0]
-        return found
+            runs = [row.run for row in list_runs(record)]
+            return next((run for run in runs if _is_doubtful(record, run)), runs[0])
 
     def _step(self) -> str:
         return str(self._json(f"answerable runs show {self._run()}")["doubts"][0]["step"])
