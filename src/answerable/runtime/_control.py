@@ -211,7 +211,7 @@ class Control:
         reader, new = self._ledger.reader, new_run_id()
         if (under_way := open_rollback(reader, run)) is not None:
             return under_way
-        draft = rollback_draft(self._ledger, run, new=new, to=to, partial=partial, by=by, reason=reason)
+        draft = rollback_draft(self._ledger, run, new=new, to=to, partial=partial, by=_person(by), reason=reason)
         appended = await self._ledger.open_run(draft)
         return open_rollback(reader, run) or new if appended.status == "dup" else new
 
@@ -222,13 +222,13 @@ class Control:
         spec = self._agents.get(row.agent) if row.agent in self._agents else None
         new = new_run_id()
         draft = fork_draft(
-            self._ledger, place, new=new, do=do, spec=spec, changed=changed, by=by, reason=reason, key=key
+            self._ledger, place, new=new, do=do, spec=spec, changed=changed, by=_person(by), reason=reason, key=key
         )
         appended = await self._ledger.open_run(draft)
         return find_by_key(self._ledger.reader, row.tenant, row.agent, key) or new if appended.status == "dup" else new
 
     async def _order(self, do: Do, run: RunId, *, by: str, reason: str) -> None:
-        draft = self._draft(do, self._named(run, do, by, reason), by=by, reason=reason)
+        draft = self._draft(do, self._named(run, do, by, reason), by=_person(by), reason=reason)
 
         def work(tx: Any) -> tuple[Appended | None, str]:
             found = tx.rows(_FIND, run=run)
@@ -269,3 +269,8 @@ class Control:
 
 def _may_follow(do: Do, standing: str) -> bool:
     return standing in {"pause": ("",), "resume": ("pause",), "kill": ("", "pause")}[do]
+
+
+def _person(by: str) -> str:
+    """One person has one pseudonym, whether they give their name alone or with its type."""
+    return by if ":" in by else f"person:{by}"

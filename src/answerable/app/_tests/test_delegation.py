@@ -8,7 +8,7 @@ import pytest
 
 from answerable import Answerable, Limits, Run, ScriptedProvider
 from answerable.ledger import export_bundle, write_trust
-from answerable.policy import BudgetExceeded, PolicyDenied
+from answerable.policy import BudgetExceeded, PolicyDenied, replay_decisions
 from answerable.runtime import links_from
 from answerable_verify import verify
 
@@ -60,11 +60,18 @@ def test_what_a_child_uses_is_charged_to_whoever_delegated_it(tmp_path: Path) ->
 def test_a_helper_does_not_lend_its_delegator_rights_that_policy_gives_only_to_itself(tmp_path: Path) -> None:
     async def story() -> None:
         async with an_app(tmp_path, Limits()).gate() as gate, asyncio.timeout(30):
+            run = await gate.start("boss", "stamp")
             with pytest.raises(PolicyDenied):
-                await gate.result(await gate.start("boss", "stamp"))
+                await gate.result(run)
+            child = links_from(gate.reader, run)[0].run
+            assert replay_decisions(gate.reader, child).is_same
+            export_bundle(gate.reader, [run, child], tmp_path / "denied.zip")
+            write_trust(gate.reader, tmp_path / "trust.toml")
             assert await gate.result(await gate.start("helper", "stamp")) == "stamped"
 
     asyncio.run(story())
+    report = verify(tmp_path / "denied.zip", tmp_path / "trust.toml")
+    assert (report.verdict, report.findings) == ("verified", ()), "decided on its delegator's request, and said so"
 
 
 @pytest.mark.requirement("RT-9", "EV-3")
