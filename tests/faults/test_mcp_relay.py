@@ -24,6 +24,8 @@ from tests.faults._books_server import open_books
 from tests.integration.mcp_wire import LEGACY, MODERN, PlainClient
 from tests.integration.upstream import HANG, ScriptedUpstream, chat_stream, serving
 
+pytestmark = pytest.mark.timeout(180)
+
 BOOKS_SERVER = Path(__file__).with_name("_books_server.py")
 REVISIONS = [LEGACY, MODERN]
 FILE = """
@@ -174,7 +176,6 @@ def test_a_client_that_asks_again_after_the_gate_was_killed_never_doubles_a_writ
     place.check()
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.requirement("TL-1", "GV-2")
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_a_held_call_outlives_the_gate_and_is_done_once_when_it_is_approved(place: Place, revision: str) -> None:
@@ -203,7 +204,6 @@ def test_a_held_call_outlives_the_gate_and_is_done_once_when_it_is_approved(plac
     place.check()
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.requirement("TL-1", "RT-3", "MD-3")
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_eight_clients_and_four_streams_at_once_survive_the_gates_death_without_a_doubled_write(

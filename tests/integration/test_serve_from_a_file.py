@@ -22,6 +22,8 @@ from tests.integration.mcp_wire import LEGACY, MODERN, PlainClient
 from tests.integration.test_serve import PYTHON, answer_of, ask
 from tests.integration.upstream import HANG, PAUSE, ScriptedUpstream, chat_stream, chat_whole, serving
 
+pytestmark = pytest.mark.timeout(120)
+
 FIXTURE = Path(__file__).with_name("mcp_fixture.py")
 REVISIONS = ["legacy", "2026-07-28"]
 FILE = """
@@ -129,7 +131,7 @@ async def there(folder: Path, *, patience: str = "1s", drain: str = "20s") -> As
 
 def through(folder: Path, story: Callable[[There], Awaitable[None]], **times: str) -> None:
     async def run() -> None:
-        async with asyncio.timeout(55), there(folder, **times) as found:
+        async with asyncio.timeout(110), there(folder, **times) as found:
             await story(found)
 
     asyncio.run(run())
@@ -229,6 +231,7 @@ def test_only_a_persons_key_with_the_role_decides(tmp_path: Path) -> None:
         assert "arguments" not in (await there.get(f"/approvals/{approval}", there.clerk)).json()
         assert (await there.post("/approvals/appr_none/approve", {})).status_code == 404
         assert (await there.post(path, {"roles": ["lead"]})).status_code == 400
+        assert (await there.get("/approvals?state=open")).status_code == 400
         keys = json.loads(await answer_of(there.folder, "person", "key", "list", "--data", "data", "--json"))
         assert [(each["person"], each["roles"]) for each in keys] == [
             ("person:lee", ["lead"]),

@@ -11,10 +11,9 @@ import typer
 
 from answerable.app import Answerable, Config, configured, read_config
 from answerable.cli._errors import AppNotFound
+from answerable.cli._options import CONFIG
 
-__all__ = ["CONFIG", "ConfigFile", "DataInstead", "Found", "find_application"]
-
-CONFIG = Path("answerable.toml")
+__all__ = ["ConfigFile", "DataInstead", "Found", "find_application"]
 
 ConfigFile = Annotated[
     Path | None,

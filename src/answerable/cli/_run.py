@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from answerable.app import Answerable, Gate
-from answerable.cli._application import CONFIG, ConfigFile, DataInstead, Found, find_application
+from answerable.cli._application import ConfigFile, DataInstead, Found, find_application
 from answerable.cli._desk import json_value
-from answerable.cli._options import AsJson
+from answerable.cli._options import CONFIG, AsJson
 from answerable.cli._say import say
 from answerable.core import RunId
 from answerable.server import ControlServer

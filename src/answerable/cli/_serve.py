@@ -31,6 +31,9 @@ def serve(
         int | None,
         typer.Option("--port", min=0, max=65535, help="0 for any free one.", show_default=f"{_PORT}, or the file's"),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Serve nothing: only say whether the configuration can be used.")
+    ] = False,
     config: ConfigFile = None,
     data: DataInstead = None,
 ) -> None:
@@ -41,11 +44,23 @@ def serve(
     Unfinished runs of the application go on too.
     """
     found = find_application(place, config, data=data)
+    if check:
+        typer.echo(f"{found.place}: {_counted(found.app)}, all in order")
+        return
     said = found.config
     host = host or (said.host if said else _HOST)
     port = port if port is not None else (said.port if said else _PORT)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(found.app, host, port))
+
+
+def _counted(app: Answerable) -> str:
+    counts = (
+        ("agents", app.agents),
+        ("tool servers", app.tools.connected()),
+        ("routed models", app.upstreams.models()),
+    )
+    return ", ".join(f"{len(found)} {what}" for what, found in counts)
 
 
 async def _serve(app: Answerable, host: str, port: int) -> None:

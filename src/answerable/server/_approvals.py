@@ -22,6 +22,7 @@ __all__ = ["approval_routes"]
 
 _MOST_BYTES = 64 << 10
 _LONGEST_REASON = 2_000
+_STATES = ("waiting", "approved", "rejected", "timed-out", "closed", "all")
 
 
 def approval_routes(gate: Gate) -> list[BaseRoute]:
@@ -44,6 +45,8 @@ class _Approvals:
         try:
             person = self._person(request)
             state = request.query_params.get("state", "waiting")
+            if state not in _STATES:
+                raise RequestMalformed(problem=f"`state` is one of {', '.join(_STATES)}")
             found = self._gate.approvals.list(state=None if state == "all" else state)
         except AnswerableError as error:
             return _refused(error)

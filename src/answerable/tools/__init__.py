@@ -23,7 +23,17 @@ from answerable.tools._errors import (
 from answerable.tools._function import NOT_DONE
 from answerable.tools._pinning import Pinning, PinState
 from answerable.tools._pins import Pins, PinsProjection
-from answerable.tools._ports import Answer, ListedTool, NobodyAsked, Peer, RelayedServer, ServerFace, Tool, ToolServer
+from answerable.tools._ports import (
+    Answer,
+    ClientSaid,
+    ListedTool,
+    NobodyAsked,
+    Peer,
+    RelayedServer,
+    ServerFace,
+    Tool,
+    ToolServer,
+)
 from answerable.tools._relayed import RELAYED, RelayedTool
 from answerable.tools._served import ServedTool
 from answerable.tools._toolbox import Toolbox
@@ -35,6 +45,7 @@ __all__ = [
     "AmountOf",
     "Answer",
     "ArgumentsInvalid",
+    "ClientSaid",
     "CompensationUnfit",
     "ListedTool",
     "NobodyAsked",

@@ -95,7 +95,7 @@ class Pinning:
             ToolNotHeld: it is as accepted, or there is no such tool.
             ToolListingMoved: its server says something else by now.
         """
-        await self._toolbox.relist()
+        await self._toolbox.relist(tool)
         found = next((each for each in self.states() if each.tool == tool), None)
         if found is None or found.state == "pinned":
             raise ToolNotHeld(tool=tool)

@@ -9,7 +9,17 @@ from answerable.action import Finding
 from answerable.core import Action, Description, Outcome
 from answerable.tools._declaration import ToolDeclaration
 
-__all__ = ["Answer", "ListedTool", "NobodyAsked", "Peer", "RelayedServer", "ServerFace", "Tool", "ToolServer"]
+__all__ = [
+    "Answer",
+    "ClientSaid",
+    "ListedTool",
+    "NobodyAsked",
+    "Peer",
+    "RelayedServer",
+    "ServerFace",
+    "Tool",
+    "ToolServer",
+]
 
 
 class NobodyAsked(Exception):
@@ -21,24 +31,29 @@ class NobodyAsked(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSaid:
+    """What a client says of itself with a call.
+
+    Args:
+        is_modern: it speaks a revision without handshake (2026-07-28).
+        meta: the request's `_meta`, without what is the gate's own.
+        capabilities: what the client can be asked.
+        inputs: what it answered before it was asked.
+    """
+
+    is_modern: bool
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Peer(Protocol):
     """The client that a call came from, as far as the call's server may speak to it meanwhile."""
 
     @property
-    def is_modern(self) -> bool:
-        """Whether it speaks a revision without handshake (2026-07-28)."""
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """The request's `_meta`, without what is the gate's own."""
-
-    @property
-    def capabilities(self) -> Mapping[str, Any]:
-        """What the client can be asked."""
-
-    @property
-    def inputs(self) -> Mapping[str, Any]:
-        """What it answered before it was asked."""
+    def said(self) -> ClientSaid:
+        """What it says of itself."""
 
     def told(self, method: str, params: dict[str, Any]) -> None:
         """The server notes something: progress, a line of its log."""

@@ -179,10 +179,11 @@ class Toolbox:
         tool = self._tools.get(name)
         return isinstance(tool, ServedTool) and self._accepted.get(name) != tool.digest
 
-    async def relist(self) -> None:
-        """Ask every server for its tools again."""
+    async def relist(self, tool: str) -> None:
+        """Ask the server of a tool, by the tool's full name, for its tools again."""
         for name in self._listed:
-            await self._refresh(self._servers[name])
+            if tool.startswith(f"{name}."):
+                await self._refresh(self._servers[name])
 
     async def close(self) -> None:
         """End every server that was started."""

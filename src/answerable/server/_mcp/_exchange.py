@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from answerable.server._mcp._ports import INTERNAL, METHOD_NOT_FOUND, Asked
-from answerable.tools import NobodyAsked
+from answerable.tools import ClientSaid, NobodyAsked
 
 __all__ = ["Exchange"]
 
@@ -30,12 +30,14 @@ class Exchange:
     """
 
     def __init__(self, asked: Asked, inputs: Mapping[str, Any], *, record: Record) -> None:
-        self.is_modern = asked.is_modern
-        self.meta = {name: said for name, said in asked.meta.items() if not name.startswith(_OURS)}
-        self.capabilities = asked.capabilities
-        self.inputs = inputs
+        self.said = ClientSaid(
+            is_modern=asked.is_modern,
+            meta={name: said for name, said in asked.meta.items() if not name.startswith(_OURS)},
+            capabilities=asked.capabilities,
+            inputs=inputs,
+        )
         self.questions: Mapping[str, Any] = {}
-        self.is_asking = asyncio.Event()
+        self.asking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_over = False
         self.rounds = 0
         self._voice = asked.voice
@@ -47,7 +49,7 @@ class Exchange:
         """The client asks again while the call is under way: with its answers, or because it lost the connection."""
         self._voice = asked.voice
         if inputs and self._given is not None and not self._given.done():
-            self.is_asking.clear()
+            self.asking = asyncio.get_running_loop().create_future()
             self._given.set_result(inputs)
 
     # -- what the server's driver calls (`answerable.tools.Peer`) ----------------------------------------------------
@@ -66,7 +68,7 @@ class Exchange:
             self._check(question)
         try:
             async with asyncio.timeout(0 if self.is_over else _LONGEST_WAIT_S) as self._timer:
-                given = await (self._by_asking_back(questions) if self.is_modern else self._by_voice(questions))
+                given = await (self._by_asking_back(questions) if self.said.is_modern else self._by_voice(questions))
         except TimeoutError:
             self.is_over = True
             raise NobodyAsked(INTERNAL, "no answer came from the client") from None
@@ -89,7 +91,7 @@ class Exchange:
         needed = _NEEDS.get(str(method))
         if needed is None:
             raise NobodyAsked(METHOD_NOT_FOUND, f"clients are not asked `{method}`")
-        if needed not in self.capabilities:
+        if needed not in self.said.capabilities:
             raise NobodyAsked(METHOD_NOT_FOUND, f"the client does not support {needed}")
 
     async def _by_voice(self, questions: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,9 +102,11 @@ class Exchange:
         self._given = asyncio.get_running_loop().create_future()
         self.questions = questions
         self.rounds += 1
-        self.is_asking.set()
+        if not self.asking.done():
+            self.asking.set_result(None)
         try:
             return dict(await self._given)
         finally:
             self._given = None
-            self.is_asking.clear()
+            if self.asking.done():
+                self.asking = asyncio.get_running_loop().create_future()

@@ -5,6 +5,7 @@ Source: Model Context Protocol 2025-11-25, "Lifecycle", "Transports: Streamable 
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -124,9 +125,7 @@ class HandshakeEra:
     ) -> None:
         accepted = headers.get("accept", "*/*")
         can_stream = "text/event-stream" in accepted or "*/*" in accepted
-        reply = Reply(
-            receive, send, number=message["id"], can_stream=can_stream, name=f"{client.id[:8]}.{id(message):x}"
-        )
+        reply = Reply(receive, send, number=message["id"], can_stream=can_stream, name=secrets.token_hex(6))
         asked = self._asked(client, message, agent, headers, reply)
         asked.told[_SESSION] = client.id
         await reply.give(asked, self._result(client, asked))

@@ -4,20 +4,18 @@ Source: Model Context Protocol 2025-11-25 and 2026-07-28, "Tools", "Resources", 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
-
-import orjson
 
 from answerable.action import OutcomeUnknown
 from answerable.app import Gate
 from answerable.core import AnswerableError, Outcome, stable_json
 from answerable.runtime import Held, Session
-from answerable.server._front import headers_of, session_of
+from answerable.server._front import headers_of, session_for
 from answerable.server._mcp._exchange import Exchange
 from answerable.server._mcp._names import Names
 from answerable.server._mcp._ports import INTERNAL, INVALID_PARAMS, Asked, RpcFailed
+from answerable.server._mcp._results import RPC, failure, meta_of, result_of, rpc_of, with_meta
 from answerable.server._mcp._state import StateSeal
 from answerable.tools import RELAYED, NobodyAsked, ServerFace, ToolFailed, ToolUnknown
 
@@ -29,7 +27,6 @@ _LISTS = {
     "prompts/list": "prompts",
 }
 _QUESTION = "approval"
-_RPC = "JSON-RPC "
 _BESIDE = ("_meta", "requestState", "inputResponses")
 
 
@@ -79,7 +76,7 @@ class GateRelay:
         try:
             return await self._names.face(is_modern=is_modern)
         except AnswerableError as error:
-            raise _rpc(error) from None
+            raise rpc_of(error) from None
 
     def close(self) -> None:
         """Give up on answers that clients owe."""
@@ -91,7 +88,7 @@ class GateRelay:
         try:
             await self._names.server(await self._names.owner(uri)).follow(uri, is_wanted=is_wanted)
         except AnswerableError as error:
-            raise _rpc(error) from None
+            raise rpc_of(error) from None
 
     async def log(self, level: str) -> None:
         """Have the servers write their logs from this level on."""
@@ -99,7 +96,7 @@ class GateRelay:
             for server in self._names.servers():
                 await server.log(level)
         except AnswerableError as error:
-            raise _rpc(error) from None
+            raise rpc_of(error) from None
 
     async def answer(self, asked: Asked) -> dict[str, Any]:
         """The result of one request.
@@ -116,7 +113,7 @@ class GateRelay:
                 return await self._call(asked)
             return await self._read(asked)
         except AnswerableError as error:
-            raise _rpc(error) from None
+            raise rpc_of(error) from None
 
     # -- lists --------------------------------------------------------------------------------------------------------
 
@@ -147,26 +144,26 @@ class GateRelay:
         state = self._state(asked)
         session = await self._session(asked, state)
         if _QUESTION in state and _answer_to(asked.params) in ("decline", "cancel"):
-            return _failure(Held(name=name, approval=state[_QUESTION]), session)
+            return failure(Held(name=name, approval=state[_QUESTION]), session)
         try:
             outcome = await self._perform(session, asked, state, name, arguments)
         except _Asks as asks:
             return self._asking(asks, session, asked)
         except Held as held:
-            return self._holding(held, session, asked) if asked.is_modern else _failure(held, session)
+            return self._holding(held, session, asked) if asked.is_modern else failure(held, session)
         except OutcomeUnknown as error:
-            return _failure(error, session)
+            return failure(error, session)
         try:
             said = outcome.result
         except ToolUnknown as error:
             raise RpcFailed(INVALID_PARAMS, error.message) from None
         except ToolFailed as error:
-            if error.error.startswith(_RPC):
-                raise _rpc(error) from None
-            return _failure(error, session, outcome)
+            if error.error.startswith(RPC):
+                raise rpc_of(error) from None
+            return failure(error, session, outcome)
         except AnswerableError as error:
-            return _failure(error, session, outcome)
-        return _with_meta(_result(said), _meta(session, outcome))
+            return failure(error, session, outcome)
+        return with_meta(result_of(said), meta_of(session, outcome))
 
     async def _read(self, asked: Asked) -> dict[str, Any]:
         _needed(asked.params, RELAYED[asked.method])
@@ -182,7 +179,7 @@ class GateRelay:
             if asked.is_modern and asked.method != "completion/complete":
                 return self._holding(held, session, asked)
             raise
-        return _with_meta(outcome.result, _meta(session, outcome))
+        return with_meta(outcome.result, meta_of(session, outcome))
 
     async def _owner(self, method: str, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         if method == "resources/read":
@@ -200,7 +197,7 @@ class GateRelay:
 
     async def _session(self, asked: Asked, state: Mapping[str, str]) -> Session:
         named = state.get("session") or asked.meta.get("answerable/session") or ""
-        session = await session_of(self._gate, asked.headers, name=str(named))
+        session = await session_for(self._gate, asked.agent, asked.headers, name=str(named))
         asked.told.update(headers_of(session))
         return session
 
@@ -263,7 +260,7 @@ class GateRelay:
             "resultType": "input_required",
             "inputRequests": dict(asks.questions),
             "requestState": self._sealed({"session": session.run, "round": str(asks.round)}, asked),
-            "_meta": _meta(session),
+            "_meta": meta_of(session),
         }
 
     def _holding(self, held: Held, session: Session, asked: Asked) -> dict[str, Any]:
@@ -271,7 +268,7 @@ class GateRelay:
         said: dict[str, Any] = {
             "resultType": "input_required",
             "requestState": self._sealed({_QUESTION: held.approval, "session": session.run}, asked),
-            "_meta": {**_meta(session), "answerable/approval": held.approval},
+            "_meta": {**meta_of(session), "answerable/approval": held.approval},
         }
         if "elicitation" in asked.capabilities:
             question = {
@@ -291,18 +288,15 @@ class GateRelay:
 async def _or_asks(performing: Coroutine[Any, Any, Outcome], exchange: Exchange) -> Outcome:
     """The outcome, unless the call's server asks something first; the call goes on without whoever waited for it."""
     working = asyncio.ensure_future(performing)
-    asking = asyncio.ensure_future(exchange.is_asking.wait())
     try:
-        await asyncio.wait((working, asking), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, exchange.asking), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
         raise _Asks(exchange.questions, exchange.rounds)
     finally:
-        asking.cancel()
         if not working.done():
             working.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait((working,))
+            await asyncio.wait((working,))
 
 
 def _needed(params: Mapping[str, Any], name: str) -> Any:
@@ -311,45 +305,6 @@ def _needed(params: Mapping[str, Any], name: str) -> Any:
     return params[name]
 
 
-def _result(said: Any) -> dict[str, Any]:
-    """A tool result; an outcome that a person or a probe supplied may be any value."""
-    if isinstance(said, dict) and isinstance(said.get("content"), list):
-        return said
-    return {"content": [{"type": "text", "text": said if isinstance(said, str) else orjson.dumps(said).decode()}]}
-
-
-def _failure(error: AnswerableError, session: Session, outcome: Outcome | None = None) -> dict[str, Any]:
-    """The model may read it and do better, so it is a result; the code is for programs."""
-    meta = {**_meta(session, outcome), "answerable/error": {"code": error.code, "message": error.message}}
-    if isinstance(error, ToolFailed):
-        if error.result:
-            return _with_meta(orjson.loads(error.result), meta)
-        return {"content": [{"type": "text", "text": error.said or error.message}], "isError": True, "_meta": meta}
-    meta["answerable/error"] = error.to_json()
-    return {"content": [{"type": "text", "text": error.message}], "isError": True, "_meta": meta}
-
-
-def _with_meta(result: dict[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
-    theirs = result.get("_meta")
-    return {**result, "_meta": {**theirs, **meta} if isinstance(theirs, dict) else dict(meta)}
-
-
-def _meta(session: Session, outcome: Outcome | None = None) -> dict[str, Any]:
-    meta: dict[str, Any] = {"answerable/session": session.run}
-    if outcome is not None:
-        meta["answerable/receipt"] = outcome.receipt
-        if outcome.labels:
-            meta["answerable/labels"] = list(outcome.labels)
-    return meta
-
-
 def _answer_to(params: Mapping[str, Any]) -> str:
     answer = (params.get("inputResponses") or {}).get(_QUESTION) or {}
     return str(answer.get("action", "accept"))
-
-
-def _rpc(error: AnswerableError) -> RpcFailed:
-    if isinstance(error, ToolFailed) and error.error.startswith(_RPC):
-        data = orjson.loads(error.result).get("data") if error.result else None
-        return RpcFailed(int(error.error.removeprefix(_RPC)), error.said, data)
-    return RpcFailed(INTERNAL, error.message, {"answerable/error": error.to_json()})

@@ -35,6 +35,7 @@ class EventStream:
         self.is_over = False
         self._events: deque[bytes] = deque(maxlen=_MOST_EVENTS)
         self._count = 0
+        self._readers = 0
         self._reader = 0
         self._news = asyncio.Event()
 
@@ -67,28 +68,32 @@ class EventStream:
         Args:
             after: how many of them the reader has.
         """
-        # A second reader takes the first one's place.
-        self._reader = reader = self._reader + 1
+        self._readers += 1
+        self._reader = reader = self._readers
+        self._news.set()  # whoever read before is to notice that this reader took its place
         raw = [(name.encode(), said.encode()) for name, said in {**headers, **_HEADERS}.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         at = max(after, self._count - len(self._events))
         while True:
+            if self._reader != reader:
+                break
             self._news.clear()
             if fresh := self._since(at):
                 at = self._count
                 await send({"type": "http.response.body", "body": fresh, "more_body": True})
                 continue
-            if self.is_over or self._reader != reader:
+            if self.is_over:
                 break
             try:
                 async with asyncio.timeout(_QUIET_S):
                     await self._news.wait()
             except TimeoutError:
                 await send({"type": "http.response.body", "body": b": still here\r\n\r\n", "more_body": True})
+        is_whole = self.is_over and self._reader == reader
         if self._reader == reader:
             self._reader = 0
         await send({"type": "http.response.body", "body": b""})
-        return self.is_over
+        return is_whole
 
     async def write_until_left(
         self, send: Send, receive: Receive, headers: Mapping[str, str], *, after: int = 0

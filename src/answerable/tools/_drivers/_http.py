@@ -8,7 +8,6 @@ Source: Model Context Protocol, "Transports: Streamable HTTP"; WHATWG HTML, "Ser
 import asyncio
 import contextlib
 import ssl
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
@@ -52,8 +51,8 @@ class Http:
 
 
 @dataclass(slots=True)
-class _Event:
-    """One event of a stream."""
+class _Piece:
+    """One event of a stream, or a part of one."""
 
     id: str = ""
     data: list[bytes] = field(default_factory=list)
@@ -190,7 +189,7 @@ class HttpWire:
                 raise WireLost
         raise WireLost
 
-    def _hear(self, event: _Event, outgoing: Outgoing | None) -> bool:
+    def _hear(self, event: _Piece, outgoing: Outgoing | None) -> bool:
         """Pass an event on; whether it was the answer."""
         if not event.data:
             return False
@@ -204,9 +203,11 @@ def _proxy_for(url: str) -> str | None:
 
     MEASURED: left to aiohttp, looking for it and for a password file took a thread and 1 ms in every call.
     """
+    from urllib.request import getproxies, proxy_bypass
+
     place = urlsplit(url)
-    proxies = urllib.request.getproxies()
-    is_direct = not place.hostname or urllib.request.proxy_bypass(place.hostname)
+    proxies = getproxies()
+    is_direct = not place.hostname or proxy_bypass(place.hostname)
     return None if is_direct else proxies.get(place.scheme) or proxies.get("all")
 
 
@@ -218,8 +219,8 @@ def _object(body: bytes) -> dict[str, object] | None:
     return said if isinstance(said, dict) else None
 
 
-async def _events(answer: "aiohttp.ClientResponse") -> AsyncIterator[_Event]:
-    event = _Event()
+async def _events(answer: "aiohttp.ClientResponse") -> AsyncIterator[_Piece]:
+    event = _Piece()
     rest = b""
     async for chunk in answer.content.iter_any():
         rest += chunk
@@ -230,7 +231,7 @@ async def _events(answer: "aiohttp.ClientResponse") -> AsyncIterator[_Event]:
             if not line:
                 if event.data or event.id or event.retry_ms is not None:
                     yield event
-                event = _Event()
+                event = _Piece()
                 continue
             name, _, said = line.partition(b":")
             said = said.removeprefix(b" ")

@@ -125,8 +125,8 @@ class Link:
             NotSent, WireLost: there is no answer.
         """
         asked = dict(params)
-        if peer is not None and peer.inputs:
-            asked["inputResponses"] = dict(peer.inputs)
+        if peer is not None and peer.said.inputs:
+            asked["inputResponses"] = dict(peer.said.inputs)
         for _ in range(_MOST_ROUNDS):
             result = await self._once(method, asked, seconds, peer, headers)
             if result.get("resultType") != "input_required" or not self.is_modern:
@@ -225,11 +225,11 @@ class Link:
         if self.is_over:
             raise NotSent("it has ended")
         asked = _Asked(answer=asyncio.get_running_loop().create_future(), seconds=seconds or 0, peer=peer)
-        meta = dict(peer.meta) if peer is not None else {}
+        meta = dict(peer.said.meta) if peer is not None else {}
         if "progressToken" in meta:
             asked.token, meta["progressToken"] = meta["progressToken"], number
         if self.is_modern:
-            meta.update(envelope(self.revision, peer.capabilities if peer is not None else {}, us()))
+            meta.update(envelope(self.revision, peer.said.capabilities if peer is not None else {}, us()))
         message: Message = {"jsonrpc": "2.0", "id": number, "method": method, "params": {**params}}
         if meta:
             message["params"]["_meta"] = meta

@@ -19,7 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
-from answerable.core import sha256_name, stable_json
+from answerable.core import stable_json
+from answerable.tools._drivers._kept import Kept
 from answerable.tools._drivers._wires import NotSent, Wire, WireLost
 from answerable.tools._errors import (
     ToolChanged,
@@ -40,8 +41,6 @@ __all__ = ["McpServer", "Transport"]
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _LAST_WORDS_BYTES = 2_000
-_MOST_PAGES = 100
-_OURS = {"name", "description", "inputSchema"}
 _HAS = {
     "resources": ("resources/list", "resources/templates/list", "resources/read"),
     "prompts": ("prompts/list", "prompts/get"),
@@ -74,8 +73,8 @@ class McpServer:
         self._transport = transport
         self._startup_s = startup_timeout.total_seconds()
         self._call_s = call_timeout.total_seconds()
-        self._main: _Kept | None = None
-        self._other: _Kept | None = None
+        self._main: Kept | None = None
+        self._other: Kept | None = None
         self._has_both = False
         self._connecting = asyncio.Lock()
         self._pinned: dict[str, str] = {}
@@ -96,7 +95,7 @@ class McpServer:
     async def connect(self) -> tuple[ListedTool, ...]:
         """Its tools, listed anew over a connection that is kept; only a tool as it was listed here is called."""
         is_first = self._main is None
-        kept = await self._kept(None, self.name)
+        kept = await self._kept(None)
         if not is_first:
             await self._within(kept.list(), self.name, self._startup_s)
         self._pinned = dict(kept.schemas)  # whoever asks has seen them
@@ -104,7 +103,7 @@ class McpServer:
 
     async def face(self, *, is_modern: bool) -> ServerFace:
         """How it presents itself to clients of that kind."""
-        link = (await self._kept(is_modern, self.name)).link
+        link = (await self._kept(is_modern)).link
         return ServerFace(
             info=link.info,
             capabilities=link.capabilities,
@@ -120,7 +119,7 @@ class McpServer:
         full_name = f"{self.name}.{tool}"
         params = {"name": tool, "arguments": arguments}
 
-        def check(kept: "_Kept") -> dict[str, str]:
+        def check(kept: Kept) -> dict[str, str]:
             if self._pinned.get(tool) != kept.schemas.get(tool):
                 raise ToolChanged(tool=full_name)
             return kept.headers(tool, arguments)
@@ -145,7 +144,7 @@ class McpServer:
         else:
             self._followed.pop(uri, None)
         if count == (1 if is_wanted else 0):
-            await self._follow(await self._kept(None, self.name), uri, is_wanted=is_wanted)
+            await self._follow(await self._kept(None), uri, is_wanted=is_wanted)
 
     async def log(self, level: str) -> None:
         """Have a server of the handshake era write its log from this level on."""
@@ -173,13 +172,11 @@ class McpServer:
         full_name: str,
         timeout: timedelta | None,
         peer: Peer | None,
-        check: "Callable[[_Kept], dict[str, str]] | None" = None,
+        check: "Callable[[Kept], dict[str, str]] | None" = None,
     ) -> dict[str, Any]:
         seconds = timeout.total_seconds() if timeout else self._call_s
         for is_last in (False, True):
-            kept = self._usable(None if peer is None else peer.is_modern)
-            if kept is None:
-                kept = await self._kept(None if peer is None else peer.is_modern, full_name)
+            kept = await self._kept(None if peer is None else peer.said.is_modern)
             headers = check(kept) if check is not None else None
             try:
                 asked = kept.link.request(method, params, seconds=seconds, peer=peer, headers=headers)
@@ -210,7 +207,7 @@ class McpServer:
 
     # -- connections --------------------------------------------------------------------------------------------------
 
-    def _usable(self, is_modern: bool | None) -> "_Kept | None":
+    def _usable(self, is_modern: bool | None) -> "Kept | None":
         main = self._main
         if main is None or main.link.is_over:
             return None
@@ -218,7 +215,7 @@ class McpServer:
             return main
         return self._other if self._other is not None and not self._other.link.is_over else None
 
-    async def _kept(self, is_modern: bool | None, full_name: str) -> "_Kept":
+    async def _kept(self, is_modern: bool | None) -> Kept:
         if (kept := self._usable(is_modern)) is not None:
             return kept
         async with self._connecting:
@@ -243,12 +240,12 @@ class McpServer:
                 return self._main
             return self._other
 
-    async def _open(self, era: str) -> "_Kept":
+    async def _open(self, era: str) -> Kept:
         # The protocol's package takes a second of CPU to import: off the loop, and only where a server is used.
         module = await asyncio.to_thread(importlib.import_module, "answerable.tools._drivers._link")
         wire = self._transport.wire()
         link: Link = module.Link(wire, news=self._news)
-        kept = _Kept(link, wire)
+        kept = Kept(link, wire)
         loop = asyncio.get_running_loop()
         with tempfile.TemporaryFile() as stderr:
             # In an empty context: the link outlives the run whose call happened to need it.
@@ -283,7 +280,7 @@ class McpServer:
             return f"it ended before it was ready{garbage}"
         return f"it refused: {error}"
 
-    async def _follow(self, kept: "_Kept", uri: str, *, is_wanted: bool) -> None:
+    async def _follow(self, kept: Kept, uri: str, *, is_wanted: bool) -> None:
         if not kept.link.is_modern:
             method = "resources/subscribe" if is_wanted else "resources/unsubscribe"
             asked = kept.link.request(method, {"uri": uri}, seconds=self._call_s)
@@ -297,56 +294,6 @@ class McpServer:
     def _news(self, method: str, params: dict[str, Any]) -> None:
         for heard in self._listeners:
             heard(method, params)
-
-
-class _Kept:
-    """A connection, and what the server had on it when it was opened."""
-
-    def __init__(self, link: "Link", wire: Wire) -> None:
-        self.link = link
-        self.wire = wire
-        self.tools: tuple[ListedTool, ...] = ()
-        self.schemas: dict[str, str] = {}
-        self._in_headers: dict[str, Any] = {}
-
-    async def open(self, stderr: IO[bytes], era: str) -> None:
-        await self.link.open(stderr, era=era)
-        await self.list()
-
-    async def list(self) -> None:
-        listed: list[ListedTool] = []
-        cursor: dict[str, Any] = {}
-        for _ in range(_MOST_PAGES if "tools" in self.link.capabilities else 0):
-            page = await self.link.request("tools/list", cursor, seconds=None)
-            tools = page.get("tools")
-            listed += [_listed(tool) for tool in (tools if isinstance(tools, list) else []) if _is_tool(tool)]
-            if not page.get("nextCursor"):
-                break
-            cursor = {"cursor": page["nextCursor"]}
-        from answerable.tools._drivers._rules import parameters_in_headers
-
-        self.tools = tuple(listed)
-        self.schemas = {tool.name: sha256_name(stable_json([tool.description, tool.schema])) for tool in listed}
-        self._in_headers = {tool.name: found for tool in listed if (found := parameters_in_headers(tool.schema))}
-
-    def headers(self, tool: str, arguments: dict[str, Any]) -> dict[str, str]:
-        """The arguments that a server of 2026-07-28 wants repeated in headers."""
-        if tool not in self._in_headers or not self.link.is_modern:
-            return {}
-        from answerable.tools._drivers._rules import parameter_headers
-
-        return parameter_headers(self._in_headers[tool], arguments)
-
-
-def _is_tool(said: Any) -> bool:
-    return isinstance(said, dict) and isinstance(said.get("name"), str) and isinstance(said.get("inputSchema"), dict)
-
-
-def _listed(said: dict[str, Any]) -> ListedTool:
-    more = {name: value for name, value in said.items() if name not in _OURS and value is not None}
-    return ListedTool(
-        name=said["name"], description=str(said.get("description") or ""), schema=said["inputSchema"], more=more
-    )
 
 
 def _answer(full_name: str, result: dict[str, Any]) -> Answer:
