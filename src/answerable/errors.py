@@ -45,6 +45,7 @@ from answerable.ledger import (
     StoreDamaged,
 )
 from answerable.models import (
+    LocalModelMissing,
     ModelCallInvalid,
     ModelKeyMissing,
     ModelLost,
@@ -168,6 +169,7 @@ __all__ = [
     "KeyFileUnsafe",
     "KeyMissing",
     "KeyRefused",
+    "LocalModelMissing",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",

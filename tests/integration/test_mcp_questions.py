@@ -175,7 +175,7 @@ def test_progress_reaches_the_client_that_asked_for_it(tmp_path: Path, mode: str
     through(tmp_path, story)
 
 
-def test_a_tool_that_a_server_adds_is_listed_from_then_on_and_counts_as_a_write(tmp_path: Path) -> None:
+def test_a_tool_that_a_server_adds_is_listed_and_called_from_then_on_and_counts_as_a_write(tmp_path: Path) -> None:
     changed = asyncio.Event()
 
     async def heard(message: Any) -> None:
@@ -188,7 +188,9 @@ def test_a_tool_that_a_server_adds_is_listed_from_then_on_and_counts_as_a_write(
             await client.call_tool("learn", {})
             await changed.wait()
             after = {tool.name: tool for tool in (await client.list_tools()).tools}
+            flown = await client.call_tool("fly", {})
 
+        assert flown.content[0].text == "done"  # type: ignore[union-attr]
         assert "fly" not in before
         assert after.keys() - before == {"fly"}
         annotations = after["fly"].annotations

@@ -11,7 +11,7 @@ from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
 from answerable.core import AgentId, sha256_name
 from answerable.identity import AgentDeclaration
-from answerable.models import Models, Provider, Upstream, Upstreams
+from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget
 from answerable.runtime import AgentSpec, Limits, Schedule
 from answerable.tools import Toolbox, ToolDeclaration
@@ -224,7 +224,7 @@ class Answerable:
             Schedule(name=name, agent=agent, given=given, every=every, cron=cron, timezone=timezone, catch_up=catch_up)
         )
 
-    def upstream(self, upstream: Upstream) -> None:
+    def upstream(self, upstream: Upstream | LocalProvider) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
         self.upstreams.add(upstream)
 

@@ -41,7 +41,7 @@ def http_app(gate: Gate, draining: Draining | None = None, *, mounted: Sequence[
         *run_routes(gate),
         Route("/healthz", healthy),
         Route("/readyz", ready),
-        Route("/v1/chat/completions", ModelEndpoint(gate, "chat").answer, methods=["POST"]),
-        Route("/v1/messages", ModelEndpoint(gate, "messages").answer, methods=["POST"]),
+        Route("/v1/chat/completions", ModelEndpoint(gate, "chat"), methods=["POST"]),
+        Route("/v1/messages", ModelEndpoint(gate, "messages"), methods=["POST"]),
     ]
     return stopping.around(Starlette(routes=routes))

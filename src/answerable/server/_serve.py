@@ -53,6 +53,7 @@ async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callab
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=_CUT_S,
         )
         server = Quiet(config)

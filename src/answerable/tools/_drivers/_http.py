@@ -76,10 +76,10 @@ class HttpWire:
         import certifi
 
         self._heard, self._ended = heard, ended
+        trust = ssl.create_default_context()  # what the machine trusts, its operator's own authorities included
+        trust.load_verify_locations(certifi.where())
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=_KEPT_S, ssl=ssl.create_default_context(cafile=certifi.where())
-            ),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_S, ssl=trust),
             timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={**_BASE, **self._where.headers},

@@ -95,11 +95,17 @@ class McpServer:
     async def connect(self) -> tuple[ListedTool, ...]:
         """Its tools, listed anew over a connection that is kept; only a tool as it was listed here is called."""
         is_first = self._main is None
-        kept = await self._kept(None)
-        if not is_first:
-            await self._within(kept.list(), self.name, self._startup_s)
-        self._pinned = dict(kept.schemas)  # whoever asks has seen them
-        return kept.tools
+        main = await self._kept(None)
+        for kept in () if is_first else (main, self._other):
+            if kept is not None and not kept.link.is_over:
+                listing = asyncio.wait_for(kept.list(), self._startup_s)
+                try:
+                    await self._within(listing, self.name, self._startup_s)
+                except NotSent as error:
+                    raise ToolServerUnavailable(server=self.name, reason=error.reason) from None
+                self._pin(kept)
+        self._pinned = dict(main.schemas)  # whoever asks has seen them
+        return main.tools
 
     async def face(self, *, is_modern: bool) -> ServerFace:
         """How it presents itself to clients of that kind."""
@@ -265,9 +271,12 @@ class McpServer:
         if self._pinned and not era and kept.schemas != self._pinned:
             # In an empty context: what comes of it is no part of the call that happened to need the connection.
             contextvars.Context().run(self._news, _TOOLS_CHANGED, {})
+        self._pin(kept)
+        return kept
+
+    def _pin(self, kept: Kept) -> None:
         for name, schema in kept.schemas.items():
             self._pinned.setdefault(name, schema)
-        return kept
 
     def _why_not(self, link: "Link", error: Exception) -> str:
         lines = "1 line that is" if link.unreadable == 1 else f"{link.unreadable} lines that are"
