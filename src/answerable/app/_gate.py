@@ -38,6 +38,7 @@ from answerable.runtime import (
     RetryPolicy,
     Runs,
     Schedule,
+    ScheduleInvalid,
     Schedules,
     Sessions,
     SharedEffects,
@@ -165,6 +166,7 @@ async def open_gate(
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
     for _, declaration in agents:
         check_may_start(declaration)
+    _check_schedules(schedules, agents)
     in_force = load_specs(specs) if specs is not None else Specs(())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(tools.close)
@@ -230,6 +232,16 @@ async def open_gate(
         serving = (engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve(), by_clock.serve())
         async with _background(*serving):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
+
+
+def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
+    names = {spec.name for spec, _ in agents}
+    for schedule in schedules:
+        if schedule.agent not in names:
+            problem = f"it starts `{schedule.agent}`, and there is no such agent"
+            raise ScheduleInvalid(name=schedule.name, problem=problem)
+    if len({schedule.name for schedule in schedules}) < len(schedules):
+        raise ScheduleInvalid(name=schedules[-1].name, problem="two schedules have the same name")
 
 
 @contextlib.asynccontextmanager

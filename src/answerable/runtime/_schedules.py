@@ -5,6 +5,7 @@ due while no gate ran is caught up with, or passed over on the record, as the sc
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,12 +15,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import sqlalchemy as sa
 from cronsim import CronSim, CronSimError
 
-from answerable.core import TenantId, format_time, parse_time
+from answerable.core import AnswerableError, TenantId, format_time, parse_time
 from answerable.ledger import Draft, Ledger, Phase, Prepared, Reader, Receipt, Tx, control_run, metadata
 from answerable.runtime._errors import ScheduleInvalid, ScheduleUnknown
 from answerable.runtime._runs import Runs
 
 __all__ = ["Schedule", "ScheduleRow", "Schedules", "SchedulesProjection", "list_schedules"]
+
+log = logging.getLogger("answerable.runtime")
 
 _LONGEST_NAP_S = 60.0
 _MOST_AT_ONCE = 100
@@ -209,7 +212,12 @@ class Schedules:
         """Start what is due by now; when something is due next."""
         rows = self._rows()
         active = [each for each in self._schedules if each.name in rows and rows[each.name].state == "active"]
-        upcoming = [await self._catch_up(schedule, rows[schedule.name]) for schedule in active]
+        upcoming = []
+        for schedule in active:
+            try:
+                upcoming.append(await self._catch_up(schedule, rows[schedule.name]))
+            except AnswerableError as error:  # one that cannot be started is no reason to start no other
+                log.error("schedule %s started nothing: %s", schedule.name, error)
         return min(upcoming, default=None)
 
     async def pause(self, name: str, *, by: str, reason: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from answerable.ledger import rebuild
 from answerable.runtime import (
+    Parked,
     Run,
     RunsProjection,
     Schedule,
@@ -106,6 +107,48 @@ def test_what_was_due_while_no_gate_ran_is_caught_up_with_as_declared(
 
     asyncio.run(story())
     assert all(table.is_equal for table in rebuild(tmp_path, [SchedulesProjection()]))
+
+
+def test_one_that_cannot_be_started_keeps_no_other_from_its_time(tmp_path: Path) -> None:
+    clock = StillClock()
+
+    async def story() -> None:
+        async with office(tmp_path, clock, every=HOURLY) as (house, _):
+            broken = Schedule(name="a-broken-one", agent="nobody", every=HOURLY)
+            works = Schedule(name="report", agent="reporter", given="daily", every=HOURLY)
+            both = Schedules(house.ledger, house.runs, [broken, works])
+            await both.start()
+            clock.moment += HOURLY
+            await both.look()
+            assert due_times(house) == ["10:30"]
+
+    asyncio.run(story())
+
+
+def test_a_run_sleeps_for_days_as_a_row_and_goes_on_when_they_are_over(tmp_path: Path) -> None:
+    clock = StillClock()
+
+    async def patient(run: Run, given: Any) -> list[str]:
+        before = run.now()
+        await run.sleep(timedelta(days=3))
+        return [before.isoformat()[:10], run.now().isoformat()[:10]]
+
+    async def begin() -> Any:
+        async with House(tmp_path, Shed(), clock=clock) as house:
+            house.agent(patient)
+            run = await house.runs.start("agent")
+            assert await house.worker.advance(run) == Parked(clock.moment + timedelta(days=3))
+            return run
+
+    async def end(run: Any) -> None:
+        async with House(tmp_path, Shed(), clock=clock) as house:
+            house.agent(patient)
+            house.serve()
+            assert await house.runs.result(run) == ["2026-03-28", "2026-03-31"]
+
+    run = asyncio.run(begin())
+    clock.moment += timedelta(days=3, hours=1)
+    asyncio.run(end(run))
 
 
 def test_a_calendar_follows_the_clock_of_its_place(tmp_path: Path) -> None:
