@@ -117,6 +117,10 @@ def _sorter(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "sorter.cedar", folder / "policy" / "authorize")
 
 
+def _desk(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "desk.py", folder)
+
+
 _READY: dict[str, Callable[[Path], None]] = {
     "README.md": lambda folder: None,
     "docs/guides/quickstart.md": lambda folder: None,
@@ -128,6 +132,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/write-policies.md": _starter,
     "docs/guides/serve-from-a-file.md": lambda folder: None,
     "docs/guides/govern-a-tool.md": _tools,
+    "docs/guides/connect-an-agent.md": _desk,
     "docs/guides/local-models.md": _sorter,
 }
 

@@ -120,11 +120,16 @@ class Gate:
         """Runs, by id."""
         return self.desk.runs
 
-    def tool_named(self, said: str) -> str | None:
-        """The tool that a model means by a name: providers allow no dots, so clients replace them."""
+    def tools_named(self, said: str) -> tuple[str, ...]:
+        """The tools that a model may mean by a name.
+
+        Providers allow no dots, so others stand for them. Where an agent was connected to one server, it
+        knows only that server's own names; several servers may have the same.
+        """
         plain = said.split("__", 2)[-1] if said.startswith("mcp__") else said
-        found = [name for name in self.tools.names() if plain in (name, *(name.replace(".", by) for by in _FOR_DOTS))]
-        return found[0] if len(found) == 1 else None
+        names = self.tools.names()
+        found = [name for name in names if plain in (name, *(name.replace(".", by) for by in _FOR_DOTS))]
+        return tuple(found or (name for name in names if name.partition(".")[2] == plain))
 
     async def start(
         self, agent: str, input: Any, *, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()

@@ -164,25 +164,32 @@ class Session:
             found.task.add_done_callback(found.turned)
         return await self._wait(found)
 
-    async def refusal(self, name: str, arguments: bytes, *, because: AnswerableError | None = None) -> Outcome | None:
+    async def refusal(self, *names: str, arguments: bytes, because: AnswerableError | None = None) -> Outcome | None:
         """The refusal of a tool call that a model proposes, on the record; None if the agent may make it.
 
-        Nothing is executed. A call that needs approval may be made: it is held where it is made.
+        Nothing is executed. A call that needs approval may be made: it is held where it is made. So may one
+        that repeats a call still open: policy would count that call against its own repetition.
 
         Args:
+            names: the tools that the model may mean; it is refused where all of them are.
             because: why it is refused, where that is known before policy is asked.
         """
-        asked = ("tool", name, arguments)
-        # Proposals are not told apart by what they say: each is judged anew.
-        step = self._step((*asked, None), f"proposed:{secrets.token_hex(8)}")
-        work = self._new_work(asked, "tool", step, denial=because)
-        try:
-            decision = await self._authorizer.authorize(work.action)
-            if decision.verdict != "deny":
+        for left, name in enumerate(names, start=1 - len(names)):
+            asked = ("tool", name, arguments)
+            if self._is_open((*asked, None)):
                 return None
-            return (await self._journal.open(work.action, decision)).refusal
-        finally:
-            self._forget(work)
+            # Proposals are not told apart by what they say: each is judged anew.
+            step = self._step((*asked, None), f"proposed:{secrets.token_hex(8)}")
+            work = self._new_work(asked, "tool", step, denial=because)
+            try:
+                decision = await self._authorizer.authorize(work.action)
+                if decision.verdict != "deny":
+                    return None
+                if not left:
+                    return (await self._journal.open(work.action, decision)).refusal
+            finally:
+                self._forget(work)
+        raise AssertionError("there is a last name")
 
     def delivered(self, outcome: Outcome) -> None:
         """The agent has this outcome: the same call made again is a new one."""
@@ -305,6 +312,12 @@ class Session:
                 latest += 1
             self._latest[series] = latest
         return self._latest[series]
+
+    def _is_open(self, series: _Series) -> bool:
+        """Whether the last such call is under way, held, in doubt, or has an answer that nobody had."""
+        latest = self._latest_of(series)
+        final = self._history.finals.get(self._step(series, latest))
+        return latest >= 0 and (final is None or not self._was_delivered(final))
 
     def _is_known(self, step: StepKey) -> bool:
         history = self._history
