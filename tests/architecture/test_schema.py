@@ -58,7 +58,7 @@ def test_approvals_of_an_older_store_are_carried_over_and_still_let_through(tmp_
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["path"] = path
-    command.upgrade(config, "0003")
+    command.upgrade(config, "0004")
     columns = "approval, tenant, run, step, digest, agent, name, role, not_initiator, initiator, asked, due, held"
     with sqlite3.connect(path) as connection:
         for name, state, decided in (("a", "approved", "rcpt_1"), ("w", "waiting", "")):

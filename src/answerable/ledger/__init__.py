@@ -16,6 +16,7 @@ from answerable.ledger._rebuild import TableRebuilt, rebuild
 from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
 from answerable.ledger._record import Appended
 from answerable.ledger._schema import SchemaTooNew
+from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._sql import Prepared, metadata
 from answerable.ledger._store import StoreDamaged
 from answerable.ledger._vault import ObjectErased
@@ -48,6 +49,7 @@ __all__ = [
     "Ruling",
     "RunJournal",
     "SchemaTooNew",
+    "SharedReceiptsChanged",
     "Signer",
     "Slice",
     "SliceLost",
@@ -57,6 +59,7 @@ __all__ = [
     "Texts",
     "Tx",
     "action_digest",
+    "begun_at",
     "control_run",
     "envelope_json",
     "export_bundle",

@@ -30,8 +30,8 @@ from answerable.runtime._actions import ActionMaker
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call, SliceFuture
 from answerable.runtime._deliveries import Deliveries
-from answerable.runtime._errors import Held
-from answerable.runtime._gate import Gate
+from answerable.runtime._errors import Held, RunPaused
+from answerable.runtime._gate import Gate, killed
 from answerable.runtime._journal import SliceAuthorizer, SliceJournal
 from answerable.runtime._limits import Bounds
 
@@ -119,6 +119,11 @@ class Session:
         self._works: dict[StepKey, _Work] = {}
         self._latest: dict[_Series, int] = {}
         self._in_a_hurry = asyncio.Event()
+
+    @property
+    def killed(self) -> AnswerableError | None:
+        """That a person killed it, if one did."""
+        return killed(self._history) if self._history.order == "kill" else None
 
     @property
     def is_busy(self) -> bool:
@@ -381,6 +386,8 @@ class Session:
 
     def _waiting(self, work: _Work) -> AnswerableError:
         step, name = work.action.step, work.action.name
+        if self._history.order == "pause":
+            return RunPaused(name=name, run=self.run)
         intent = self._history.intents.get(step)
         if intent is not None and not intent.is_written_off:
             return OutcomeUnknown(name=name, reason="no answer came, and neither key nor probe can tell")
