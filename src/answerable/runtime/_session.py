@@ -239,8 +239,7 @@ class Session:
             work.parked.clear()
 
     def edited(self, action: Action) -> Action:
-        arguments = self._history.edits.get(action.step)
-        return self._maker.edited(action, self._works[action.step].call, arguments) if arguments else action
+        return self._maker.edited(action, self._works[action.step].call, self._history.edits.get(action.step))
 
     def denial(self, action: Action) -> AnswerableError | None:
         denial = self._works[action.step].call.denial

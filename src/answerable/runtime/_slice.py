@@ -62,8 +62,7 @@ class Slice:
         self.run_key = Mac(gate.ledger.run_key(spec.tenant, names_of(opened)))
         self.wakes = 0
         self.history = journal.history
-        self._opened = opened
-        self.control = opened["control"]
+        self._opened, self.control = opened, opened["control"]
         self._lease = lease
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
@@ -85,13 +84,11 @@ class Slice:
         self._waits: dict[StepKey, asyncio.Future[None]] = {}
         self._dues: dict[StepKey, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._working = 0
+        self._working = self._calls_after_end = 0
         self._linger: asyncio.TimerHandle | None = None
         self._warned = False
         self.chances: dict[str, random.Random] = {}
-        self._calls_after_end = 0
-        self._is_sealed = False
-        self._is_closing = False
+        self._is_sealed = self._is_closing = False
         self._diverged: ReplayDiverged | None = None
         self._actions = ActionMaker(gate, spec, lease.run, self.control, on_behalf_of)
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
@@ -246,8 +243,7 @@ class Slice:
             del self._waits[step]
 
     def edited(self, action: Action) -> Action:
-        arguments = self.history.edits.get(action.step)
-        return self._actions.edited(action, self._back.calls[action.step], arguments) if arguments else action
+        return self._actions.edited(action, self._back.calls[action.step], self.history.edits.get(action.step))
 
     def denial(self, action: Action) -> AnswerableError | None:
         call = self._back.calls[action.step]
