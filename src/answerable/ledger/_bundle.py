@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from answerable.core import EvidenceError, RunId, TenantId, canonical_json
-from answerable.ledger._merkle import leaf_hash
+from answerable.ledger._proofs import shared_proof
+from answerable.ledger._published import RecordTiles, log_folder
 from answerable.ledger._reader import Reader, Texts
 from answerable.ledger._receipt import Receipt
 from answerable.ledger._report import report_html
+from answerable.ledger._tiles import Tree
 from answerable.ledger._vault import ObjectErased
 
 __all__ = ["Member", "NothingToExport", "export_bundle", "write_trust"]
@@ -140,7 +142,8 @@ def _members(
     origin, log_key = reader.log_key(tenant)
     size = int(checkpoint.split("\n")[1])
     leaves = {name: leaf for name, (leaf, _) in zip(names, receipts, strict=True)}
-    nodes = _shared_proof(reader.entries(tenant, size), leaves.values())
+    tree = Tree(RecordTiles(reader, tenant, log_folder(reader.directory, tenant)), size)
+    nodes = shared_proof(tree, leaves.values())
     yield Member("checkpoint.txt", checkpoint.encode())
     yield Member("proofs.json", canonical_json({"size": size, "leaves": leaves, "nodes": nodes}))
     gates = [{"keyid": name, "pem": _pem(key)} for name, key in _gate_keys(reader).items()]
@@ -174,23 +177,6 @@ def _disclosed(reader: Reader, receipts: Iterable[tuple[int, Receipt]], texts: d
             kept = reader.stored(name) if name else None
             if name and kept:
                 yield Member(f"{folder}/{name[7:]}", kept[1] + kept[0])
-
-
-def _shared_proof(entries: Sequence[bytes], leaves: Iterable[int]) -> dict[str, dict[str, str]]:
-    """The nodes that lead from all these leaves to the root and do not follow from them, by level and index."""
-    level = [leaf_hash(entry) for entry in entries]
-    known = set(leaves)
-    proof: dict[str, dict[str, str]] = {}
-    height = 0
-    while len(level) > 1:
-        missing = sorted({index ^ 1 for index in known if index ^ 1 < len(level)} - known)
-        if missing:
-            proof[str(height)] = {str(index): level[index].hex() for index in missing}
-        known = {index >> 1 for index in known}
-        pairs = [hashlib.sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
-        level = pairs + level[-1:] if len(level) % 2 else pairs
-        height += 1
-    return proof
 
 
 def _put(archive: zipfile.ZipFile, member: Member) -> str:

@@ -1,0 +1,149 @@
+"""A log as a folder of files that any web server can serve: tiles, entry bundles, checkpoint.
+
+The folder follows from the record and can be made again from it, all but the signatures that others
+gave: those are kept in `checkpoints/`. Layout: `docs/formats/log.md`.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from answerable.core import EvidenceError, TenantId
+from answerable.ledger._checkpoint import Head, read_head
+from answerable.ledger._merkle import leaf_hash, root_hash
+from answerable.ledger._reader import Reader
+from answerable.ledger._tiles import WIDTH, Tree, entry_bundle, split_tile, tile_path
+
+__all__ = ["LogContradicted", "LogFolder", "RecordTiles", "log_folder", "receipt_lines"]
+
+_FEW = 16 * WIDTH  # entries: for more, one sync of everything is cheaper than one a file
+
+
+@dataclass(eq=False, kw_only=True)
+class LogContradicted(EvidenceError):
+    """The record no longer holds what was published of it."""
+
+    code = "evidence.log_contradicted"
+    what = "the record's log `{origin}` of {size} entries contradicts the {published} entries published"
+    why = "an older copy of the record was restored, or its history was changed"
+    fix = "stop the gate; compare the record with a backup and with what witnesses saw; nothing more is published"
+
+    origin: str
+    size: int
+    published: int
+
+
+class RecordTiles:
+    """Tiles computed from the record; those that lie in a folder already are read there."""
+
+    def __init__(self, reader: Reader, tenant: TenantId, folder: "LogFolder | None" = None) -> None:
+        self._reader = reader
+        self._tenant = tenant
+        self._folder = folder
+
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        """The first `width` hashes of a tile."""
+        if self._folder and (kept := self._folder.tile(level, index)):
+            return kept[: width * 32]
+        if level == 0:
+            return b"".join(leaf_hash(entry) for entry in self.entries(index, width))
+        below = (self.tile(level - 1, index * WIDTH + number, WIDTH) for number in range(width))
+        return b"".join(root_hash(split_tile(tile)) for tile in below)
+
+    def entries(self, index: int, width: int) -> list[bytes]:
+        """The entries of a bundle."""
+        return self._reader.entries(self._tenant, index * WIDTH + width, start=index * WIDTH)
+
+
+class LogFolder:
+    """One log's folder. Whoever writes it holds the only pen: the gate, or a command while no gate runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoint(self) -> str:
+        """The checkpoint published last; empty before the first."""
+        path = self.path / "checkpoint"
+        return path.read_text("utf-8") if path.exists() else ""
+
+    def tile(self, level: int, index: int) -> bytes | None:
+        """A full tile that is there and whole."""
+        try:
+            found = (self.path / tile_path(level, index)).read_bytes()
+        except OSError:
+            return None
+        return found if len(found) == WIDTH * 32 else None
+
+    def publish(self, reader: Reader, tenant: TenantId) -> Head | None:
+        """Bring the folder up to the record's latest checkpoint; None where there is no log yet.
+
+        INVARIANT: the checkpoint comes last. What it stands for is on disk before it can be read.
+
+        Raises:
+            LogContradicted: the record does not continue what the folder shows.
+        """
+        note = reader.checkpoint(tenant)
+        if not note:
+            return None
+        head = read_head(note)
+        shown = read_head(self.checkpoint) if self.checkpoint else Head(origin=head.origin, size=0, root=root_hash([]))
+        tiles = RecordTiles(reader, tenant, self)
+        tree = Tree(tiles, head.size)
+        # The folder's tiles must lead to the record's root as well as to the one that was published.
+        if shown.size > head.size or tree.range_hash(0, shown.size) != shown.root or tree.root() != head.root:
+            raise LogContradicted(origin=head.origin, size=head.size, published=shown.size)
+        if shown.size == head.size and self.checkpoint:
+            return head
+        self._write(_grown(tiles, shown.size, head.size), are_many=head.size - shown.size > _FEW)
+        self.put("checkpoint", note.encode())
+        return head
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write one file, durably and at once."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+
+    def _write(self, files: Iterator[tuple[str, bytes]], *, are_many: bool) -> None:
+        # No file counts before the checkpoint does, so those left by a crash are simply written again.
+        for name, content in files:
+            if not are_many:
+                self.put(name, content)
+                continue
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if are_many:
+            os.sync()
+
+
+def _grown(tiles: RecordTiles, old: int, new: int) -> Iterator[tuple[str, bytes]]:
+    """The tiles and bundles, by path, that a tree of `new` entries has and one of `old` had not."""
+    level, old_width, new_width = 0, old, new
+    while new_width != old_width:
+        for index in range(old_width // WIDTH, -(-new_width // WIDTH)):
+            width = min(WIDTH, new_width - index * WIDTH)
+            if level == 0:
+                entries = tiles.entries(index, width)
+                yield tile_path("entries", index, width), entry_bundle(entries)
+                yield tile_path(0, index, width), b"".join(leaf_hash(entry) for entry in entries)
+            else:
+                yield tile_path(level, index, width), tiles.tile(level, index, width)
+        level, old_width, new_width = level + 1, old_width // WIDTH, new_width // WIDTH
+
+
+def log_folder(directory: Path, tenant: TenantId) -> LogFolder:
+    """Where the gate of a data directory publishes a tenant's log."""
+    return LogFolder(directory / "log" / tenant)
+
+
+def receipt_lines(reader: Reader, tenant: TenantId, index: int, width: int) -> bytes:
+    """The receipts behind one entry bundle: their envelopes, one a line, in its order."""
+    return b"".join(receipt.envelope + b"\n" for receipt in reader.receipts_at(tenant, index * WIDTH, width))
