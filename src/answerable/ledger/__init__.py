@@ -13,7 +13,14 @@ from answerable.ledger._ledger import SYSTEM, DirectoryInUse, Ledger, control_ru
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
 from answerable.ledger._ports import Projection, Ruling, Signer, Tx
 from answerable.ledger._proofs import consistency_proof, inclusion_proof, is_consistent, tlog_proof
-from answerable.ledger._published import LogContradicted, LogFolder, RecordTiles, log_folder, receipt_lines
+from answerable.ledger._published import (
+    LogContradicted,
+    LogFolder,
+    RecordTiles,
+    log_folder,
+    monitor_secret,
+    receipt_lines,
+)
 from answerable.ledger._reader import NoStore, Reader, Texts
 from answerable.ledger._rebuild import TableRebuilt, rebuild
 from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
@@ -79,6 +86,7 @@ __all__ = [
     "log_folder",
     "log_vkey",
     "metadata",
+    "monitor_secret",
     "pae",
     "read_head",
     "rebuild",

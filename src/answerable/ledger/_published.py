@@ -5,18 +5,21 @@ gave: those are kept in `checkpoints/`. Layout: `docs/formats/log.md`.
 """
 
 import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from answerable.core import EvidenceError, TenantId
 from answerable.ledger._checkpoint import Head, read_head
+from answerable.ledger._keys import read_or_make_secret
 from answerable.ledger._merkle import leaf_hash, root_hash
 from answerable.ledger._reader import Reader
 from answerable.ledger._tiles import WIDTH, Tree, entry_bundle, split_tile, tile_path
 
-__all__ = ["LogContradicted", "LogFolder", "RecordTiles", "log_folder", "receipt_lines"]
+__all__ = ["LogContradicted", "LogFolder", "RecordTiles", "log_folder", "monitor_secret", "receipt_lines"]
 
+_RECENT = 500  # checkpoints that others signed, before they are thinned out
 _FEW = 16 * WIDTH  # entries: for more, one sync of everything is cheaper than one a file
 
 
@@ -111,6 +114,33 @@ class LogFolder:
             os.fsync(file.fileno())
         fresh.replace(path)
 
+    def best(self, size: int) -> str:
+        """The kept checkpoint of at least `size` entries that most others signed; empty where none is kept."""
+        found = [(path, int(path.name)) for path in self._kept() if int(path.name) >= size]
+        notes = [(path.read_text("utf-8"), number) for path, number in found]
+        ranked = sorted(notes, key=lambda each: (each[0].count("\n\N{EM DASH} "), bool(self.stamps(each[1])), each[1]))
+        return ranked[-1][0] if ranked else ""
+
+    def stamps(self, size: int) -> list[bytes]:
+        """The timestamps of a kept checkpoint, DER."""
+        return [path.read_bytes() for path in sorted((self.path / "checkpoints").glob(f"{size}.*.tsr"))]
+
+    def thin(self) -> None:
+        """Of old checkpoints keep the first of each day, so that the folder does not grow with every second."""
+        kept = sorted(self._kept(), key=lambda path: int(path.name))[:-_RECENT]
+        days = set[int]()
+        for path in kept:
+            day = int(path.stat().st_mtime) // 86_400
+            if day in days:
+                for stamp in (self.path / "checkpoints").glob(f"{path.name}.*.tsr"):
+                    stamp.unlink()
+                path.unlink()
+            days.add(day)
+
+    def _kept(self) -> list[Path]:
+        folder = self.path / "checkpoints"
+        return [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
+
     def _write(self, files: Iterator[tuple[str, bytes]], *, are_many: bool) -> None:
         # No file counts before the checkpoint does, so those left by a crash are simply written again.
         for name, content in files:
@@ -142,6 +172,13 @@ def _grown(tiles: RecordTiles, old: int, new: int) -> Iterator[tuple[str, bytes]
 def log_folder(directory: Path, tenant: TenantId) -> LogFolder:
     """Where the gate of a data directory publishes a tenant's log."""
     return LogFolder(directory / "log" / tenant)
+
+
+def monitor_secret(directory: Path) -> str:
+    """What a monitor shows to read receipts; made on first use, and replaced by removing its file."""
+    return read_or_make_secret(
+        directory / "keys" / "monitor.secret", lambda: secrets.token_urlsafe(32).encode()
+    ).decode()
 
 
 def receipt_lines(reader: Reader, tenant: TenantId, index: int, width: int) -> bytes:

@@ -1,17 +1,15 @@
 """Serves a gate over HTTP until a signal, and then lets what is under way end."""
 
-import asyncio
-import contextlib
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from answerable.server._listen import listen_until_signal
 
 if TYPE_CHECKING:
     from answerable.app import Gate
 
 __all__ = ["serve_gate"]
 
-_PATIENCE_S = 10
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _BY_LOOPBACK = ("127.0.0.1:*", "localhost:*", "[::1]:*")
 
@@ -24,44 +22,13 @@ async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callab
         on_listening: called with the address once connections are taken.
     """
     # Here, because every command imports this package and only one needs a web server.
-    import uvicorn
-
     from answerable.server._http import http_app
+    from answerable.server._log import log_routes, publishing_logs
     from answerable.server._mcp import mcp_routes
 
-    class Quiet(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            # uvicorn would raise the signal again at its end, before the gate has closed its record.
-            yield
-
-    loop = asyncio.get_running_loop()
     # A page in a browser on this machine must not reach the gate by a name of its own.
     hosts = _BY_LOOPBACK if host in _LOOPBACK else ()
-    async with contextlib.AsyncExitStack() as stack:
-        mounted = await stack.enter_async_context(mcp_routes(gate, hosts=hosts))
-        config = uvicorn.Config(
-            http_app(gate, mounted=mounted),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            timeout_graceful_shutdown=_PATIENCE_S,
-        )
-        server = Quiet(config)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, setattr, server, "should_exit", True)
-            stack.callback(loop.remove_signal_handler, number)
-        serving = asyncio.create_task(server.serve())
-        try:
-            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
-                await asyncio.sleep(0.01)
-            if server.started:
-                bound = server.servers[0].sockets[0].getsockname()
-                on_listening(f"http://{bound[0]}:{bound[1]}")
-            await asyncio.shield(serving)
-        finally:
-            server.should_exit = True
-            await serving
+    data = gate.reader.directory
+    async with mcp_routes(gate, hosts=hosts) as mounted, publishing_logs(data):
+        app = http_app(gate, mounted=[*mounted, *log_routes(data)])
+        await listen_until_signal(app, host=host, port=port, on_listening=on_listening)
