@@ -6,7 +6,16 @@ Written from the RFC alone: the log that is checked here uses other code.
 import hashlib
 from collections.abc import Mapping, Sequence
 
-__all__ = ["BadProof", "check_consistency", "leaf_hash", "node_hash", "path_root", "shared_root", "tree_root"]
+__all__ = [
+    "BadProof",
+    "check_consistency",
+    "leaf_hash",
+    "node_hash",
+    "path_root",
+    "prefix_root",
+    "shared_root",
+    "tree_root",
+]
 
 _DEEPEST = 64
 
@@ -108,6 +117,25 @@ def shared_root(leaves: Mapping[int, bytes], *, size: int, nodes: Mapping[tuple[
     if used != len(nodes):
         raise BadProof("the proof holds nodes that are not needed")
     return known[0]
+
+
+def prefix_root(size: int, nodes: Mapping[tuple[int, int], bytes]) -> bytes:
+    """The root of the first `size` leaves, from a shared proof of all leaves after them.
+
+    What such a proof is given on the left is exactly the largest whole subtrees of those first leaves.
+
+    Raises:
+        BadProof: one of them is missing.
+    """
+    root = b""
+    for level in range(size.bit_length()):
+        if not size >> level & 1:
+            continue
+        peak = nodes.get((level, (size >> level) - 1))
+        if peak is None:
+            raise BadProof(f"node {(size >> level) - 1} of level {level} is missing")
+        root = node_hash(peak, root) if root else peak
+    return root
 
 
 def check_consistency(*, old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequence[bytes]) -> None:

@@ -3,7 +3,7 @@
 One process owns a data directory and writes (`Ledger`); any process may read (`Reader`).
 """
 
-from answerable.ledger._bundle import Member, NothingToExport, export_bundle, write_trust
+from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
@@ -79,6 +79,7 @@ __all__ = [
     "control_run",
     "envelope_json",
     "export_bundle",
+    "export_span",
     "inclusion_path",
     "inclusion_proof",
     "is_consistent",
