@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -73,8 +74,9 @@ def serve(
 
     async def main() -> None:
         with Witness.open(folder) as witness:
+            tell = functools.partial(typer.echo, err=True)
             await serve_witness(
-                witness, host=host, port=port, on_listening=lambda at: typer.echo(f"listening at {at}", err=True)
+                folder, witness, host=host, port=port, on_listening=lambda at: tell(f"listening at {at}")
             )
 
     with contextlib.suppress(KeyboardInterrupt):

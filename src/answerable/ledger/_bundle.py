@@ -14,7 +14,7 @@ from pathlib import Path
 from answerable.core import EvidenceError, RunId, TenantId, canonical_json
 from answerable.ledger._checkpoint import read_head
 from answerable.ledger._proofs import shared_proof
-from answerable.ledger._published import RecordTiles, log_folder
+from answerable.ledger._published import LogContradicted, RecordTiles, log_folder
 from answerable.ledger._reader import Reader, Texts
 from answerable.ledger._receipt import Receipt
 from answerable.ledger._report import report_html
@@ -99,6 +99,7 @@ def export_span(
 
     Raises:
         NothingToExport: the log did not grow since, or the checkpoint is of another log.
+        LogContradicted: the record is not what that checkpoint says it was.
     """
     older = read_head(since) if since else None
     start = older.size if older else 0
@@ -106,6 +107,9 @@ def export_span(
     head = read_head(note) if note else None
     if head is None or start >= head.size or (older and older.origin != head.origin):
         raise NothingToExport(run=f"log:{tenant}", reason=f"its log has nothing after entry {start} of that checkpoint")
+    tree = Tree(RecordTiles(reader, tenant), head.size)
+    if older and tree.range_hash(0, start) != older.root:
+        raise LogContradicted(origin=head.origin, size=head.size, published=start)
     found = reader.receipts_at(tenant, start, head.size - start)
     if out.is_dir():
         out = out / f"{tenant}-{start}-{head.size}.evidence.zip"

@@ -22,7 +22,15 @@ from answerable.witness._ports import Http, HttpReply
 from answerable.witness._publisher import Publisher, Watched, publishing
 from answerable.witness._quorum import Quorum, QuorumMalformed, WitnessAt, parse_quorum
 from answerable.witness._timestamps import TimestampInvalid, TimestampsNotInstalled
-from answerable.witness._witness import Answer, Witness, WitnessBusy, WitnessUnnamed, make_witness
+from answerable.witness._witness import (
+    Answer,
+    Witness,
+    WitnessBusy,
+    WitnessUnnamed,
+    kept_checkpoint,
+    make_signer,
+    make_witness,
+)
 
 __all__ = [
     "Answer",
@@ -48,6 +56,8 @@ __all__ = [
     "cosign",
     "cosigned_at",
     "fetching",
+    "kept_checkpoint",
+    "make_signer",
     "make_witness",
     "parse_head",
     "parse_note",

@@ -27,7 +27,7 @@ from answerable.witness._notes import (
     vkey_of,
 )
 
-__all__ = ["Answer", "Witness", "WitnessBusy", "WitnessUnnamed", "make_witness"]
+__all__ = ["Answer", "Witness", "WitnessBusy", "WitnessUnnamed", "kept_checkpoint", "make_signer", "make_witness"]
 
 MOST_BYTES = 128 * 1024
 _MOST_HASHES = 63
@@ -77,15 +77,29 @@ def make_witness(folder: Path, name: str) -> VerifierKey:
     Raises:
         WitnessUnnamed: the name is none, or the folder's witness has another.
     """
+    return make_signer(folder, name, "witness.key")
+
+
+def make_signer(folder: Path, name: str, key: str) -> VerifierKey:
+    """Name whoever signs from a folder, and make the key."""
     if not _NAME.fullmatch(name):
         raise WitnessUnnamed(folder=str(folder), problem=f"`{name}` is no name")
     named = folder / "name"
     if named.exists() and named.read_text("ascii").strip() != name:
         raise WitnessUnnamed(folder=str(folder), problem=f"its name is {named.read_text('ascii').strip()}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    signer = FileSigner.open(folder / "witness.key")
+    signer = FileSigner.open(folder / key)
     LogFolder(folder).put("name", name.encode() + b"\n")
     return vkey_of(signer, name, role="witness")
+
+
+def kept_checkpoint(folder: Path, origin_hash: str) -> Answer:
+    """The checkpoint last signed for a log, in the folder of a witness or monitor ("Monitor Retrieval Mechanism")."""
+    path = folder / origin_hash / "checkpoint"
+    # SECURITY: the name is matched before the path is looked at, so that it stays below the folder.
+    if not re.fullmatch("[0-9a-f]{64}", origin_hash) or not path.exists():
+        return Answer(status=404, body="no checkpoint of this log was signed\n")
+    return Answer(status=200, body=path.read_text("utf-8"))
 
 
 class Witness:
@@ -155,11 +169,8 @@ class Witness:
         return key
 
     def checkpoint(self, origin_hash: str) -> Answer:
-        """The checkpoint last cosigned for a log ("Monitor Retrieval Mechanism")."""
-        path = self.folder / origin_hash / "checkpoint"
-        if not re.fullmatch("[0-9a-f]{64}", origin_hash) or not path.exists():
-            return Answer(status=404, body="no checkpoint of this log was cosigned\n")
-        return Answer(status=200, body=path.read_text("utf-8"))
+        """The checkpoint last cosigned for a log."""
+        return kept_checkpoint(self.folder, origin_hash)
 
     def add_checkpoint(self, body: bytes) -> Answer:
         """Cosign a checkpoint, or say why not ("add-checkpoint").
