@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any

@@ -170,19 +170,41 @@ def _write(
     return out
 
 
-def write_trust(reader: Reader, path: Path, *, tenant: TenantId = TenantId("default")) -> Path:
-    """Write the keys of this gate and log as a trust file, to be handed over by a way the reader trusts."""
+def write_trust(
+    reader: Reader,
+    path: Path,
+    *,
+    tenant: TenantId = TenantId("default"),
+    witnesses: Sequence[str] = (),
+    quorum: int | None = None,
+    monitors: Sequence[str] = (),
+    tsa_roots: Sequence[str] = (),
+) -> Path:
+    """Write the keys of this gate and log as a trust file, to be handed over by a way the reader trusts.
+
+    Args:
+        witnesses, monitors: verifier keys of those who watch the log, as the reader had them from themselves.
+        quorum: how many of the witnesses are enough; all of them by default.
+        tsa_roots: certificates of time-stamping authorities, PEM.
+    """
     origin, log_key = reader.log_key(tenant)
     lines = [
         "# Keys to verify evidence of this gate against. Worth as much as the way it reached you.",
         f'format = "{_TRUST_FORMAT}"',
         f'origin = "{origin}"',
         f"log_key = {_toml(_pem(log_key))}",
+        *_numbered("gate_key", [_pem(key) for key in _gate_keys(reader).values()]),
+        *_numbered("witness", witnesses),
     ]
-    for number, key in enumerate(_gate_keys(reader).values()):
-        lines.append(f"gate_key{f'_{number + 1}' if number else ''} = {_toml(_pem(key))}")
+    if witnesses:
+        lines.append(f'quorum = "{len(witnesses) if quorum is None else quorum}"')
+    lines += [*_numbered("monitor", monitors), *_numbered("tsa_root", tsa_roots)]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
     return path
+
+
+def _numbered(name: str, values: Iterable[str]) -> list[str]:
+    return [f"{name}{f'_{number}' if number > 1 else ''} = {_toml(value)}" for number, value in enumerate(values, 1)]
 
 
 def _receipts(reader: Reader, runs: Sequence[RunId]) -> tuple[list[tuple[int, Receipt]], TenantId]:
