@@ -41,6 +41,7 @@ from answerable.core._ids import (
     new_receipt_id,
     new_run_id,
 )
+from answerable.core._mac import Mac
 from answerable.core._money import Money, Usage
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "ExecutionError",
     "FactScope",
     "FaultPoint",
+    "Mac",
     "Money",
     "NotCanonical",
     "Obligation",

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from answerable.core import Effect, Outcome, ReceiptId, RunId, StepKey, Usage
+from answerable.core import Action, Effect, Outcome, ReceiptId, RunId, StepKey, Usage
 from answerable.ledger._receipt import Receipt
 
-__all__ = ["History", "Intent", "Recorded"]
+__all__ = ["History", "Intent", "Recorded", "as_recorded"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +65,35 @@ class History:
     closed: dict[str, Any] | None = None
     seen: int = -1
 
-    def follow(self, receipt: Receipt, texts: tuple[bytes | None, bytes | None]) -> list[Recorded]:
-        """Take in the next receipt; what it adds to `recorded` comes back."""
+    def intended(self, step: StepKey, attempt: int, receipt: ReceiptId, seq: int) -> None:
+        """Take in an intent just written; like `follow`, without reading the receipt again."""
+        self.seen = seq
+        self.intents[step] = Intent(attempt, receipt)
+
+    def finished(self, action: Action, outcome: Outcome) -> None:
+        """Take in a final outcome just written, as it stands on the record (`as_recorded`)."""
+        self.seen = outcome.seq
+        self.finals[action.step] = outcome
+        self.recorded.append(
+            Recorded(
+                kind="final",
+                seq=outcome.seq,
+                at=outcome.at,
+                step=action.step,
+                branch=action.branch,
+                name=action.name,
+                effect=action.described.effect,
+                outcome=outcome,
+                receipt=outcome.receipt,
+            )
+        )
+
+    def follow(self, receipt: Receipt, texts: tuple[bytes | None, bytes | None]) -> None:
+        """Take in the next receipt."""
         said = receipt.predicate
         seq, phase, step = said["seq"], said["phase"], StepKey(said.get("step", ""))
         if seq <= self.seen:
-            return []
+            return
         self.seen = seq
         common: dict[str, Any] = {
             "seq": seq,
@@ -89,30 +112,41 @@ class History:
             outcome = outcome_of(said, texts[1])
             self.finals[step] = outcome
             action = said["action"]
-            return self._add(
-                Recorded(kind="final", name=action["name"], effect=Effect(action["effect"]), outcome=outcome, **common)
-            )
+            effect = Effect(action["effect"])
+            self.recorded.append(Recorded(kind="final", name=action["name"], effect=effect, outcome=outcome, **common))
         elif phase == "timer" and said["control"]["state"] == "set":
             self.timers[step] = said["control"]["due"]
         elif phase == "timer":
-            return self._add(Recorded(kind="timer", **common))
+            self.recorded.append(Recorded(kind="timer", **common))
         elif phase == "signal":
-            return self._add(
-                Recorded(kind="signal", name=said["control"]["name"], payload=texts[0] or b"null", **common)
-            )
+            name, payload = said["control"]["name"], texts[0] or b"null"
+            self.recorded.append(Recorded(kind="signal", name=name, payload=payload, **common))
         elif phase == "version":
-            return self._add(Recorded(kind="version", name=said["control"]["name"], **common))
+            self.recorded.append(Recorded(kind="version", name=said["control"]["name"], **common))
         elif phase == "control" and said["control"]["do"] == "write-off":
             intent = self.intents[step]
             if intent.receipt == said["control"]["intent"]:
                 self.intents[step] = Intent(intent.attempt, intent.receipt, is_written_off=True)
         elif phase == "run.close":
             self.closed = said
-        return []
 
-    def _add(self, recorded: Recorded) -> list[Recorded]:
-        self.recorded.append(recorded)
-        return [recorded]
+
+def as_recorded(outcome: Outcome, receipt: ReceiptId, seq: int, at: str) -> Outcome:
+    """The outcome as `outcome_of` would read it from the receipt it was just written to."""
+    labels = tuple(sorted(outcome.labels)) if len(outcome.labels) > 1 else outcome.labels
+    return Outcome(
+        status=outcome.status,
+        value=outcome.value,
+        usage=outcome.usage,
+        observed_by=outcome.observed_by,
+        evidence=outcome.evidence,
+        labels=labels,
+        subjects=outcome.subjects,
+        tries=outcome.tries,
+        seq=seq,
+        at=at,
+        receipt=receipt,
+    )
 
 
 def outcome_of(said: dict[str, Any], output: bytes | None) -> Outcome:

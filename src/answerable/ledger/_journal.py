@@ -31,7 +31,7 @@ from answerable.core import (
     reach,
     sha256_name,
 )
-from answerable.ledger._history import History
+from answerable.ledger._history import History, as_recorded
 from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, Tx
 from answerable.ledger._receipt import Draft
@@ -90,7 +90,10 @@ class RunJournal:
         reach(FaultPoint.BEFORE_INTENT)
         step, appended = await self._ledger.writer.submit(opening.record)
         if appended is not None and appended.status == "ok":
-            self._follow(appended, opening.texts(step))
+            if step.status == "admitted" and appended.seq == self.history.seen + 1:
+                self.history.intended(action.step, step.attempt, appended.id, appended.seq)
+            else:
+                await self.refresh()
         if step.status == "admitted":
             reach(FaultPoint.AFTER_INTENT)
         elif step.status == "refused":
@@ -108,10 +111,11 @@ class RunJournal:
         appended = await self._held(closing)
         reach(FaultPoint.AFTER_OUTCOME)
         self._ledger.forget_input(step.action)
-        if appended.status == "ok":
-            self._follow(appended, (closing.input, outcome.value))
-        else:
-            await self.refresh()  # what was recorded first stands
+        if appended.status == "ok" and closing.is_final and appended.seq == self.history.seen + 1:
+            recorded = as_recorded(outcome, appended.id, appended.seq, appended.at)
+            self.history.finished(step.action, recorded)
+            return recorded
+        await self.refresh()  # what was recorded first stands
         return self.history.finals.get(step.action.step, outcome)
 
     async def _held(self, closing: "_Closing") -> Appended:
@@ -139,12 +143,6 @@ class RunJournal:
         """Take in what others appended to this run meanwhile."""
         self._ledger.refresh(self.history)
 
-    def _follow(self, appended: Appended, texts: tuple[bytes | None, bytes | None]) -> None:
-        if appended.receipt is not None and appended.seq == self.history.seen + 1:
-            self.history.follow(appended.receipt, texts)
-        else:
-            self._ledger.refresh(self.history)
-
 
 _FREE = Ruling()
 
@@ -159,7 +157,6 @@ class _Opening:
         self._decision = decision
         self._attempt = attempt
         self._input, self._keyset, self.digest = ledger.committed_input(action)
-        self.refusal: Outcome | None = None
 
     @property
     def is_unrecorded(self) -> bool:
@@ -244,7 +241,6 @@ class _Opening:
         appended = tx.append(draft)
         if appended.status == "ok":
             refusal = Outcome.of_error("refused", error, seq=appended.seq, at=appended.at, receipt=appended.id)
-        self.refusal = refusal
         step = Step(
             action=self._action,
             status="refused",
@@ -303,9 +299,6 @@ class _Opening:
     def _authority(self, tx: Transaction, decided: str) -> dict[str, Any]:
         return authority_of(tx, self._action, self._decision, decided)
 
-    def texts(self, step: Step) -> tuple[bytes | None, bytes | None]:
-        return self._action.arguments, self.refusal.value if self.refusal else None
-
 
 class _Closing:
     """One call of `close`."""
@@ -316,6 +309,7 @@ class _Closing:
         self._outcome = outcome
         # A read has no intent: its outcome is its only receipt, and carries its input and authority too.
         self.input = None if step.intent else step.action.arguments
+        self.is_final = False
 
     def record(self, tx: Transaction) -> Appended:
         step, outcome, action = self._step, self._outcome, self._step.action
@@ -324,6 +318,7 @@ class _Closing:
         # After `run.close` nothing is final any more: what is learned late is an observation.
         is_late = tx.is_closed(action.run)
         is_observed = outcome.status == "unknown" or is_late
+        self.is_final = not is_observed
         effect: dict[str, Any] = {"status": outcome.status, "observedBy": outcome.observed_by}
         if outcome.evidence:
             effect["evidence"] = list(outcome.evidence)

@@ -3,7 +3,7 @@
 Format: `docs/formats/receipt.md`.
 """
 
-import base64
+from binascii import b2a_base64
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+_TYPE = PAYLOAD_TYPE.encode()
+_PAE = b"DSSEv1 %d %b " % (len(_TYPE), _TYPE)
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:answerable:receipt:v1"
 
@@ -118,16 +120,16 @@ def pae(body: bytes) -> bytes:
 
     Source: DSSE v1, "PAE definition".
     """
-    return b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(body), body)
+    return b"%b%d %b" % (_PAE, len(body), body)
 
 
 def envelope_json(body: bytes, signature: bytes, key_id: str) -> bytes:
     """The envelope's one encoding. Written out by hand: it is hashed for every receipt."""
     return b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
-        base64.b64encode(body),
-        PAYLOAD_TYPE.encode(),
+        b2a_base64(body, newline=False),
+        _TYPE,
         key_id.encode(),
-        base64.b64encode(signature),
+        b2a_base64(signature, newline=False),
     )
 
 

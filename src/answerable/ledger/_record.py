@@ -5,8 +5,7 @@ import hashlib
 import sqlite3
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -31,7 +30,8 @@ from answerable.ledger._vault import Keyset, Vault, commitment
 
 __all__ = ["Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
 
-_BUILT_HERE = frozenset({"action", "authority"})  # by `_journal`, from typed fields
+# By `_journal`, from typed fields: no float can be in them.
+_BUILT_HERE = frozenset({"action", "authority", "basis", "labels", "usage"})
 _LENGTHS = struct.Struct(">ii")
 _INSERT = Prepared(sa.insert(receipts))
 _HEAD = Prepared(
@@ -69,8 +69,7 @@ _CLOSE_SLICE = Prepared(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """What became of a draft.
 
     `dup`: its `once` name was taken before; `stale`: another slice has the run now; `closed`: the run is over.
@@ -80,7 +79,6 @@ class Appended:
     id: ReceiptId = ReceiptId("")
     seq: int = -1
     at: str = ""
-    receipt: Receipt | None = None
 
 
 class Recorder:
@@ -158,6 +156,7 @@ class Transaction(Batch):
         self._closed: list[str] = []
         self.rows = recorder.connection.rows
         self.run = recorder.connection.run
+        self._put = recorder.connection.put
 
     def wake(self, run: str) -> None:
         """Have the run advanced once this is on disk."""
@@ -207,7 +206,7 @@ class Transaction(Batch):
         if draft.fence is not None and self.fence(run) != draft.fence:
             return Appended("stale")
         head, is_over = self._heads.get(run) or of.heads.get(run), run in self._closed
-        if head is None:  # not advanced by this boot so far, or over
+        if head is None and draft.phase != "run.open":  # not advanced by this boot so far, or over
             head = self._stored_head(run)
             is_over = head is not None and self.is_closed(run)
         if is_over and draft.phase not in _AFTER_CLOSE:
@@ -217,34 +216,28 @@ class Transaction(Batch):
         frontier = self._frontiers.get(tenant) or self._own_frontier(tenant)
         receipt_id = new_receipt_id()
 
-        sealed = None
-        subjects = draft.subjects or (run,)
+        sealed = subjects = None
         if draft.input is not None or draft.output is not None:
             keyset = keyset or of.keyset(tenant, draft.subjects, run)
             committed = committed or commitments(keyset, draft, receipt_id)
             sealed = keyset.encrypt(join_texts(draft.input, draft.output), receipt_id)
+            subjects = "\n".join(draft.subjects) or run
         statement = self._statement(draft, receipt_id, seq, head, n, committed)
         given = [part for name, part in draft.members.items() if name not in _BUILT_HERE]
         body = canonical_json(statement, unproven=given)
         signature = of.gate.sign(pae(body))
         digest = hashlib.sha256(envelope_json(body, signature, of.gate.key_id)).digest()
+        place = (
+            None,
+            tenant,
+            frontier.size,
+            run,
+            seq,
+            receipt_id,
+            draft.once or None,
+        )  # as the columns stand in _INSERT
         try:
-            self.run(
-                _INSERT,
-                position=None,
-                tenant=tenant,
-                leaf=frontier.size,
-                run=run,
-                seq=seq,
-                id=receipt_id,
-                once=draft.once or None,
-                digest=digest,
-                body=body,
-                signature=signature,
-                key=of.gate_row,
-                sealed=sealed,
-                subjects="\n".join(subjects) if sealed else None,
-            )
+            self._put(_INSERT, (*place, digest, body, signature, of.gate_row, sealed, subjects))
         except sqlite3.IntegrityError as error:
             if draft.once and "receipts.once" in str(error):
                 return Appended("dup")
@@ -253,10 +246,14 @@ class Transaction(Batch):
         self._heads[run] = (seq, name)
         self._counters[tenant] = n + 1
         frontier.append(digest)
-        receipt = Receipt(position=0, body=body, signature=signature, key_id=of.gate.key_id, digest=name)
-        vars(receipt)["predicate"] = statement["predicate"]  # spares projections parsing what was just built
-        self._follow(draft, receipt)
-        return Appended("ok", receipt_id, seq, self.now, receipt)
+        followers = of.by_phase.get(draft.phase)
+        if followers:
+            receipt = Receipt(position=0, body=body, signature=signature, key_id=of.gate.key_id, digest=name)
+            vars(receipt)["predicate"] = statement["predicate"]  # spares projections parsing what was just built
+            for projection in followers:
+                projection.apply(self, receipt)
+        self._move_slice(draft)
+        return Appended("ok", receipt_id, seq, self.now)
 
     def _statement(
         self,
@@ -300,11 +297,7 @@ class Transaction(Batch):
             subject.append(_artefact(target))
         return {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": PREDICATE_TYPE, "predicate": predicate}
 
-    def _follow(self, draft: Draft, receipt: Receipt) -> None:
-        followers = self._of.by_phase.get(draft.phase)
-        if followers:
-            for projection in followers:
-                projection.apply(self, receipt)
+    def _move_slice(self, draft: Draft) -> None:
         if draft.phase == "run.open":
             self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None)
             self._woken.append(draft.run)
@@ -312,7 +305,8 @@ class Transaction(Batch):
             self.run(_CLOSE_SLICE, of_run=draft.run)
             self._fences[draft.run] = None
             self._closed.append(draft.run)
-        if draft.wake:
+            self._woken.append(draft.run)
+        elif draft.wake:
             self.wake(draft.run)
 
     def _stored_head(self, run: RunId) -> tuple[int, str] | None:
@@ -361,7 +355,6 @@ class Transaction(Batch):
             of.stored.pop(next(iter(of.stored)))
         for run in self._closed:
             of.heads.pop(run, None)
-            of.vault.forget(run)
         of.vault.saved(self._subjects)
         of.last_at = self.now
         if self._woken:

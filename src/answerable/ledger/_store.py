@@ -54,19 +54,22 @@ class Connection:
 
     def rows(self, statement: Prepared, /, **params: Any) -> list[Any]:
         """The rows a query finds."""
-        if statement.constants:
-            params = {**statement.constants, **params}
         try:
-            return self.raw.execute(statement.sqlite, params).fetchall()
+            return self.raw.execute(statement.sqlite, statement.arrange(params)).fetchall()
         except sqlite3.DatabaseError as error:
             raise _told(self.raw, error) from None
 
     def run(self, statement: Prepared, /, **params: Any) -> int:
         """The number of rows a statement changed."""
-        if statement.constants:
-            params = {**statement.constants, **params}
         try:
-            return self.raw.execute(statement.sqlite, params).rowcount
+            return self.raw.execute(statement.sqlite, statement.arrange(params)).rowcount
+        except sqlite3.DatabaseError as error:
+            raise _told(self.raw, error) from None
+
+    def put(self, statement: Prepared, values: Sequence[Any], /) -> None:
+        """Run a statement with its values in order: for the one that is run for every receipt."""
+        try:
+            self.raw.execute(statement.sqlite, values)
         except sqlite3.DatabaseError as error:
             raise _told(self.raw, error) from None
 

@@ -5,7 +5,6 @@ of those keys erases the text, its salts and with them all meaning of its commit
 """
 
 import hashlib
-import hmac
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from answerable.core import EvidenceError, RunId, TenantId
+from answerable.core import EvidenceError, Mac, RunId, TenantId
 from answerable.ledger._keys import read_or_make_secret
 
 __all__ = ["Keyset", "ObjectErased", "SubjectKeys", "Vault", "commitment"]
@@ -45,11 +44,11 @@ class Keyset:
 
     subjects: tuple[str, ...]
     seal: AESGCM
-    salt_key: bytes
+    salts: Mac
 
     def salt(self, run: str, step: str, field: str) -> bytes:
         """The salt of one text, 32 bytes; the same whenever it is asked for."""
-        return hmac.digest(self.salt_key, f"{run}\n{step}\n{field}".encode(), "sha256")
+        return self.salts.digest(f"{run}\n{step}\n{field}".encode())
 
     def encrypt(self, text: bytes, name: str) -> bytes:
         """Nonce and AES-256-GCM ciphertext, bound to `name`."""
@@ -69,19 +68,20 @@ class Vault:
 
     def __init__(self, path: Path) -> None:
         self._master = read_or_make_secret(path, lambda: os.urandom(32))
-        self._tenants: dict[str, tuple[bytes, AESGCM, Keyset]] = {}
+        self._tenants: dict[str, tuple[Mac, AESGCM, Keyset]] = {}
         self._subject_keys: dict[tuple[str, str], bytes] = {}
+        """In clear, of new subjects, until they are on disk."""
         self._keysets: dict[tuple[str, tuple[str, ...]], Keyset] = {}
         self.unsaved: dict[tuple[str, str], bytes] = {}
         """Wrapped keys of new subjects, to be stored with the first receipt that uses them."""
 
     def run_key(self, tenant: TenantId, run: RunId) -> bytes:
         """The key that names a run's steps, 32 bytes."""
-        return hmac.digest(self._tenant(tenant)[0], b"run\n" + run.encode(), "sha256")
+        return self._tenant(tenant)[0].digest(b"run\n" + run.encode())
 
     def pseudonym(self, tenant: TenantId, name: str) -> str:
         """What the record calls a person or system: linkable within a tenant, meaningless outside."""
-        return "party_" + hmac.digest(self._tenant(tenant)[0], b"party\n" + name.encode(), "sha256").hex()[:16]
+        return "party_" + self._tenant(tenant)[0].digest(b"party\n" + name.encode()).hex()[:16]
 
     def tenant_keyset(self, tenant: TenantId) -> Keyset:
         """Keys for texts that name nobody and outlive an erasure."""
@@ -97,30 +97,24 @@ class Vault:
         if found is None:
             material = b"".join(self._subject_key(tenant, subject, stored) for subject in subjects)
             both = _derive(material, b"seal and salt", 64)
-            found = Keyset(subjects, AESGCM(both[:32]), both[32:])
+            found = Keyset(subjects, AESGCM(both[:32]), Mac(both[32:]))
             if len(self._keysets) >= _CACHED_KEYSETS:
                 self._keysets.pop(next(iter(self._keysets)))
             self._keysets[tenant, subjects] = found
         return found
 
-    def forget(self, run: str) -> None:
-        """Drop cached keys that only this run uses."""
-        for key in [key for key in self._keysets if key[1] == (run,)]:
-            del self._keysets[key]
-            if (key[0], run) not in self.unsaved:
-                self._subject_keys.pop((key[0], run), None)
-
     def saved(self, keys: Iterable[tuple[str, str]]) -> None:
         """These new keys are on disk."""
         for key in keys:
             self.unsaved.pop(key, None)
+            self._subject_keys.pop(key, None)
 
-    def _tenant(self, tenant: TenantId) -> tuple[bytes, AESGCM, Keyset]:
+    def _tenant(self, tenant: TenantId) -> tuple[Mac, AESGCM, Keyset]:
         found = self._tenants.get(tenant)
         if found is None:
             secret = _derive(self._master, b"tenant\n" + tenant.encode())
-            keyset = Keyset((), AESGCM(_derive(secret, b"seal")), _derive(secret, b"salt"))
-            found = self._tenants[tenant] = (secret, AESGCM(_derive(secret, b"wrap")), keyset)
+            keyset = Keyset((), AESGCM(_derive(secret, b"seal")), Mac(_derive(secret, b"salt")))
+            found = self._tenants[tenant] = (Mac(secret), AESGCM(_derive(secret, b"wrap")), keyset)
         return found
 
     def _subject_key(self, tenant: TenantId, subject: str, stored: SubjectKeys) -> bytes:

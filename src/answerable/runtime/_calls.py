@@ -1,11 +1,10 @@
 """One call of an agent: its step key and the future its outcome is handed back in."""
 
 import asyncio
-import hmac
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from answerable.core import AnswerableError, Outcome, StepKey, stable_json
+from answerable.core import AnswerableError, Mac, Outcome, StepKey, stable_json
 from answerable.ledger import Draft, Slice
 from answerable.runtime._agents import AgentSpec
 
@@ -41,14 +40,14 @@ class Call:
     task: asyncio.Task[None] | None = None
 
 
-def step_key(run_key: bytes, signature: Signature, occurrence: int) -> StepKey:
+def step_key(run_key: Mac, signature: Signature, occurrence: int) -> StepKey:
     """The name of a call within its run: the same in every replay, and of no meaning without the run's key.
 
     Source: `docs/concepts/runs.md`, "Step keys".
     """
     branch, kind, name, arguments = signature
     said = stable_json([branch, kind, name, arguments.decode(), occurrence])
-    return StepKey(hmac.digest(run_key, said, "sha256").hex()[:32])
+    return StepKey(run_key.digest(said).hex()[:32])
 
 
 def mark_draft(

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from answerable.core import Clock, RunId
 from answerable.ledger import Leases
-from answerable.runtime._ports import Advance, Advanced, Busy, Retry
+from answerable.runtime._ports import Advance, Advanced, Busy, Done, Retry
 
 __all__ = ["StoreEngine"]
 
@@ -102,6 +102,8 @@ class StoreEngine:
             self.notify(run, not_before=answer.retry_at + timedelta(milliseconds=50))
         elif isinstance(answer, Retry):
             self.notify(run, not_before=answer.at)
+        elif isinstance(answer, Done):
+            self._again.discard(run)  # woken by its own end
         elif run in self._again:
             # A wake that came too late for the slice left the run ready; one the slice saw did not.
             self._again.discard(run)

@@ -1,6 +1,5 @@
 """`Run`: what an agent's function is given to act with."""
 
-import hmac
 import logging
 import random
 import uuid
@@ -117,7 +116,7 @@ class Run:
         chances = self._slice.chances
         chance = chances.get(self._branch)
         if chance is None:
-            seed = hmac.digest(self._slice.run_key, stable_json(["random", self._branch]), "sha256")
+            seed = self._slice.run_key.digest(stable_json(["random", self._branch]))
             chance = chances[self._branch] = random.Random(seed)
         return chance
 

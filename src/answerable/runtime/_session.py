@@ -6,7 +6,6 @@ way or in doubt, and gets the recorded outcome afterwards. `docs/concepts/sessio
 """
 
 import asyncio
-import hmac
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from answerable.core import (
     ActionKind,
     AnswerableError,
     ApprovalId,
+    Mac,
     Outcome,
     StepKey,
     parse_time,
@@ -88,7 +88,7 @@ class Session:
         self._history = journal.history
         self._patience_s = patience.total_seconds()
         self._retry_window = retry_window
-        self._run_key = gate.ledger.run_key(spec.tenant, lease.run)
+        self._run_key = Mac(gate.ledger.run_key(spec.tenant, lease.run))
         self._deliveries = Deliveries(gate.ledger, lease.run)
         self._journal = _SessionJournal(journal, self, self._deliveries, gate)
         self._authorizer = SliceAuthorizer(gate.authorizer, self)
@@ -286,7 +286,7 @@ class Session:
     def _step(self, asked: _Asked, occurrence: str) -> StepKey:
         kind, name, arguments = asked
         said = stable_json(["session", kind, name, arguments.decode(), occurrence])
-        return StepKey(hmac.digest(self._run_key, said, "sha256").hex()[:32])
+        return StepKey(self._run_key.digest(said).hex()[:32])
 
     # -- work ---------------------------------------------------------------------------------------------------------
 

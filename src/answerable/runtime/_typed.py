@@ -39,6 +39,7 @@ def json_schema(wanted: Any) -> dict[str, Any]:
     return schema
 
 
+@lru_cache(maxsize=256)
 def input_type(function: Callable[..., Any]) -> Any:
     """What an agent's second parameter declares; `Any` where it says nothing."""
     parameters = list(inspect.signature(function).parameters)
