@@ -12,11 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from answerable_verify._checkpoint import Checkpoint
 from answerable_verify._container import BadContainer, read_container
 from answerable_verify._desk import Desk
 from answerable_verify._history import check_chain
-from answerable_verify._inlog import check_log, claimed_id
+from answerable_verify._inlog import check_checkpoint, check_log, claimed_id
 from answerable_verify._keys import is_signed
+from answerable_verify._proof import FIRST_LINE, BadProofFile, check_path, split_proof
 from answerable_verify._receipt import BadReceipt, Receipt, pae, read_receipt
 from answerable_verify._report import COVERS, Assurance, Check, Finding, Report, RunSummary
 from answerable_verify._steps import check_steps
@@ -25,6 +27,7 @@ from answerable_verify._trust import BadTrust, Trust, claimed_trust, read_trust
 
 __all__ = ["Seen", "verify", "verify_members"]
 
+_LARGEST_PROOF_BYTES = 2 << 20
 MANIFEST_FORMAT = "answerable-bundle/1"
 _RECEIPT_MEMBER = re.compile(r"receipts/[0-9]{6,}\.json")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
@@ -54,21 +57,45 @@ def verify(bundle: Path | str, trust: Path | str | None = None) -> Report:
     """Everything that can be told about a bundle, offline.
 
     Args:
-        bundle: an evidence ZIP, from anybody.
-        trust: the verifier's own trust file; without one the best verdict is `self-consistent`.
+        bundle: an evidence ZIP or a `.tlog-proof`, from anybody.
+        trust: the verifier's own trust file; without one the best verdict is `self-consistent`, and a
+            `.tlog-proof` cannot be judged.
 
     Raises:
         BadTrust: the trust file cannot be used.
         OSError: the bundle cannot be opened.
     """
     pinned = read_trust(trust) if trust is not None else None
+    with Path(bundle).open("rb") as file:
+        is_proof = file.read(len(FIRST_LINE)) == FIRST_LINE
+        raw = FIRST_LINE + file.read(_LARGEST_PROOF_BYTES) if is_proof else b""
     try:
-        members = read_container(bundle)
+        if is_proof:
+            return _verify_proof(raw, pinned)
+        return verify_members(read_container(bundle), pinned)
     except BadContainer as error:
         found = Finding(check="container", what=str(error), member=error.member)
         checks = tuple(_check(name, Counter({"container": 1}), {"container"}) for name in COVERS)
         return Report(verdict="does not verify", assurance="", checks=checks, findings=(found,))
-    return verify_members(members, pinned)
+
+
+def _verify_proof(raw: bytes, trust: Trust | None) -> Report:
+    """One receipt: whose it is, and that it is in the log."""
+    if trust is None:
+        raise BadTrust("a tlog-proof carries no keys: give a trust file")
+    try:
+        envelope, index, path, note = split_proof(raw)
+    except BadProofFile as error:
+        raise BadContainer(str(error)) from None
+    desk = Desk(members={"receipts/000001.json": envelope, "checkpoint.txt": note}, trust=trust)
+    desk.counts["container"] = 1
+    receipts = _read_receipts(desk, trust, Seen())
+    checkpoint = check_path(desk, envelope, index, path)
+    if checkpoint:
+        check_checkpoint(desk, checkpoint, receipts, trust)
+    desk.notes += [f"receipt `{each.id}`, phase {each.phase}, of `{each.run}`, entry {index}" for each in receipts]
+    desk.notes.append("one receipt: nothing is said of what came before and after it")
+    return _report(desk, receipts, (), checkpoint)
 
 
 def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, seen: Seen | None = None) -> Report:
@@ -89,6 +116,11 @@ def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, 
     _check_disclosed(desk, receipts)
     checkpoint = check_log(desk, receipts, keys, span=span)
     _note_isolation(desk, receipts)
+    return _report(desk, receipts, runs, checkpoint)
+
+
+def _report(desk: Desk, receipts: list[Receipt], runs: tuple[RunSummary, ...], checkpoint: Checkpoint | None) -> Report:
+    trust = desk.trust
     rank = list(COVERS)
     desk.findings.sort(key=lambda found: rank.index(found.check))
     failed = {found.check for found in desk.findings}
