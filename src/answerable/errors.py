@@ -33,6 +33,7 @@ from answerable.identity import (
 from answerable.ledger import (
     DirectoryInUse,
     KeyFileUnsafe,
+    LogContradicted,
     NoStore,
     NothingToExport,
     ObjectErased,
@@ -107,6 +108,17 @@ from answerable.tools import (
     ToolUnknown,
     ToolUnusable,
 )
+from answerable.witness import (
+    LogConfigInvalid,
+    NoteMalformed,
+    QuorumMalformed,
+    TimestampInvalid,
+    TimestampsNotInstalled,
+    Unreachable,
+    VerifierKeyMalformed,
+    WitnessBusy,
+    WitnessUnnamed,
+)
 
 __all__ = [
     "AgentFailed",
@@ -139,6 +151,8 @@ __all__ = [
     "KeyFileUnsafe",
     "KeyMissing",
     "KeyRefused",
+    "LogConfigInvalid",
+    "LogContradicted",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",
@@ -150,6 +164,7 @@ __all__ = [
     "NotCanonical",
     "NotOnRecord",
     "NotYours",
+    "NoteMalformed",
     "NothingToExport",
     "ObjectErased",
     "ObligationInvalid",
@@ -160,6 +175,7 @@ __all__ = [
     "PolicyFailed",
     "PolicyInvalid",
     "ProviderUnusable",
+    "QuorumMalformed",
     "RecordedError",
     "Refused",
     "RepeatedCall",
@@ -180,6 +196,8 @@ __all__ = [
     "StoreDamaged",
     "TimeLimitExceeded",
     "TimedOut",
+    "TimestampInvalid",
+    "TimestampsNotInstalled",
     "ToolChanged",
     "ToolFailed",
     "ToolNotSeen",
@@ -193,5 +211,9 @@ __all__ = [
     "ToolUnusable",
     "ToolsNotListed",
     "Transient",
+    "Unreachable",
+    "VerifierKeyMalformed",
+    "WitnessBusy",
+    "WitnessUnnamed",
     "WorkerStuck",
 ]

@@ -93,6 +93,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/approve.md": _two_held,
     "docs/guides/resolve-a-doubt.md": _two_doubts,
     "docs/guides/verify-evidence.md": _one_run,
+    "docs/guides/watch-the-log.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/govern-a-tool.md": _tools,
 }

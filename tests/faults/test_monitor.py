@@ -234,7 +234,7 @@ def test_a_receipt_against_the_rules_of_the_journal_is_named_though_every_signat
     operator: Operator, monitor: Monitor, wanted: Callable[[dict[str, Any]], bool], change: Change, kind: str
 ) -> None:
     def is_wanted(said: dict[str, Any]) -> bool:
-        return said["run"].startswith("run_") and wanted(said)
+        return bool(said["run"].startswith("run_") and wanted(said))
 
     place = place_of(operator, is_wanted)
     operator.rewrite(place, change)

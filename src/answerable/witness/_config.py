@@ -23,7 +23,7 @@ class LogConfigInvalid(ConfigError):
     code = "config.log_config_invalid"
     what = "`{file}` cannot be used: {problem}"
     why = "a watcher that is misspelt would silently not watch"
-    fix = "`docs/guides/witnesses.md` lists what it may say"
+    fix = "`docs/guides/watch-the-log.md` lists what it may say"
 
     file: str
     problem: str

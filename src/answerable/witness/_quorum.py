@@ -23,7 +23,7 @@ class QuorumMalformed(ConfigError):
     code = "config.quorum_malformed"
     what = "line {line} of `{file}` cannot be read: {problem}"
     why = "whose cosignatures are enough must be certain, so nothing in it is guessed or passed over"
-    fix = "write it as C2SP tlog-policy says; `docs/guides/witnesses.md` has one"
+    fix = "write it as C2SP tlog-policy says; `docs/guides/watch-the-log.md` has one"
 
     file: str
     line: int
