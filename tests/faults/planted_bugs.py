@@ -104,7 +104,7 @@ BUGS = (
     Bug(
         name="the signature covers the body without its type",
         file="answerable/ledger/_receipt.py",
-        right='    return b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(body), body)',
+        right='    return b"%b%d %b" % (_PAE, len(body), body)',
         wrong="    return body",
         tests=("tests/conformance",),
     ),

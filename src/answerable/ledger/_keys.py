@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from nacl.bindings import crypto_sign
 
 from answerable.core import ConfigError
+from answerable.ledger._drivers._signer import SigningProcess
 
 __all__ = ["FileSigner", "KeyFileUnsafe", "read_or_make_secret"]
 
@@ -62,6 +63,10 @@ class FileSigner:
         if not isinstance(private, Ed25519PrivateKey):
             raise KeyFileUnsafe(path=str(path), reason="its key is not Ed25519")
         return cls(private)
+
+    def start_helper(self) -> SigningProcess:
+        """A process that signs with the same key, on another core."""
+        return SigningProcess(self._secret)
 
     def sign(self, message: bytes) -> bytes:
         """The signature over exactly these bytes, 64 bytes."""

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import sqlite3
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -23,6 +22,7 @@ from answerable.ledger._receipt import (
     envelope_json,
     pae,
 )
+from answerable.ledger._signing import SignQueue
 from answerable.ledger._sql import Prepared
 from answerable.ledger._store import Batch, Connection
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
@@ -50,6 +50,7 @@ _SAVE_LOG = Prepared(
 )
 _SAVE_OBJECT = Prepared(insert(objects).on_conflict_do_nothing())
 _SAVE_SUBJECT = Prepared(insert(subject_keys).on_conflict_do_nothing())
+_TAKEN = Prepared(sa.select(receipts.c.position).where(receipts.c.once == sa.bindparam("once")))
 _FIND_SUBJECT = Prepared(
     sa.select(subject_keys.c.wrapped).where(
         subject_keys.c.tenant == sa.bindparam("tenant"), subject_keys.c.subject == sa.bindparam("subject")
@@ -81,6 +82,19 @@ class Appended(NamedTuple):
     at: str = ""
 
 
+class _Unsigned(NamedTuple):
+    """A receipt that has its number, and waits for its signature."""
+
+    tenant: TenantId
+    run: RunId
+    seq: int
+    id: ReceiptId
+    once: str | None
+    body: bytes
+    sealed: bytes | None
+    subjects: str | None
+
+
 class Recorder:
     """What every transaction needs: keys, clock, chain heads and log frontiers as last committed."""
 
@@ -100,6 +114,7 @@ class Recorder:
         self.connection = connection
         self._lookups = lookups  # `connection` may be inside a COMMIT on the writer thread
         self.gate = gate
+        self.signing = SignQueue(gate, getattr(gate, "start_helper", None))
         self.log = log
         self.vault = vault
         self.clock = clock
@@ -122,9 +137,11 @@ class Recorder:
     def close(self) -> None:
         """Let go of what was opened for it."""
         self._lookups.raw.close()
+        self.signing.close()
 
     def transaction(self) -> "Transaction":
         """A fresh batch on top of what is committed."""
+        self.signing.drop()
         return Transaction(self)
 
     def keyset(self, tenant: TenantId, subjects: tuple[str, ...], run: str) -> Keyset:
@@ -150,13 +167,14 @@ class Transaction(Batch):
         self._heads: dict[str, tuple[int, str]] = {}
         self._counters: dict[str, int] = {}
         self._frontiers: dict[str, Frontier] = {}
+        self._unsigned: list[_Unsigned] = []
+        self._once: set[str] = set()
         self._fences: dict[str, int | None] = {}
         self._stored: dict[bytes, str] = {}
         self._woken: list[str] = []
         self._closed: list[str] = []
         self.rows = recorder.connection.rows
         self.run = recorder.connection.run
-        self._put = recorder.connection.put
 
     def wake(self, run: str) -> None:
         """Have the run advanced once this is on disk."""
@@ -211,9 +229,15 @@ class Transaction(Batch):
             is_over = head is not None and self.is_closed(run)
         if is_over and draft.phase not in _AFTER_CLOSE:
             return Appended("closed")
+        if draft.once:
+            if draft.once in self._once or self.rows(_TAKEN, once=draft.once):
+                return Appended("dup")
+            self._once.add(draft.once)
+        if head is not None and not head[1]:  # the run's last receipt is in this batch, and not signed yet
+            self._seal()
+            head = self._heads[run]
         seq = head[0] + 1 if head else 0
         n = self._counters.get(tenant, of.counters.get(tenant, 0))
-        frontier = self._frontiers.get(tenant) or self._own_frontier(tenant)
         receipt_id = new_receipt_id()
 
         sealed = subjects = None
@@ -225,35 +249,32 @@ class Transaction(Batch):
         statement = self._statement(draft, receipt_id, seq, head, n, committed)
         given = [part for name, part in draft.members.items() if name not in _BUILT_HERE]
         body = canonical_json(statement, unproven=given)
-        signature = of.gate.sign(pae(body))
-        digest = hashlib.sha256(envelope_json(body, signature, of.gate.key_id)).digest()
-        place = (
-            None,
-            tenant,
-            frontier.size,
-            run,
-            seq,
-            receipt_id,
-            draft.once or None,
-        )  # as the columns stand in _INSERT
-        try:
-            self._put(_INSERT, (*place, digest, body, signature, of.gate_row, sealed, subjects))
-        except sqlite3.IntegrityError as error:
-            if draft.once and "receipts.once" in str(error):
-                return Appended("dup")
-            raise
-        name = "sha256:" + digest.hex()
-        self._heads[run] = (seq, name)
+        of.signing.put(pae(body))
+        self._unsigned.append(_Unsigned(tenant, run, seq, receipt_id, draft.once or None, body, sealed, subjects))
+        self._heads[run] = (seq, "")
         self._counters[tenant] = n + 1
-        frontier.append(digest)
         followers = of.by_phase.get(draft.phase)
         if followers:
-            receipt = Receipt(position=0, body=body, signature=signature, key_id=of.gate.key_id, digest=name)
+            receipt = Receipt(position=0, body=body, signature=b"", key_id=of.gate.key_id, digest="")
             vars(receipt)["predicate"] = statement["predicate"]  # spares projections parsing what was just built
             for projection in followers:
                 projection.apply(self, receipt)
         self._move_slice(draft)
         return Appended("ok", receipt_id, seq, self.now)
+
+    def _seal(self) -> None:
+        """Sign what was appended, chain it and enter it in the logs, in the order it was appended."""
+        of = self._of
+        key_id, gate_row = of.gate.key_id, of.gate_row
+        rows = []
+        for one, signature in zip(self._unsigned, of.signing.take(), strict=True):
+            digest = hashlib.sha256(envelope_json(one.body, signature, key_id)).digest()
+            frontier = self._frontiers.get(one.tenant) or self._own_frontier(one.tenant)
+            self._heads[one.run] = (one.seq, "sha256:" + digest.hex())
+            place = (None, one.tenant, frontier.append(digest), one.run, one.seq, one.id, one.once)
+            rows.append((*place, digest, one.body, signature, gate_row, one.sealed, one.subjects))
+        self._unsigned.clear()
+        of.connection.run_many(_INSERT, rows)
 
     def _statement(
         self,
@@ -323,8 +344,10 @@ class Transaction(Batch):
         return own
 
     def prepare(self) -> None:
-        """Sign the checkpoint of every log that grew, and keep new subjects' keys."""
+        """Sign the receipts and the checkpoint of every log that grew, and keep new subjects' keys."""
         of = self._of
+        if self._unsigned:
+            self._seal()
         for tenant, frontier in self._frontiers.items():
             origin = origin_of(of.log, tenant)
             self.run(

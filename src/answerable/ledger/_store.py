@@ -66,10 +66,13 @@ class Connection:
         except sqlite3.DatabaseError as error:
             raise _told(self.raw, error) from None
 
-    def put(self, statement: Prepared, values: Sequence[Any], /) -> None:
-        """Run a statement with its values in order: for the one that is run for every receipt."""
+    def run_many(self, statement: Prepared, rows: Sequence[Sequence[Any]], /) -> None:
+        """Run a statement for each row of values, given in the order of its parameters.
+
+        A row that breaks a uniqueness leaves those before it: the transaction is to be rolled back.
+        """
         try:
-            self.raw.execute(statement.sqlite, values)
+            self.raw.executemany(statement.sqlite, rows)
         except sqlite3.DatabaseError as error:
             raise _told(self.raw, error) from None
 

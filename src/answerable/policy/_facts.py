@@ -46,17 +46,31 @@ _SCOPE = Prepared(
         _facts.c.tenant == _P("tenant"), _facts.c.scope == _P("scope")
     )
 )
-_INSERT = insert(_facts)
-_COUNT = Prepared(
-    _INSERT.on_conflict_do_update(
-        index_elements=[_facts.c.tenant, _facts.c.scope],
-        set_={
-            "version": _facts.c.version + 1,
-            "count": _facts.c.count + _INSERT.excluded["count"],
-            "total": _facts.c.total + _INSERT.excluded.total,
-        },
+
+
+def _counting(scopes: int) -> Prepared:
+    """Adds to one scope, or to two of one tenant at once."""
+    new = insert(_facts).values(
+        [
+            {
+                _facts.c.tenant: _P("of_tenant"),
+                _facts.c.scope: _P(f"scope_{each}"),
+                _facts.c.version: 1,
+                _facts.c.count: _P("more"),
+                _facts.c.total: _P(f"minor_{each}"),
+            }
+            for each in range(scopes)
+        ]
     )
-)
+    added = {
+        "version": _facts.c.version + 1,
+        "count": _facts.c.count + new.excluded["count"],
+        "total": _facts.c.total + new.excluded.total,
+    }
+    return Prepared(new.on_conflict_do_update(index_elements=[_facts.c.tenant, _facts.c.scope], set_=added))
+
+
+_COUNT_ONE, _COUNT_TWO = _counting(1), _counting(2)
 _FIND = Prepared(
     sa.select(_open.c.tenant, _open.c.target_scope, _open.c.day_scope, _open.c.amount, _open.c.is_counted).where(
         _open.c.run == _P("run"), _open.c.step == _P("step")
@@ -69,7 +83,9 @@ _TAKE_OUT = Prepared(
     .where(_open.c.run == _P("run"), _open.c.step == _P("step"))
     .returning(_open.c.tenant, _open.c.target_scope, _open.c.day_scope, _open.c.amount, _open.c.is_counted)
 )
-_PHASES: frozenset[Phase] = frozenset({"intent", "outcome", "control"})
+_FORGET = Prepared(_open.delete().where(_open.c.run == _P("of_run")))
+_ANY_GIVEN_BACK = Prepared(sa.select(_open.c.run).where(_open.c.is_counted.is_(False)).limit(1))
+_PHASES: frozenset[Phase] = frozenset({"intent", "outcome", "control", "run.close"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +139,10 @@ def _own(rows: Rows, action: Action) -> Sequence[Any] | None:
 class FactsProjection:
     """Keeps the facts, and has `open` decide again when one moved since the decision."""
 
+    def __init__(self) -> None:
+        # None: not looked up yet. Nearly always False, and then an effect that went well needs no look.
+        self._some_given_back: bool | None = None
+
     @property
     def tables(self) -> Sequence[sa.Table]:
         return (_facts, _open)
@@ -140,14 +160,18 @@ class FactsProjection:
         return None
 
     def apply(self, tx: Tx, receipt: Receipt) -> None:
-        """Take with the intent; keep or give back with the outcome."""
+        """Take with the intent; keep or give back with the outcome; what is open ends with the run."""
         said = receipt.predicate
         run, step = said["run"], said.get("step", "")
         if receipt.phase == "intent":
             self._take(tx, said)
+        elif receipt.phase == "run.close":
+            tx.run(_FORGET, of_run=run)
         elif receipt.phase == "outcome":
             if said.get("intentRef") and _counts(said["action"]):
                 counts = said["effect"]["status"] == "ok"
+                if counts and not self._may_be_given_back(tx):
+                    return  # counted since its intent
                 for tenant, target, day, minor, is_counted in tx.rows(_TAKE_OUT, run=run, step=step):
                     if bool(is_counted) != counts:
                         self._count(tx, tenant, target, day, minor, more=1 if counts else -1)
@@ -197,9 +221,18 @@ class FactsProjection:
             )
 
     def _count(self, tx: Tx, tenant: str, target: str, day: str, minor: int, *, more: int) -> None:
-        for scope, total in ((target, 0), (day, minor * more)):
-            if scope:
-                tx.run(_COUNT, tenant=tenant, scope=scope, version=1, count=more, total=total)
+        total = minor * more
+        if target and day:
+            tx.run(_COUNT_TWO, of_tenant=tenant, scope_0=target, scope_1=day, minor_0=0, minor_1=total, more=more)
+        elif target or day:
+            tx.run(_COUNT_ONE, of_tenant=tenant, scope_0=target or day, minor_0=total if day else 0, more=more)
+        if more < 0:
+            self._some_given_back = True
+
+    def _may_be_given_back(self, tx: Tx) -> bool:
+        if self._some_given_back is None:
+            self._some_given_back = bool(tx.rows(_ANY_GIVEN_BACK))
+        return self._some_given_back
 
 
 def _counts(action: dict[str, Any]) -> bool:

@@ -1,0 +1,1 @@
+"""What the ledger starts outside its own process."""

@@ -1,0 +1,99 @@
+"""Signing many receipts at a time: a few here, many by a second process while the gate goes on."""
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from answerable.ledger._ports import Signer
+
+__all__ = ["SignHelper", "SignQueue"]
+
+log = logging.getLogger(__name__)
+
+# MEASURED: below this a pipe costs more than it spares; and a gate that is never busy starts no process.
+_WORTH_SENDING = 8
+_MOST_IN_PIPE = 512  # their signatures fit into the pipe back, so neither side ever waits for the other to read
+
+
+class SignHelper(Protocol):
+    """Signs elsewhere, in order. Any `OSError` means that it is gone."""
+
+    def is_ready(self) -> bool:
+        """Whether it has started; never waits."""
+
+    def send(self, message: bytes) -> None:
+        """Have it sign a message."""
+
+    def receive(self, count: int) -> list[bytes]:
+        """The signatures of the next `count` messages, 64 bytes each."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class SignQueue:
+    """Messages to sign, in order, and their signatures, in the same order.
+
+    What the helper cannot sign is signed here: an Ed25519 signature is the same wherever it is made.
+    """
+
+    def __init__(self, signer: Signer, start: Callable[[], SignHelper] | None = None) -> None:
+        self._signer = signer
+        self._start = start
+        self._helper: SignHelper | None = None
+        self._messages: list[bytes] = []
+        self._sent = 0
+
+    def put(self, message: bytes) -> None:
+        """Add a message."""
+        self._messages.append(message)
+        waiting = len(self._messages) - self._sent
+        if waiting >= _WORTH_SENDING and self._start is not None and self._sent < _MOST_IN_PIPE:
+            self._send()
+
+    def take(self) -> list[bytes]:
+        """The signatures of all messages added since the last time, 64 bytes each."""
+        messages, sent = self._messages, self._sent
+        self._messages, self._sent = [], 0
+        # The last few are signed here, while the helper is still at those before them.
+        signed_here = [self._signer.sign(message) for message in messages[sent:]]
+        if not sent:
+            return signed_here
+        assert self._helper is not None
+        try:
+            return self._helper.receive(sent) + signed_here
+        except OSError as error:
+            self._lose(error)
+            return [self._signer.sign(message) for message in messages[:sent]] + signed_here
+
+    def drop(self) -> None:
+        """Forget the messages: their transaction was rolled back."""
+        if self._messages:
+            self.take()
+
+    def close(self) -> None:
+        """End the helper."""
+        self._start = None
+        if self._helper is not None:
+            self._helper.close()
+            self._helper = None
+
+    def _send(self) -> None:
+        try:
+            if self._helper is None:
+                assert self._start is not None
+                self._helper = self._start()
+            if self._helper.is_ready():
+                for message in self._messages[self._sent :]:
+                    self._helper.send(message)
+                self._sent = len(self._messages)
+        except OSError as error:
+            # Those sent before are lost with it; `take` signs them again.
+            self._sent = 0
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        log.warning("the signing process is gone (%s): the gate signs by itself from now on", error)
+        helper, self._helper, self._start = self._helper, None, None
+        if helper is not None:
+            helper.close()
