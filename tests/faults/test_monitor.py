@@ -209,7 +209,7 @@ def test_what_is_not_served_is_not_signed_for(
 
 
 def _approval(said: dict[str, Any]) -> bool:
-    return said["phase"] == "approval" and said["control"]["decision"] == "approve"
+    return bool(said["phase"] == "approval" and said["control"]["decision"] == "approve")
 
 
 @pytest.mark.requirement("EV-2")

@@ -78,9 +78,8 @@ def export(
         head = folder.publish(reader, name)
         if head is None:
             raise NotOnRecord(thing="log", name=tenant, data=str(data))
-        cosigned = log_folder(data, name)
-        if cosigned.checkpoint and read_head(cosigned.checkpoint) == head:
-            folder.put("checkpoint", cosigned.checkpoint.encode())
+        if cosigned := log_folder(data, name).checkpoint:
+            folder.show(cosigned)
         if receipts:
             for index in range(-(-head.size // WIDTH)):
                 width = min(WIDTH, head.size - index * WIDTH)

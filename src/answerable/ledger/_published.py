@@ -4,6 +4,8 @@ The folder follows from the record and can be made again from it, all but the si
 gave: those are kept in `checkpoints/`. Layout: `docs/formats/log.md`.
 """
 
+import contextlib
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -60,7 +62,7 @@ class RecordTiles:
 
 
 class LogFolder:
-    """One log's folder. Whoever writes it holds the only pen: the gate, or a command while no gate runs."""
+    """One log's folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -87,6 +89,27 @@ class LogFolder:
         Raises:
             LogContradicted: the record does not continue what the folder shows.
         """
+        with self._alone():
+            return self._publish(reader, tenant)
+
+    def show(self, note: str) -> None:
+        """Put a checkpoint that others signed by now in the place of the plain one, unless a later one is there."""
+        with self._alone():
+            if self.checkpoint and read_head(self.checkpoint) == read_head(note):
+                self.put("checkpoint", note.encode())
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder against other processes that publish: what it shows must never go back."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _publish(self, reader: Reader, tenant: TenantId) -> Head | None:
         note = reader.checkpoint(tenant)
         if not note:
             return None

@@ -123,7 +123,7 @@ class Publisher:
         if lines:
             note = note.joined(lines)
             folder.put(f"checkpoints/{head.size}", str(note).encode())
-            folder.put("checkpoint", str(note).encode())
+            folder.show(str(note))
         for at in self._config.monitors:
             if problem := await self._take_monitors(folder, at, head.origin):
                 troubles[at.key.name] = problem

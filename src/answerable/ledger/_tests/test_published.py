@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -52,7 +53,8 @@ def reading(directory: Path) -> Iterator[Reader]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 class Files:
@@ -153,6 +155,40 @@ def test_an_entry_changed_in_the_record_stops_publication(tmp_path: Path, leaf: 
 
     with reading(data) as reader, pytest.raises(LogContradicted):
         log_folder(data, TENANT).publish(reader, TENANT)
+
+
+def test_a_checkpoint_that_came_late_does_not_replace_a_later_one(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", LogFolder(tmp_path / "log")
+    grow(data, 3)
+    with reading(data) as reader:
+        out.publish(reader, TENANT)
+    cosigned = out.checkpoint + "\N{EM DASH} w.example AAAAAAAA\n"
+    grow(data, 3)
+    with reading(data) as reader:
+        out.publish(reader, TENANT)
+    later = out.checkpoint
+
+    out.show(cosigned)
+
+    assert out.checkpoint == later
+    out.show(later + "\N{EM DASH} w.example AAAAAAAA\n")
+    assert out.checkpoint.endswith("w.example AAAAAAAA\n")
+
+
+def test_of_old_checkpoints_that_others_signed_one_a_day_is_kept(tmp_path: Path) -> None:
+    folder = LogFolder(tmp_path)
+    for size in range(1, 521):
+        folder.put(f"checkpoints/{size}", b"o\n%d\nAAAA\n\n" % size)
+        folder.put(f"checkpoints/{size}.1.tsr", b"x")
+        day = 1 if size <= 10 else 2
+        os.utime(tmp_path / "checkpoints" / str(size), (day * 86_400, day * 86_400))
+
+    folder.thin()
+
+    kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdecimal())
+    assert kept == [1, 11, *range(21, 521)]
+    assert folder.stamps(2) == []
+    assert folder.stamps(1) == [b"x"]
 
 
 def test_every_tenant_has_a_log_and_an_origin_of_its_own(tmp_path: Path) -> None:
