@@ -215,7 +215,7 @@ BUGS = (
     ),
     Bug(
         name="the verifier does not compare the root hash with the checkpoint's",
-        file="answerable_verify/_verify.py",
+        file="answerable_verify/_inlog.py",
         right="    if checkpoint and root != checkpoint.root:",
         wrong="    if False:",
         tests=("tests/faults/test_tampering.py",),
