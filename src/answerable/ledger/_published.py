@@ -40,21 +40,26 @@ class LogContradicted(EvidenceError):
 
 
 class RecordTiles:
-    """Tiles computed from the record; those that lie in a folder already are read there."""
+    """Tiles computed from the record; as far as a folder holds them under its checkpoint, they are read there."""
 
     def __init__(self, reader: Reader, tenant: TenantId, folder: "LogFolder | None" = None) -> None:
         self._reader = reader
         self._tenant = tenant
         self._folder = folder
+        # Files beyond the checkpoint may be what a crash left half written.
+        self._covered = read_head(folder.checkpoint).size if folder and folder.checkpoint else 0
 
     def tile(self, level: int, index: int, width: int) -> bytes:
         """The first `width` hashes of a tile."""
-        if self._folder and (kept := self._folder.tile(level, index)):
-            return kept[: width * 32]
+        covered = min(WIDTH, max(0, (self._covered >> (8 * level)) - index * WIDTH))
+        known = self._folder.tile(level, index, covered)[: width * 32] if self._folder and covered else b""
+        have = len(known) // 32
+        if have == width:
+            return known
         if level == 0:
-            return b"".join(leaf_hash(entry) for entry in self.entries(index, width))
-        below = (self.tile(level - 1, index * WIDTH + number, WIDTH) for number in range(width))
-        return b"".join(root_hash(split_tile(tile)) for tile in below)
+            return known + b"".join(leaf_hash(entry) for entry in self.entries(index, width)[have:])
+        below = (self.tile(level - 1, index * WIDTH + number, WIDTH) for number in range(have, width))
+        return known + b"".join(root_hash(split_tile(tile)) for tile in below)
 
     def entries(self, index: int, width: int) -> list[bytes]:
         """The entries of a bundle."""
@@ -73,13 +78,13 @@ class LogFolder:
         path = self.path / "checkpoint"
         return path.read_text("utf-8") if path.exists() else ""
 
-    def tile(self, level: int, index: int) -> bytes | None:
-        """A full tile that is there and whole."""
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        """The hashes of a tile of this width, if it is there and whole; nothing where it is not."""
         try:
-            found = (self.path / tile_path(level, index)).read_bytes()
+            found = (self.path / tile_path(level, index, width)).read_bytes()
         except OSError:
-            return None
-        return found if len(found) == WIDTH * 32 else None
+            return b""
+        return found if len(found) == width * 32 else b""
 
     def publish(self, reader: Reader, tenant: TenantId) -> Head | None:
         """Bring the folder up to the record's latest checkpoint; None where there is no log yet.
