@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from answerable.core import AnswerableError, Clock, SystemClock, TenantId, format_time
-from answerable.ledger import Head, LogFolder, Reader, RecordTiles, Tree, consistency_proof, log_folder
+from answerable.ledger import Head, LogContradicted, LogFolder, Reader, RecordTiles, Tree, consistency_proof, log_folder
 from answerable.witness._config import LogConfig
 from answerable.witness._drivers import AsyncHttp
 from answerable.witness._errors import Unreachable
@@ -68,6 +68,7 @@ class Publisher:
         self._sizes: dict[tuple[str, str], int] = {}  # what each witness cosigned last, by key and origin
         self._stamped: dict[tuple[str, str], float] = {}
         self._told: dict[str, dict[str, str]] = {}
+        self.rounds = 0
 
     def close(self) -> None:
         """Let go of the record."""
@@ -79,21 +80,27 @@ class Publisher:
             try:
                 for watched in await self.publish():
                     self._tell(watched)
-            except AnswerableError as error:  # the record is at fault: the gate goes on, its log does not
-                self._tell(Watched(origin="", size=0, at="", troubles={"record": error.message}))
+            except Exception as error:  # noqa: BLE001 - a full disk, a record that was changed: the gate goes on
+                said = error.message if isinstance(error, AnswerableError) else repr(error)
+                self._tell(Watched(origin="", size=0, at="", troubles={"publication": said}))
+            self.rounds += 1
             await asyncio.sleep(self._config.publish_every_s)
 
     async def publish(self) -> list[Watched]:
         """One round over all tenants.
 
-        Raises:
-            LogContradicted: the record contradicts what was published of it; nothing was written over.
+        Where the record contradicts what was published of it, nothing is written over, and that is the trouble told.
         """
         return [found for tenant in self._reader.tenants() if (found := await self._one(tenant))]
 
     async def _one(self, tenant: TenantId) -> Watched | None:
         folder = log_folder(self._directory, tenant)
-        head = await asyncio.to_thread(folder.publish, self._reader, tenant)
+        try:
+            head = await asyncio.to_thread(folder.publish, self._reader, tenant)
+        except LogContradicted as error:
+            at, troubles = format_time(self._clock.now()), {"record": error.message}
+            stuck = Watched(origin=error.origin, size=error.published, at=at, troubles=troubles)
+            return self._state(folder, stuck)
         if head is None:
             return None
         note = parse_note(folder.checkpoint.encode())
@@ -104,6 +111,9 @@ class Publisher:
                 folder.put(name, str(note).encode())
             watched = await self._ask_all(folder, tenant, head, note, watched)
             folder.thin()
+        return self._state(folder, watched)
+
+    def _state(self, folder: LogFolder, watched: Watched) -> Watched:
         folder.put("status.json", json.dumps(asdict(watched), indent=1, sort_keys=True).encode() + b"\n")
         return watched
 

@@ -199,6 +199,30 @@ def test_a_monitors_signature_is_taken_only_on_what_was_published(world: World, 
     assert wanted is None or wanted in found.troubles["monitor.example/cy"]
 
 
+def test_a_record_that_contradicts_its_log_is_told_once_and_the_gate_goes_on(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.publish()
+    folder = log_folder(world.data, TENANT)
+    note = folder.checkpoint.split("\n")
+    folder.put("checkpoint", "\n".join([note[0], "900", *note[2:]]).encode())
+
+    async def main() -> None:
+        publisher = Publisher(world.data, LogConfig(publish_every_s=0.05), world.http)
+        running = asyncio.create_task(publisher.run())
+        async with asyncio.timeout(20):
+            while publisher.rounds < 3:  # noqa: ASYNC110 - a publisher has no event for its rounds
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        publisher.close()
+
+    asyncio.run(main())
+
+    assert [record for record in caplog.messages if "contradicts the 900 entries" in record] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
 def test_what_is_no_timestamp_is_not_kept(world: World) -> None:
     world.http.posts["http://tsa"] = lambda body: HttpReply(status=200, body=b"junk")
 
