@@ -37,7 +37,8 @@ class Trust:
         log_key: raw Ed25519 key that signs checkpoints.
         gate_keys: raw Ed25519 keys that sign receipts, by key id.
         periods: from when and until when a gate key was in use, RFC 3339, by key id; either may be empty.
-        witnesses, quorum: who cosigns the log's checkpoints, and how many of them are enough.
+        witnesses: who cosigns the log's checkpoints.
+        quorum: how many of them are enough.
         monitors: who cosigns a checkpoint after checking every receipt under it.
         tsa_roots: certificates of time-stamping authorities, PEM.
     """

@@ -171,7 +171,7 @@ def test_every_guide_that_shows_commands_is_followed() -> None:
     assert pages | {"README.md"} == set(_READY)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("page", _READY, ids=lambda page: Path(page).stem)
 def test_a_guide_followed_to_the_letter_prints_what_it_shows(page: str, tmp_path: Path) -> None:
     reader = Reader(tmp_path)
