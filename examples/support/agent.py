@@ -17,10 +17,10 @@ from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from answerable.core import ExecutionError, Money, Refused
-from answerable.models import Message, OpenAIProvider, ScriptedProvider, parse_openai_config
+from answerable.models import LocalProvider, Message, OpenAIProvider, ScriptedProvider, parse_openai_config
 from answerable.tools import ToolDeclaration, ToolFailed
 
 HERE = Path(__file__).parent
@@ -55,7 +55,10 @@ class Ticket(BaseModel):
 
 
 class Plan(BaseModel):
-    """What the model proposes. Only a proposal: the gate decides."""
+    """What the model proposes. Only a proposal: the gate decides.
+
+    Texts are bounded, so that a model that cannot stop does.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,8 +66,8 @@ class Plan(BaseModel):
     order_id: str
     amount_minor: int
     currency: str
-    reason: str
-    reply: str
+    reason: str = Field(max_length=200)
+    reply: str = Field(max_length=600)
 
 
 class Resolution(BaseModel):
@@ -221,6 +224,8 @@ def build(*, data: Path, books: Path, model: str = "scripted:support", slow_ms: 
     app.provider(ScriptedProvider({"support": support_script}))
     if model.startswith("openai:"):
         app.provider(OpenAIProvider(parse_openai_config(os.environ)))
+    if model.startswith("local:"):
+        app.provider(LocalProvider())
     app.agent(
         name="support",
         model=model,

@@ -10,7 +10,14 @@ if TYPE_CHECKING:
     from answerable.app import Answerable, Gate
     from answerable.core import Effect, Money, Usage
     from answerable.ledger import Reader
-    from answerable.models import AnthropicProvider, OpenAIProvider, ScriptedProvider, Upstream
+    from answerable.models import (
+        AnthropicProvider,
+        LocalConfig,
+        LocalProvider,
+        OpenAIProvider,
+        ScriptedProvider,
+        Upstream,
+    )
     from answerable.policy import Budget
     from answerable.runtime import Limits, RetryPolicy, Run
     from answerable.tools import NOT_DONE, ToolDeclaration
@@ -23,6 +30,8 @@ __all__ = [
     "Effect",
     "Gate",
     "Limits",
+    "LocalConfig",
+    "LocalProvider",
     "Money",
     "OpenAIProvider",
     "Reader",
@@ -42,6 +51,8 @@ _HOMES = {
     "Effect": "core",
     "Gate": "app",
     "Limits": "runtime",
+    "LocalConfig": "models",
+    "LocalProvider": "models",
     "Money": "core",
     "OpenAIProvider": "models",
     "Reader": "ledger",

@@ -42,6 +42,7 @@ from answerable.ledger import (
     StoreDamaged,
 )
 from answerable.models import (
+    LocalModelMissing,
     ModelCallInvalid,
     ModelKeyMissing,
     ModelLost,
@@ -98,6 +99,7 @@ from answerable.tools import (
     ArgumentsInvalid,
     ToolChanged,
     ToolFailed,
+    ToolLeftWaiting,
     ToolNotServed,
     ToolResultInvalid,
     ToolServerLost,
@@ -151,6 +153,7 @@ __all__ = [
     "KeyFileUnsafe",
     "KeyMissing",
     "KeyRefused",
+    "LocalModelMissing",
     "LogConfigInvalid",
     "LogContradicted",
     "ModelCallInvalid",
@@ -200,6 +203,7 @@ __all__ = [
     "TimestampsNotInstalled",
     "ToolChanged",
     "ToolFailed",
+    "ToolLeftWaiting",
     "ToolNotSeen",
     "ToolNotServed",
     "ToolResultInvalid",

@@ -28,7 +28,9 @@ _MAY_SAY = {
     "LICENSE",
     "src/answerable_verify/LICENSE",
 }
-_OTHERS_WORDS = re.compile(r"(?i)temporal|dbos|langgraph|restate|github|vendor's|epoch seconds|Unix epoch|bad gateway")
+_OTHERS_WORDS = re.compile(
+    r"(?i)temporal|dbos|langgraph|restate|github|vendor's|epoch seconds|Unix epoch|bad gateway|benchmarks/gateway"
+)
 _HERE = ("work", "farm", "tmp/bash_jobs", "root")
 _HOSTS = tuple(
     f"{name}.{top}" for name, top in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("debian", "org"))

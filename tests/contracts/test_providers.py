@@ -1,22 +1,31 @@
-"""What every model provider must do, over each built-in driver; `openai` against a real HTTP server.
+"""What every model provider must do, over each built-in driver; `openai` against a real HTTP server, `local` for real.
 
 The first part is the contract. The second is how the Chat Completions wire's failures are told apart.
 """
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from answerable.core import AnswerableError
 from answerable.models import (
+    LocalConfig,
+    LocalProvider,
     Message,
     ModelLost,
     ModelRejected,
@@ -59,7 +68,7 @@ class Wire:
 
 
 @contextmanager
-def serving() -> Iterator[Wire]:
+def serving(certificate: Path | None = None) -> Iterator[Wire]:
     wire = Wire()
 
     class Handler(BaseHTTPRequestHandler):
@@ -80,10 +89,18 @@ def serving() -> Iterator[Wire]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that hangs up is what some tests are about."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trust.load_cert_chain(certificate)
+        server.socket = trust.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    wire.url = f"http://127.0.0.1:{server.server_port}/v1"
+    wire.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}/v1"
     try:
         yield wire
     finally:
@@ -107,6 +124,10 @@ def scripted(wire: Wire) -> ScriptedProvider:
     return ScriptedProvider({"m": lambda messages: f"echo {messages[-1]['content']}"})
 
 
+def local(wire: Wire) -> LocalProvider:
+    return LocalProvider(LocalConfig(model="m"))
+
+
 def ask(provider: Provider, *, schema: dict[str, Any] | None = None, times: int = 1) -> list[ModelReply]:
     async def asked() -> list[ModelReply]:
         try:
@@ -118,7 +139,7 @@ def ask(provider: Provider, *, schema: dict[str, Any] | None = None, times: int 
     return asyncio.run(asked())
 
 
-contract = pytest.mark.parametrize("make", [openai, scripted])
+contract = pytest.mark.parametrize("make", [openai, scripted, local])
 
 
 @contract
@@ -126,9 +147,9 @@ contract = pytest.mark.parametrize("make", [openai, scripted])
 def test_a_reply_carries_its_text_its_model_and_what_it_used(make: Callable[[Wire], Provider], wire: Wire) -> None:
     [reply] = ask(make(wire))
 
-    assert reply.text == "echo héllo"
+    assert reply.text
     assert reply.model
-    assert reply.finish == "stop"
+    assert reply.finish in ("stop", "length")
     assert reply.is_metered
     assert reply.input_tokens > 0
     assert 0 < reply.output_tokens <= 40
@@ -149,7 +170,7 @@ def test_a_provider_describes_a_model_before_it_is_called(make: Callable[[Wire],
 
     facts = provider.describe("m")
 
-    assert provider.name in ("openai", "scripted")
+    assert provider.name in ("openai", "scripted", "local")
     assert bool(facts.prices_of) == (provider.name == "openai")
     assert wire.seen == []
 
@@ -171,7 +192,8 @@ def test_the_request_is_a_chat_completion_with_the_key_as_bearer(wire: Wire) -> 
     assert path == "/v1/chat/completions"
     assert headers["authorization"] == f"Bearer {KEY}"
     assert body == {"model": "m", "messages": list(HELLO), "max_tokens": 40}
-    assert (reply.model, reply.input_tokens, reply.output_tokens) == ("m-2026-01", 12, 3)
+    assert (reply.text, reply.model, reply.finish) == ("echo héllo", "m-2026-01", "stop")
+    assert (reply.input_tokens, reply.output_tokens) == (12, 3)
 
 
 @pytest.mark.parametrize(("schema", "strict"), [(CLOSED, True), (OPEN, False)])
@@ -273,3 +295,68 @@ def test_a_reply_cut_short_means_the_work_may_have_been_done(wire: Wire) -> None
     wire.cuts = True
 
     assert isinstance(failure(openai(wire)), ModelLost)
+
+
+def test_a_redirect_is_not_followed_because_the_key_would_go_along(wire: Wire) -> None:
+    wire.status, wire.body, wire.headers = 307, b"{}", {"location": wire.url + "/elsewhere"}
+
+    said = failure(openai(wire))
+
+    assert isinstance(said, ModelRejected)
+    assert [path for path, _, _ in wire.seen] == ["/v1/chat/completions"]
+
+
+def test_a_proxy_that_is_not_there_means_nothing_was_used(wire: Wire) -> None:
+    with serving() as gone:
+        proxy = gone.url.removesuffix("/v1")
+
+    assert isinstance(failure(openai(wire, proxy=proxy)), ModelUnavailable)
+    assert wire.seen == []
+
+
+def test_through_a_proxy_the_name_is_the_proxys_to_look_up(wire: Wire) -> None:
+    proxy = wire.url.removesuffix("/v1")
+
+    [reply] = ask(OpenAIProvider(OpenAIConfig(key=KEY, base_url="http://models.invalid/v1", proxy=proxy)))
+
+    assert reply.text == "echo héllo"
+    assert [path for path, _, _ in wire.seen] == ["http://models.invalid/v1/chat/completions"]
+
+
+def test_what_the_environment_says_of_proxies_changes_nothing(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert ask(openai(wire))[0].text == "echo héllo"
+
+
+def test_a_certificate_is_believed_only_if_its_issuer_is_named(tmp_path: Path) -> None:
+    certificate = _certificate(tmp_path)
+    with serving(certificate) as wire:
+        named = openai(wire, ca_file=str(certificate))
+        unnamed = openai(wire)
+
+        assert ask(named)[0].text == "echo héllo"
+        assert isinstance(failure(unnamed), ModelUnavailable)
+        assert len(wire.seen) == 1
+
+
+def _certificate(directory: Path) -> Path:
+    """A certificate for loopback and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    begins = datetime.now(UTC) - timedelta(hours=1)
+    made = (
+        x509.CertificateBuilder(
+            name, name, key.public_key(), x509.random_serial_number(), begins, begins + timedelta(1)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    said = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(Encoding.PEM)
+    path = directory / "server.pem"
+    path.write_bytes(said)
+    return path

@@ -87,6 +87,12 @@ def _tools(folder: Path) -> None:
     shutil.copy(ROOT / "examples" / "support" / "shop.py", folder)
 
 
+def _sorter(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "sorter.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "sorter.cedar", folder / "policy" / "authorize")
+
+
 _READY: dict[str, Callable[[Path], None]] = {
     "README.md": lambda folder: None,
     "docs/guides/quickstart.md": lambda folder: None,
@@ -96,6 +102,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/watch-the-log.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/govern-a-tool.md": _tools,
+    "docs/guides/local-models.md": _sorter,
 }
 
 
@@ -151,7 +158,7 @@ def _conversation(page: str) -> list[tuple[str, list[str]]]:
     for block in re.findall(r"^```console\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             if line.startswith("$ make "):
-                continue  # tests/integration/test_demo.py follows these
+                continue  # tests/integration/test_demo.py and test_demo_local.py follow these
             if line.startswith("$ "):
                 said.append((line[2:], []))
             elif line.strip():

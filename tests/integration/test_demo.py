@@ -40,7 +40,7 @@ class Told:
             return books.execute(query).fetchall()
 
 
-def command(*words: str, directory: Path) -> subprocess.CompletedProcess[str]:
+def command(*words: str, directory: Path, timeout: float = 200) -> subprocess.CompletedProcess[str]:
     """`answerable …`, without a terminal."""
     return subprocess.run(
         [sys.executable, "-m", "answerable.cli", *words],
@@ -48,7 +48,7 @@ def command(*words: str, directory: Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=timeout,
         env={**os.environ, "PYTHONPATH": str(_SOURCE)},
     )
 
@@ -175,7 +175,7 @@ def test_a_model_nobody_knows_is_a_usage_error_before_anything_is_made(tmp_path:
     done = command("demo", "support", "--model", "nobody:knows", directory=tmp_path)
 
     assert done.returncode == 2
-    assert "openai:MODEL" in done.stderr
+    assert "`local` or `openai:MODEL`" in done.stderr
     assert not (tmp_path / "demo-out").exists()
 
 

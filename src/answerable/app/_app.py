@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from answerable.app._gate import Gate, open_gate
 from answerable.core import AgentId, sha256_name
 from answerable.identity import AgentDeclaration
-from answerable.models import Models, Provider, Upstream, Upstreams
+from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget
 from answerable.runtime import AgentSpec, Limits
 from answerable.tools import Toolbox, ToolDeclaration
@@ -189,7 +189,7 @@ class Answerable:
 
         return register if function is None else register(function)
 
-    def upstream(self, upstream: Upstream) -> None:
+    def upstream(self, upstream: Upstream | LocalProvider) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
         self.upstreams.add(upstream)
 

@@ -41,7 +41,7 @@ from answerable.runtime import (
 from answerable.runtime import Gate as SharedByRuns
 from answerable.standing import Specs, load_specs
 from answerable.telemetry import Reports
-from answerable.tools import Toolbox, WholeResults
+from answerable.tools import Peer, Toolbox, WholeResults
 
 __all__ = ["Gate", "open_gate"]
 
@@ -55,14 +55,26 @@ class Gate:
     """The process that holds the road: start runs, wait for results, answer what waits for people."""
 
     def __init__(
-        self, desk: Desk, reports: Reports, *, sessions: Sessions, upstreams: Upstreams, tools: Toolbox, whole: Effects
+        self,
+        desk: Desk,
+        reports: Reports,
+        *,
+        sessions: Sessions,
+        upstreams: Upstreams,
+        tools: Toolbox,
+        retries: Callable[[Action], RetryPolicy],
     ) -> None:
         self.desk = desk
         self.reports = reports
         self.sessions = sessions
         self.upstreams = upstreams
         self.tools = tools
-        self.whole = whole
+        self.whole = Reliable(WholeResults(tools), retries)
+        self._retries = retries
+
+    def relaying(self, peer: Peer) -> Effects:
+        """Performs calls of an MCP client, whom the tool's server may speak to meanwhile."""
+        return Reliable(WholeResults(self.tools, peer=peer), self._retries)
 
     @property
     def reader(self) -> Reader:
@@ -161,7 +173,6 @@ async def open_gate(
         )
         reports = Reports()
         retries = _retries_of(tools)
-        whole = Reliable(EveryEffect({"tool": WholeResults(tools)}), retries)
         effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects()})
         shared = SharedByRuns(
             ledger=ledger,
@@ -184,7 +195,7 @@ async def open_gate(
         approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
         desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
         async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
-            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, whole=whole)
+            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries)
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from answerable.ledger._ports import Signer
 
-__all__ = ["SignHelper", "SignQueue"]
+__all__ = ["SecondSigner", "SignQueue"]
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ _WORTH_SENDING = 8
 _MOST_IN_PIPE = 512  # their signatures fit into the pipe back, so neither side ever waits for the other to read
 
 
-class SignHelper(Protocol):
+class SecondSigner(Protocol):
     """Signs elsewhere, in order. Any `OSError` means that it is gone."""
 
     def is_ready(self) -> bool:
@@ -37,10 +37,10 @@ class SignQueue:
     What the helper cannot sign is signed here: an Ed25519 signature is the same wherever it is made.
     """
 
-    def __init__(self, signer: Signer, start: Callable[[], SignHelper] | None = None) -> None:
+    def __init__(self, signer: Signer, start: Callable[[], SecondSigner] | None = None) -> None:
         self._signer = signer
         self._start = start
-        self._helper: SignHelper | None = None
+        self._helper: SecondSigner | None = None
         self._messages: list[bytes] = []
         self._sent = 0
 

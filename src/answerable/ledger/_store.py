@@ -29,6 +29,7 @@ B = TypeVar("B", bound="Batch")
 # MEASURED: handing a commit to the thread and back costs 0.15 ms, half a commit. Alone, with nothing to
 # gather meanwhile, it runs on the loop, unless the disk has shown that it would hold the loop for longer.
 _QUICK_COMMIT_S = 0.002
+_FEW = 2  # one call, and what rode on it (a session's marks of delivery)
 _LARGEST_BATCH = 512  # items: bounds how long the loop is held by one batch, about 40 ms
 _SMALLEST_SHARE = 32
 
@@ -204,7 +205,7 @@ class Writer(Generic[B]):
             reach(FaultPoint.BEFORE_COMMIT)
             self._committing = True
             futures = [future for _, future in items]
-            if len(items) == 1 and not self._waiting and self._last_commit_s < _QUICK_COMMIT_S:
+            if len(items) <= _FEW and not self._waiting and self._last_commit_s < _QUICK_COMMIT_S:
                 self._commit(batch, futures, results, tell=_now)
             else:
                 self._commits.put(functools.partial(self._commit, batch, futures, results, self._tell))

@@ -4,6 +4,8 @@ from answerable.models._dialects import Check, NotGoverned
 from answerable.models._drivers import (
     AnthropicConfig,
     AnthropicProvider,
+    LocalConfig,
+    LocalProvider,
     OpenAIConfig,
     OpenAIProvider,
     Script,
@@ -12,6 +14,7 @@ from answerable.models._drivers import (
     parse_openai_config,
 )
 from answerable.models._errors import (
+    LocalModelMissing,
     ModelCallInvalid,
     ModelKeyMissing,
     ModelLost,
@@ -31,6 +34,9 @@ __all__ = [
     "AnthropicProvider",
     "Check",
     "DialectName",
+    "LocalConfig",
+    "LocalModelMissing",
+    "LocalProvider",
     "Message",
     "ModelCallInvalid",
     "ModelKeyMissing",

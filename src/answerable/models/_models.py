@@ -10,7 +10,7 @@ import orjson
 
 from answerable.action import Finding, Step
 from answerable.core import ActionKind, AnswerableError, Description, Effect, Outcome, Usage, sha256_name, stable_json
-from answerable.models._drivers import ScriptedProvider, cost_nano_usd, load_prices
+from answerable.models._drivers import LocalProvider, ScriptedProvider, cost_nano_usd, load_prices
 from answerable.models._errors import (
     ModelCallInvalid,
     ModelRejected,
@@ -55,7 +55,7 @@ class Models:
 
     async def start(self) -> None:
         """Load the price list, off the loop; without it the first call would wait for it."""
-        if not all(isinstance(provider, ScriptedProvider) for provider in self._providers.values()):
+        if not all(isinstance(provider, LocalProvider | ScriptedProvider) for provider in self._providers.values()):
             await asyncio.to_thread(load_prices)
 
     async def close(self) -> None:
@@ -80,7 +80,7 @@ class Models:
             ceiling=self._ceiling(facts, request),
             schema=sha256_name(stable_json(request.schema)) if request.schema is not None else "",
             timeout=facts.timeout,
-            model={"provider": provider.name, "id": request.model},
+            model=facts.identity(provider.name, request.model),
         )
 
     async def execute(self, step: Step) -> Outcome:

@@ -1,7 +1,6 @@
 """The way of one answer from the provider to the agent, while the road records it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 from answerable.core import ReceiptId
 
@@ -28,8 +27,6 @@ class Passage:
         """The effect begins; `clock` bounds what it waits for."""
         self.intent = intent
         self._clock = clock
-        if self.is_left:
-            self._hang_up()
 
     def within(self, seconds: float) -> None:
         """The next byte is due within this time."""
@@ -44,18 +41,14 @@ class Passage:
     def leave(self) -> None:
         """The agent is gone: nothing more is asked of the provider."""
         self.is_left = True
-        self._hang_up()
+        if self._clock is not None and not self._clock.expired():
+            self._clock.reschedule(asyncio.get_running_loop().time())
 
     def end(self) -> None:
         """The effect is over."""
         self._clock = None
         self._queue.put_nowait(None)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Bytes for the agent, until the end."""
-        while (chunk := await self._queue.get()) is not None:
-            yield chunk
-
-    def _hang_up(self) -> None:
-        if self._clock is not None and not self._clock.expired():
-            self._clock.reschedule(asyncio.get_running_loop().time())
+    async def next(self) -> bytes | None:
+        """The next bytes for the agent; None at the end."""
+        return await self._queue.get()

@@ -54,10 +54,17 @@ class ProviderFacts:
     Args:
         prices_of: address of the provider whose list prices apply; empty if it costs nothing.
         timeout: after which the gate stops waiting.
+        fingerprint: digest of the very model, where it is known; receipts carry it.
     """
 
     prices_of: str = ""
     timeout: timedelta | None = None
+    fingerprint: str = ""
+
+    def identity(self, provider: str, model: str) -> dict[str, str]:
+        """The model as receipts name it."""
+        exactly = {"fingerprint": self.fingerprint} if self.fingerprint else {}
+        return {"provider": provider, "id": model, **exactly}
 
 
 class Provider(Protocol):

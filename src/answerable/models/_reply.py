@@ -1,13 +1,14 @@
 """Structured replies: what a model wrote, held against the schema it was asked to keep."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
 __all__ = ["ReplyMisfit", "check_schema", "parse_reply"]
 
+_WHOLE_BELOW = 2**53
 _FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
@@ -38,6 +39,8 @@ def parse_reply(text: str, schema: Mapping[str, Any]) -> Any:
         value = orjson.loads(fenced.group(1) if fenced else text)
     except orjson.JSONDecodeError as error:
         raise ReplyMisfit(f"it is not JSON ({error})") from None
+    if any(abs(number) >= _WHOLE_BELOW for number in _whole_numbers(value)):
+        raise ReplyMisfit("a whole number in it is not below 2^53")
     for misfit in validators.validator_for(schema)(schema).iter_errors(value):
         where = ".".join(str(part) for part in misfit.absolute_path) or "the value"
         if misfit.validator == "required":
@@ -46,3 +49,12 @@ def parse_reply(text: str, schema: Mapping[str, Any]) -> Any:
         rule = orjson.dumps(misfit.validator_value).decode()
         raise ReplyMisfit(f"`{where}` must meet `{misfit.validator}: {rule}`")
     return value
+
+
+def _whole_numbers(value: Any) -> Iterator[float]:
+    """Whole numbers in a value; one that is too large for an integer here has been read as a float."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _whole_numbers(inner)
+    elif isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        yield value

@@ -12,7 +12,7 @@ from answerable.action import Finding, Step
 from answerable.core import ActionKind, AnswerableError, Description, Effect, Outcome, Usage, stable_json
 from answerable.models._chat import ChatDialect
 from answerable.models._dialects import Asked, Check, Dialect
-from answerable.models._drivers import HttpAnswer, HttpClient, cost_nano_usd, load_prices, refusal_of
+from answerable.models._drivers import HttpAnswer, HttpClient, LocalProvider, cost_nano_usd, load_prices, refusal_of
 from answerable.models._errors import (
     ModelLost,
     ModelRejected,
@@ -23,6 +23,7 @@ from answerable.models._errors import (
 )
 from answerable.models._messages import MessagesDialect
 from answerable.models._passage import Passage
+from answerable.models._ports import ProviderFacts
 from answerable.models._sse import SseReader
 
 __all__ = ["DialectName", "Upstream", "Upstreams", "WireCall"]
@@ -39,7 +40,7 @@ class Upstream:
     """A provider that agents elsewhere reach through the gate.
 
     Args:
-        name: in front of the colon: `openai` in `openai:gpt-5-mini`.
+        name: in front of the colon: `openai` in `openai:gpt-5-mini`; once in each dialect.
         dialect: `chat` (Chat Completions) or `messages` (Anthropic's).
         base_url: up to and including `/v1`.
         key: the provider's, which only the gate knows. Never printed.
@@ -67,22 +68,24 @@ class Upstreams:
     """The providers behind the wire, and which of them serves a model."""
 
     def __init__(self) -> None:
-        self._upstreams: dict[str, tuple[Upstream, HttpClient]] = {}
+        self._upstreams: dict[tuple[DialectName, str], tuple[Upstream, HttpClient | LocalProvider]] = {}
         self._routes: dict[str, tuple[str, ...]] = {}
 
-    def add(self, upstream: Upstream) -> None:
-        """Serve a provider's models as `name:model`.
+    def add(self, upstream: Upstream | LocalProvider) -> None:
+        """Serve a provider's models as `name:model`; the local one's in every dialect.
 
         Raises:
-            ProviderUnusable: its name is taken or cannot stand before a colon, or its address is none.
+            ProviderUnusable: its name is taken in this dialect or cannot stand before a colon, or its address is none.
         """
-        if not upstream.name or ":" in upstream.name or upstream.name in self._upstreams:
-            raise ProviderUnusable(provider=upstream.name, problem="its name is empty, taken or holds a colon")
+        if isinstance(upstream, LocalProvider):
+            for dialect in _DIALECTS:
+                self._put(_local(upstream, dialect), upstream)
+            return
         if not upstream.base_url.startswith(("https://", "http://")):
             raise ProviderUnusable(
                 provider=upstream.name, problem="its base URL does not begin with http:// or https://"
             )
-        self._upstreams[upstream.name] = upstream, HttpClient(proxy=upstream.proxy, ca_file=upstream.ca_file)
+        self._put(upstream, HttpClient(proxy=upstream.proxy, ca_file=upstream.ca_file))
 
     def route(self, name: str, *models: str) -> None:
         """Serve `name` by the first of these `provider:model` that answers."""
@@ -90,7 +93,7 @@ class Upstreams:
 
     async def start(self) -> None:
         """Load the price list, off the loop."""
-        if self._upstreams:
+        if not all(isinstance(client, LocalProvider) for _, client in self._upstreams.values()):
             await asyncio.to_thread(load_prices)
 
     async def close(self) -> None:
@@ -123,22 +126,29 @@ class Upstreams:
             raise ModelUnknown(model=model, advice=f"routes of this dialect are: {known}")
         return found
 
-    def call(self, name: str, body: Any, *, headers: Mapping[str, str], check: Check) -> "WireCall":
+    def call(
+        self, dialect_name: DialectName, name: str, body: Any, *, headers: Mapping[str, str], check: Check
+    ) -> "WireCall":
         """One call of `provider:model`, to be taken down the road.
 
         Raises:
             NotGoverned: the request cannot be let through.
         """
         provider, _, model = name.partition(":")
-        upstream, client = self._upstreams[provider]
-        dialect = _DIALECTS[upstream.dialect]
+        upstream, client = self._upstreams[dialect_name, provider]
+        dialect = _DIALECTS[dialect_name]
         asked = dialect.asked(body, model=model, most_output=upstream.max_tokens)
         passed = {each: headers[each] for each in _PASSED if each in headers}
         return WireCall(name, model, upstream, client, dialect, asked, passed, check)
 
     def _serves(self, dialect: DialectName, name: str) -> bool:
-        found = self._upstreams.get(name.partition(":")[0])
-        return found is not None and found[0].dialect == dialect
+        return (dialect, name.partition(":")[0]) in self._upstreams
+
+    def _put(self, upstream: Upstream, client: HttpClient | LocalProvider) -> None:
+        key = upstream.dialect, upstream.name
+        if not upstream.name or ":" in upstream.name or key in self._upstreams:
+            raise ProviderUnusable(provider=upstream.name, problem="its name is empty, taken or holds a colon")
+        self._upstreams[key] = upstream, client
 
 
 class WireCall:
@@ -149,7 +159,7 @@ class WireCall:
         name: str,
         model: str,
         upstream: Upstream,
-        client: HttpClient,
+        client: HttpClient | LocalProvider,
         dialect: Dialect,
         asked: Asked,
         passed: Mapping[str, str],
@@ -168,12 +178,14 @@ class WireCall:
         self._answer = dialect.answer(check, asked)
 
     def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
-        """A read whose cost is reserved: its input as estimated, and all that it may write."""
-        return Description(
-            effect=Effect.READ,
-            ceiling=self._at_most(),
-            model={"provider": self._upstream.name, "id": self._model},
-        )
+        """A read whose cost is reserved: its input as estimated, and all that it may write.
+
+        Raises:
+            ModelUnknown: the local model is another one.
+        """
+        facts = self._client.describe(self._model) if isinstance(self._client, LocalProvider) else ProviderFacts()
+        model = facts.identity(self._upstream.name, self._model)
+        return Description(effect=Effect.READ, ceiling=self._at_most(), model=model)
 
     async def probe(self, step: Step) -> Finding:
         """Nobody can be asked; a lost call is simply made again."""
@@ -182,6 +194,10 @@ class WireCall:
     async def execute(self, step: Step) -> Outcome:
         """Ask, and pass on; whatever breaks is an outcome, and what may have been used is counted as used."""
         passage = self.passage
+        if passage.is_left:
+            passage.end()
+            nobody = ModelUnavailable(model=self.name, reason="the agent hung up before it was asked")
+            return Outcome.of_error("failed", nobody)
         clock = asyncio.timeout(self._upstream.first_byte.total_seconds())
         try:
             async with clock:
@@ -203,7 +219,7 @@ class WireCall:
 
     async def _ask(self) -> Outcome:
         up, dialect = self._upstream, self._dialect
-        headers = {"content-type": "application/json", **dialect.headers(up.key), **self._passed}
+        headers = {**dialect.headers(up.key), **self._passed}
         url = up.base_url.rstrip("/") + dialect.path
         async with self._client.post(url, orjson.dumps(self._asked.body), headers=headers, model=self.name) as answer:
             if answer.status != 200:
@@ -264,5 +280,12 @@ class WireCall:
         return self._usage(-(-len(self.arguments) // _BYTES_PER_TOKEN_AT_LEAST), self._asked.most_output)
 
     def _usage(self, read: int, written: int) -> Usage:
-        cost = cost_nano_usd(self._upstream.prices_of or self._upstream.base_url, self._model, read, written)
+        prices_of = self._upstream.prices_of or self._upstream.base_url
+        cost = cost_nano_usd(prices_of, self._model, read, written) if prices_of else 0
         return Usage(input_tokens=read, output_tokens=written, cost_nano_usd=cost or 0, calls=1)
+
+
+def _local(provider: LocalProvider, dialect: DialectName) -> Upstream:
+    # It answers one after another, and says nothing while it reads: it may be silent for as long as it may take.
+    patience = provider.config.timeout
+    return Upstream(name=provider.name, dialect=dialect, base_url="", first_byte=patience, between_bytes=patience)

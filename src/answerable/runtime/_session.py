@@ -7,6 +7,7 @@ way or in doubt, and gets the recorded outcome afterwards. `docs/concepts/sessio
 
 import asyncio
 import logging
+import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +40,8 @@ __all__ = ["Session"]
 log = logging.getLogger("answerable.runtime")
 
 _Asked = tuple[str, str, bytes]
+_Series = tuple[str, str, bytes, str | None]
+"""Calls that look alike: what was asked, and under which key. They are numbered from 0."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -47,6 +50,7 @@ class _Work:
 
     Args:
         parked: set while the step waits for a person; `news`: something happened since it last looked.
+        turns: resolved when it parks or ends.
     """
 
     action: Action
@@ -54,8 +58,22 @@ class _Work:
     asked: _Asked
     task: "asyncio.Task[Outcome] | None" = None
     waiters: int = 0
+    turns: "list[asyncio.Future[None]]" = field(default_factory=list)
     parked: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def turned(self, _: object = None) -> None:
+        """It parked or ended."""
+        turns, self.turns = self.turns, []
+        for turn in turns:
+            if not turn.done():
+                turn.set_result(None)
+
+    async def turn(self) -> None:
+        """Wait until it parks or ends."""
+        if self.task is not None and not self.task.done() and not self.parked.is_set():
+            self.turns.append(turn := asyncio.get_running_loop().create_future())
+            await turn
 
 
 class Session:
@@ -99,7 +117,7 @@ class Session:
         self._labels = {label for outcome in finals for label in outcome.labels}
         self._subjects = {*opened["control"].get("subjects", ()), *(who for each in finals for who in each.subjects)}
         self._works: dict[StepKey, _Work] = {}
-        self._latest: dict[_Asked, int] = {}
+        self._latest: dict[_Series, int] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -123,8 +141,8 @@ class Session:
             name: the tool, or `provider:model`.
             arguments: stable JSON, an object.
             key: names the request; the same key with the same call is the same step, always.
-            joins: whether a call without a key may be a repetition of one whose answer was not delivered.
-                A sampled model call may be wanted twice; then it is a new step each time.
+            joins: whether a call without a key may be a repetition of one that is under way, or whose answer
+                was not delivered. A sampled model call may be wanted twice; then it is a new step each time.
             effects: who performs it, instead of the gate's own: for a call that streams its answer.
 
         Raises:
@@ -137,6 +155,7 @@ class Session:
             return found
         if found.task is None:
             found.task = asyncio.create_task(self._travel(found, effects or self._gate.effects))
+            found.task.add_done_callback(found.turned)
         return await self._wait(found)
 
     async def refusal(self, name: str, arguments: bytes, *, because: AnswerableError | None = None) -> Outcome | None:
@@ -148,7 +167,8 @@ class Session:
             because: why it is refused, where that is known before policy is asked.
         """
         asked = ("tool", name, arguments)
-        step = self._step(asked, f"proposed:{self._history.seen}:{len(self._works)}")
+        # Proposals are not told apart by what they say: each is judged anew.
+        step = self._step((*asked, None), f"proposed:{secrets.token_hex(8)}")
         work = self._new_work(asked, "tool", step, denial=because)
         try:
             decision = await self._authorizer.authorize(work.action)
@@ -195,6 +215,7 @@ class Session:
         if not work.waiters:
             raise asyncio.CancelledError  # nobody would take the answer: the same call made again asks anew
         work.parked.set()
+        work.turned()
         try:
             await work.news.wait()
         finally:
@@ -212,23 +233,24 @@ class Session:
         self, asked: _Asked, kind: ActionKind, key: str | None, *, joins: bool, effects: Effects | None
     ) -> _Work | Outcome:
         """The work that this call is or joins, or the outcome it has."""
-        if key is not None:
-            step = self._step(asked, f"key:{key}")
-            final = self._history.finals.get(step)
-            is_new = not self._is_known(step)
-            return final or self._works.get(step) or self._begin(asked, kind, step, effects, is_new=is_new)
-        latest = self._latest_of(asked)
-        if joins and latest >= 0:
-            step = self._step(asked, str(latest))
-            final = self._history.finals.get(step)
-            if final is None:
-                return self._works.get(step) or self._begin(asked, kind, step, effects, is_new=False)
-            # A model call that failed may be made again: it changed nothing but the bill.
-            is_worth_repeating = kind == "model" and final.status == "failed"
-            if not is_worth_repeating and not self._was_delivered(final):
+        series = (*asked, key)
+        latest = self._latest_of(series)
+        if latest >= 0:
+            step = self._step(series, latest)
+            work, final = self._works.get(step), self._history.finals.get(step)
+            joins = joins or key is not None
+            # What waits, and what a crash cut off, is nobody's second sample: it is gone on with.
+            if final is None and (joins or work is None or work.parked.is_set()):
+                return work or self._begin(asked, kind, step, effects, is_new=False)
+            if final is not None and joins and self._is_still_the_answer(final, kind, key):
                 return final
-        self._latest[asked] = latest + 1
-        return self._begin(asked, kind, self._step(asked, str(latest + 1)), effects, is_new=True)
+        self._latest[series] = latest + 1
+        return self._begin(asked, kind, self._step(series, latest + 1), effects, is_new=True)
+
+    def _is_still_the_answer(self, final: Outcome, kind: ActionKind, key: str | None) -> bool:
+        # A model call that failed may be made again: it changed nothing but the bill.
+        is_worth_repeating = kind == "model" and final.status == "failed"
+        return not is_worth_repeating and (key is not None or not self._was_delivered(final))
 
     def _begin(
         self, asked: _Asked, kind: ActionKind, step: StepKey, effects: Effects | None, *, is_new: bool
@@ -265,14 +287,14 @@ class Session:
         self._works[step] = work = _Work(action=action, call=call, asked=asked)
         return work
 
-    def _latest_of(self, asked: _Asked) -> int:
+    def _latest_of(self, series: _Series) -> int:
         """The number of the last such call, -1 if there was none; after a restart the record knows."""
-        if asked not in self._latest:
+        if series not in self._latest:
             latest = -1
-            while self._is_known(self._step(asked, str(latest + 1))):
+            while self._is_known(self._step(series, latest + 1)):
                 latest += 1
-            self._latest[asked] = latest
-        return self._latest[asked]
+            self._latest[series] = latest
+        return self._latest[series]
 
     def _is_known(self, step: StepKey) -> bool:
         history = self._history
@@ -283,8 +305,9 @@ class Session:
             return True
         return self._gate.clock.now() - parse_time(outcome.at) > self._retry_window
 
-    def _step(self, asked: _Asked, occurrence: str) -> StepKey:
-        kind, name, arguments = asked
+    def _step(self, series: _Series, number: int | str) -> StepKey:
+        kind, name, arguments, key = series
+        occurrence = str(number) if key is None else f"key:{key}:{number}"
         said = stable_json(["session", kind, name, arguments.decode(), occurrence])
         return StepKey(self._run_key.digest(said).hex()[:32])
 
@@ -308,11 +331,7 @@ class Session:
         work.waiters += 1
         try:
             while True:
-                parked = asyncio.ensure_future(work.parked.wait())
-                try:
-                    await asyncio.wait((task, parked), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    parked.cancel()
+                await work.turn()
                 if not task.done():
                     await asyncio.wait((task,), timeout=self._patience_s)
                 if task.done():

@@ -118,13 +118,15 @@ class Sessions:
             AgentUnknown: no such agent here.
             SessionUnknown: an id that is not that of an open session of this agent.
         """
-        async with self._opening:
-            if name.startswith("run_"):
-                session = self._by_run.get(name)
-                if session is None or session.spec.name != agent:
-                    raise SessionUnknown(session=name, agent=agent)
-                return session
-            return self._by_name.get((agent, name)) or await self._open(agent, name)
+        if name.startswith("run_"):
+            session = self._by_run.get(name)
+            if session is None or session.spec.name != agent:
+                raise SessionUnknown(session=name, agent=agent)
+        elif (session := self._by_name.get((agent, name))) is None:
+            async with self._opening:
+                session = self._by_name.get((agent, name)) or await self._open(agent, name)
+        session.last_used = self._gate.clock.now()  # now, not at its first call: a body may take its time to come
+        return session
 
     async def open(
         self, agent: str, *, name: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()

@@ -7,7 +7,7 @@ from answerable.core import Outcome
 from answerable.runtime import AgentUnknown, Session
 from answerable.server._errors import AgentNotServed, KeyMissing, KeyRefused
 
-__all__ = ["RECEIPT", "SESSION", "agent_of", "headers_of", "session_of"]
+__all__ = ["RECEIPT", "SESSION", "agent_of", "headers_of", "session_for", "session_of"]
 
 SESSION = "answerable-session"
 RECEIPT = "answerable-receipt"
@@ -24,7 +24,16 @@ async def session_of(gate: Gate, headers: Mapping[str, str], *, name: str = "") 
         KeyMissing, KeyRefused, AgentNotServed: nobody is served by this key.
         SessionUnknown: the id is not that of an open session of this agent.
     """
-    agent = agent_of(gate, headers)
+    return await session_for(gate, agent_of(gate, headers), headers, name=name)
+
+
+async def session_for(gate: Gate, agent: str, headers: Mapping[str, str], *, name: str = "") -> Session:
+    """The session of a request whose agent is known.
+
+    Raises:
+        AgentNotServed: nobody here is served by this name.
+        SessionUnknown: the id is not that of an open session of this agent.
+    """
     try:
         return await gate.sessions.get(agent, name or headers.get(SESSION, ""))
     except AgentUnknown:

@@ -31,7 +31,7 @@ def http_app(gate: Gate, *, mounted: Sequence[BaseRoute] = ()) -> Starlette:
         *mounted,
         Route("/healthz", healthy),
         Route("/readyz", ready),
-        Route("/v1/chat/completions", ModelEndpoint(gate, "chat").answer, methods=["POST"]),
-        Route("/v1/messages", ModelEndpoint(gate, "messages").answer, methods=["POST"]),
+        Route("/v1/chat/completions", ModelEndpoint(gate, "chat"), methods=["POST"]),
+        Route("/v1/messages", ModelEndpoint(gate, "messages"), methods=["POST"]),
     ]
     return Starlette(routes=routes)

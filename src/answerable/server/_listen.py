@@ -41,6 +41,7 @@ async def listen_until_signal(
         access_log=False,
         lifespan="off",
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=_PATIENCE_S,
         limit_concurrency=limit,
     )

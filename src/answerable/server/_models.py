@@ -1,13 +1,11 @@
 """`/v1/chat/completions` and `/v1/messages`: an agent's own request, governed, and the provider's own answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
-from starlette.background import BackgroundTask
-from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from answerable.app import Gate
 from answerable.core import AnswerableError, Outcome
@@ -22,63 +20,77 @@ from answerable.models import (
 )
 from answerable.runtime import Session
 from answerable.server._errors import RequestMalformed, ToolNotSeen
+from answerable.server._exchange import BodyTooLarge, Exchange
 from answerable.server._front import headers_of, session_of
 from answerable.server._telling import tell
 
 __all__ = ["ModelEndpoint"]
 
 _MOST_BYTES = 32 << 20
+_JSON = {"content-type": "application/json"}
+_STREAM = {"content-type": "text/event-stream; charset=utf-8"}
 
 
 class ModelEndpoint:
-    """One dialect's endpoint."""
+    """One dialect's endpoint, as an ASGI application: it has to know whether its answers are read."""
 
     def __init__(self, gate: Gate, dialect: DialectName) -> None:
         self._gate = gate
         self._dialect: DialectName = dialect
         self._performing: set[asyncio.Task[Outcome]] = set()
 
-    async def answer(self, request: Request) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        exchange = Exchange(scope, receive, send)
         try:
-            session = await session_of(self._gate, request.headers)
+            session = await session_of(self._gate, exchange.headers)
         except AnswerableError as error:
-            return self._refused(error)
+            await self._refuse(exchange, error)
+            return
         try:
-            return await self._ask(request, session)
+            await self._ask(exchange, session)
+        except asyncio.CancelledError:
+            if not exchange.has_left:
+                raise  # the server ends
         except NotGoverned as error:
-            return self._refused(RequestMalformed(problem=str(error)), session)
+            await self._refuse(exchange, RequestMalformed(problem=str(error)), session)
         except AnswerableError as error:
-            return self._refused(error, session)
+            await self._refuse(exchange, error, session)
 
-    async def _ask(self, request: Request, session: Session) -> Response:
-        body = _json(await request.body())
+    async def _ask(self, exchange: Exchange, session: Session) -> None:
+        body = await _json(exchange)
+        # Who leaves stops waiting, so that nothing held is done, and no other provider asked, behind their back.
+        # What is under way is in a task of the session and goes on: the same call made again gets its outcome.
+        exchange.on_leave(_cancelling())
         candidates = self._gate.upstreams.candidates(self._dialect, _model(body))
-        key = request.headers.get("idempotency-key")
+        key = exchange.headers.get("idempotency-key")
         # An SDK that tries again says so; the same question asked twice is otherwise meant twice.
-        is_retry = request.headers.get("x-stainless-retry-count", "0") != "0"
+        is_retry = exchange.headers.get("x-stainless-retry-count", "0") != "0"
         check = _check_for(self._gate, session)
         for left, name in enumerate(candidates, start=1 - len(candidates)):
-            call = self._gate.upstreams.call(name, body, headers=request.headers, check=check)
-            performing = asyncio.create_task(
-                session.perform("model", name, call.arguments, key=key, joins=is_retry, effects=call)
-            )
-            self._performing.add(performing)
-            performing.add_done_callback(self._performed)
-            if call.streams and (first := await _first(call, performing)) is not None:
-                return self._streamed(session, call, performing, first)
-            outcome = await asyncio.shield(performing)
+            call = self._gate.upstreams.call(self._dialect, name, body, headers=exchange.headers, check=check)
+            asked = session.perform("model", name, call.arguments, key=key, joins=is_retry, effects=call)
+            if call.streams:
+                performing = self._keep(asyncio.create_task(asked))
+                if await self._streamed(exchange, session, call, performing):
+                    return
+                outcome = await performing
+            else:
+                outcome = await asked
             if left and _is_for_the_next(outcome):
                 session.delivered(outcome)
                 continue
-            return await self._whole(request, session, call, outcome)
-        raise AssertionError("there is a last candidate")
+            await self._whole(exchange, session, call, outcome)
+            return
 
-    async def _whole(self, request: Request, session: Session, call: WireCall, outcome: Outcome) -> Response:
-        headers = headers_of(session, outcome)
-        if await request.is_disconnected():
-            return Response(status_code=499)  # nobody reads it: the same call made again gets the outcome
-        done = BackgroundTask(session.delivered, outcome)
+    def _keep(self, performing: "asyncio.Task[Outcome]") -> "asyncio.Task[Outcome]":
+        """Have it go on to its end, whatever becomes of the connection."""
+        self._performing.add(performing)
+        performing.add_done_callback(self._performed)
+        return performing
+
+    async def _whole(self, exchange: Exchange, session: Session, call: WireCall, outcome: Outcome) -> None:
+        headers = {**headers_of(session, outcome), **_JSON}
         try:
             said = outcome.result
         except AnswerableError as error:
@@ -86,53 +98,59 @@ class ModelEndpoint:
             status, body = told.status, told.body
             if isinstance(error, ModelRejected) and call.passage.rejected is not None:
                 status, body = call.passage.rejected
-            headers |= told.headers
-            return Response(body, status, headers, media_type="application/json", background=done)
-        return Response(said["body"].encode(), 200, headers, media_type=said["type"], background=done)
+            await exchange.answer(status, {**headers, **told.headers}, body)
+        else:
+            await exchange.answer(200, {**headers, "content-type": said["type"]}, said["body"].encode())
+        session.delivered(outcome)
 
-    def _streamed(
-        self, session: Session, call: WireCall, performing: "asyncio.Task[Outcome]", first: bytes
-    ) -> StreamingResponse:
-        async def passed() -> AsyncIterator[bytes]:
-            was_read = False
-            try:
-                yield first
-                async for chunk in call.passage.chunks():
+    async def _streamed(
+        self, exchange: Exchange, session: Session, call: WireCall, performing: "asyncio.Task[Outcome]"
+    ) -> bool:
+        """Whether the answer went out as a stream; it does not where there is none, or a recorded one."""
+        passage = call.passage
+        performing.add_done_callback(lambda _: passage.end())
+        try:
+            first = await passage.next()
+            if first is None:
+                return False
+
+            async def passed() -> AsyncIterator[bytes]:
+                chunk: bytes | None = first
+                while chunk is not None:
                     yield chunk
-                was_read = True
-            finally:
-                if not was_read:
-                    call.passage.leave()
-            session.delivered(await asyncio.shield(performing))
+                    chunk = await passage.next()
+                await asyncio.shield(performing)  # on the record before the agent sees the end
 
-        headers = {**headers_of(session, receipt=call.passage.intent), "cache-control": "no-cache"}
-        return StreamingResponse(passed(), headers=headers, media_type="text/event-stream")
+            headers = {**headers_of(session, receipt=passage.intent), "cache-control": "no-cache", **_STREAM}
+            await exchange.stream(headers, passed())
+        except asyncio.CancelledError:
+            passage.leave()  # but nobody reads a stream later: its call is cut
+            performing.cancel()
+            raise
+        if not passage.is_left:
+            session.delivered(performing.result())
+        return True
 
     def _performed(self, performing: "asyncio.Task[Outcome]") -> None:
         self._performing.discard(performing)
         if not performing.cancelled():
             performing.exception()  # whoever waited has it; after a disconnect nobody does
 
-    def _refused(self, error: AnswerableError, session: Session | None = None) -> Response:
+    async def _refuse(self, exchange: Exchange, error: AnswerableError, session: Session | None = None) -> None:
         told = tell(error, self._dialect)
-        headers = {**told.headers, **(headers_of(session) if session else {})}
-        return Response(told.body, told.status, headers, media_type="application/json")
+        headers = {**told.headers, **(headers_of(session) if session else {}), **_JSON}
+        await exchange.answer(told.status, headers, told.body)
 
 
-async def _first(call: WireCall, performing: "asyncio.Task[Outcome]") -> bytes | None:
-    """The first bytes for the agent; None where there will be none."""
-    chunk = asyncio.ensure_future(anext(call.passage.chunks(), None))
-    try:
-        await asyncio.wait((chunk, performing), return_when=asyncio.FIRST_COMPLETED)
-    except asyncio.CancelledError:
-        call.passage.leave()
-        raise
-    if not chunk.done() and call.passage.has_sent:
-        await asyncio.wait((chunk,))
-    if chunk.done():
-        return chunk.result()
-    chunk.cancel()
-    return None
+def _cancelling() -> Callable[[], None]:
+    """Cancels the task that this is called in."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def cancel() -> None:
+        task.cancel()
+
+    return cancel
 
 
 def _check_for(gate: Gate, session: Session) -> Check:
@@ -175,11 +193,11 @@ def _is_for_the_next(outcome: Outcome) -> bool:
     return False
 
 
-def _json(body: bytes) -> Any:
-    if len(body) > _MOST_BYTES:
-        raise RequestMalformed(problem=f"its body is larger than {_MOST_BYTES} bytes")
+async def _json(exchange: Exchange) -> Any:
     try:
-        return orjson.loads(body)
+        return orjson.loads(await exchange.body(most_bytes=_MOST_BYTES))
+    except BodyTooLarge:
+        raise RequestMalformed(problem=f"its body is larger than {_MOST_BYTES} bytes") from None
     except orjson.JSONDecodeError:
         raise RequestMalformed(problem="its body is not JSON") from None
 

@@ -5,6 +5,7 @@ from answerable.tools._errors import (
     ArgumentsInvalid,
     ToolChanged,
     ToolFailed,
+    ToolLeftWaiting,
     ToolNotServed,
     ToolResultInvalid,
     ToolServerLost,
@@ -16,7 +17,17 @@ from answerable.tools._errors import (
     ToolUnusable,
 )
 from answerable.tools._function import NOT_DONE
-from answerable.tools._ports import Answer, ListedTool, RelayedServer, Tool, ToolServer
+from answerable.tools._ports import (
+    Answer,
+    ClientSaid,
+    ListedTool,
+    NobodyAsked,
+    Peer,
+    RelayedServer,
+    ServerFace,
+    Tool,
+    ToolServer,
+)
 from answerable.tools._relayed import RELAYED, RelayedTool
 from answerable.tools._served import ServedTool
 from answerable.tools._toolbox import Toolbox
@@ -27,14 +38,19 @@ __all__ = [
     "RELAYED",
     "Answer",
     "ArgumentsInvalid",
+    "ClientSaid",
     "ListedTool",
+    "NobodyAsked",
+    "Peer",
     "RelayedServer",
     "RelayedTool",
     "ServedTool",
+    "ServerFace",
     "Tool",
     "ToolChanged",
     "ToolDeclaration",
     "ToolFailed",
+    "ToolLeftWaiting",
     "ToolNotServed",
     "ToolResultInvalid",
     "ToolServer",

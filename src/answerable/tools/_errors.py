@@ -11,6 +11,7 @@ Transient
 └── ToolTimedOut             no answer in time
 Permanent
 ├── ToolFailed               the tool's own answer: it failed
+├── ToolLeftWaiting          it asked for more and was not told
 ├── ToolResultInvalid        it answered, and not with what it declares
 └── ToolChanged              the server came back with another schema
 ConfigError
@@ -26,6 +27,7 @@ __all__ = [
     "ArgumentsInvalid",
     "ToolChanged",
     "ToolFailed",
+    "ToolLeftWaiting",
     "ToolNotServed",
     "ToolResultInvalid",
     "ToolServerLost",
@@ -145,6 +147,21 @@ class ToolFailed(Permanent):
     tool: str
     error: str
     said: str = ""
+    result: str = ""
+    """All of the answer, as JSON: a tool result, or an error with its code and data."""
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolLeftWaiting(Permanent):
+    """A tool asked for more before it could go on, and was not told."""
+
+    code = "execution.tool_left_waiting"
+    what = "`{tool}` wants to be told more, and was not: {reason}"
+    why = "its server asked the client in the middle of the call, and what it had done by then, nobody knows"
+    fix = "call it from a client that can be asked (elicitation, sampling, roots), and answer"
+
+    tool: str
+    reason: str
 
 
 @dataclass(eq=False, kw_only=True)

@@ -10,13 +10,14 @@ from answerable.tools._declaration import ToolDeclaration
 from answerable.tools._errors import (
     ArgumentsInvalid,
     ToolFailed,
+    ToolLeftWaiting,
     ToolResultInvalid,
     ToolServerLost,
     ToolTimedOut,
     ToolUnusable,
 )
 from answerable.tools._outcomes import lost, succeeded, told
-from answerable.tools._ports import Answer, ListedTool, ToolServer
+from answerable.tools._ports import Answer, ListedTool, Peer, ToolServer
 
 __all__ = ["ServedTool"]
 
@@ -56,11 +57,12 @@ class ServedTool:
         """The server's name."""
         return self._server.name
 
-    async def execute(self, action: Action, *, whole: bool = False) -> Outcome:
+    async def execute(self, action: Action, *, whole: bool = False, peer: Peer | None = None) -> Outcome:
         """Do it.
 
         Args:
             whole: the outcome holds the result as MCP has it, not only its value.
+            peer: whom the server may speak to meanwhile.
         """
         try:
             arguments = self._parsed(action.arguments)
@@ -69,13 +71,15 @@ class ServedTool:
         if self.declaration.idempotency is not None:
             arguments[self.declaration.idempotency] = action.idempotency_key
         try:
-            answer = await self._server.call(self._listed.name, arguments, timeout=self.declaration.timeout)
-        except (ToolServerLost, ToolTimedOut, ToolResultInvalid) as error:
+            timeout = self.declaration.timeout
+            answer = await self._server.call(self._listed.name, arguments, timeout=timeout, peer=peer)
+        except (ToolServerLost, ToolTimedOut, ToolResultInvalid, ToolLeftWaiting) as error:
             return lost(error, effect=self._effect, labels=self._labels)
         except AnswerableError as error:  # never sent
             return told(error)
         if answer.error:
-            failed = ToolFailed(tool=self.name, error=answer.error, said="\n".join(answer.texts))
+            result = "" if answer.whole is None else stable_json(answer.whole).decode()
+            failed = ToolFailed(tool=self.name, error=answer.error, said="\n".join(answer.texts), result=result)
             return told(failed, labels=self._labels)
         value = _result(answer) if whole else _value(answer)
         return succeeded(self.name, value, effect=self._effect, labels=self._labels)
@@ -157,6 +161,8 @@ def _value(answer: Answer) -> Any:
 
 
 def _result(answer: Answer) -> dict[str, Any]:
+    if answer.whole is not None:
+        return answer.whole
     said: dict[str, Any] = {"content": list(answer.content)}
     if answer.structured is not None:
         said["structuredContent"] = answer.structured

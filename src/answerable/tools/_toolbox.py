@@ -1,22 +1,29 @@
 """All tools of a gate, under one roof: the tools half of the road's `Effects`."""
 
+import asyncio
 import difflib
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from answerable.action import Finding, Step
-from answerable.core import ActionKind, Description, Effect, Money, Outcome
+from answerable.core import ActionKind, AnswerableError, Description, Effect, Money, Outcome
 from answerable.tools._declaration import Arguments, Probe, ToolDeclaration
 from answerable.tools._drivers import Http, McpServer, Stdio
 from answerable.tools._errors import ToolNotServed, ToolsNotListed, ToolUnknown, ToolUnusable
 from answerable.tools._function import FunctionTool
 from answerable.tools._ports import RelayedServer, Tool, ToolServer
-from answerable.tools._relayed import RELAYED, RelayedTool
+from answerable.tools._relayed import ANSWERED, RELAYED, AnswerTool, RelayedTool
 from answerable.tools._served import ServedTool
 
 __all__ = ["Toolbox"]
+
+log = logging.getLogger(__name__)
+
+News = Callable[[str, str, Mapping[str, Any]], None]
+_TOOLS_CHANGED = "notifications/tools/list_changed"
 
 
 class Toolbox:
@@ -27,7 +34,9 @@ class Toolbox:
         self._servers: dict[str, ToolServer] = {}
         self._declared: dict[str, Mapping[str, ToolDeclaration]] = {}
         self._listed: set[str] = set()
-        self._relayed: dict[str, RelayedTool] = {}
+        self._relayed: dict[str, RelayedTool | AnswerTool] = {}
+        self._listeners: list[News] = []
+        self._refreshing: set[asyncio.Task[None]] = set()
 
     def add(
         self,
@@ -110,6 +119,8 @@ class Toolbox:
             raise ToolUnusable(tool=server.name, problem="there is already a server of this name")
         self._servers[server.name] = server
         self._declared[server.name] = declare or {}
+        if isinstance(server, RelayedServer):
+            server.listen(lambda method, params: self._heard(server, method, params))
 
     async def start(self) -> None:
         """Connect to each server and list its tools.
@@ -131,6 +142,14 @@ class Toolbox:
     def connected(self) -> dict[str, bool]:
         """Each server, and whether its connection stands; one that fell is started again on the next call."""
         return {name: server.is_connected for name, server in self._servers.items()}
+
+    def listen(self, heard: News) -> None:
+        """Tell of what servers say by themselves: which one, the method, its parameters."""
+        self._listeners.append(heard)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a tool of that name by now."""
+        return name in self._tools
 
     def names(self) -> tuple[str, ...]:
         """Every tool known by now, sorted."""
@@ -183,10 +202,36 @@ class Toolbox:
             raise ToolUnusable(tool=tool.name, problem="there is already a tool of this name")
         self._tools[tool.name] = tool
 
+    def _heard(self, server: RelayedServer, method: str, params: Mapping[str, Any]) -> None:
+        async def refresh() -> None:
+            if method == _TOOLS_CHANGED and server.name in self._listed:
+                try:
+                    await self._refresh(self._servers[server.name])
+                except AnswerableError as error:
+                    log.warning("tools of server %s could not be listed anew: %s", server.name, error)
+            for heard in self._listeners:
+                heard(server.name, method, params)
+
+        task = asyncio.create_task(refresh())
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
+
+    async def _refresh(self, server: ToolServer) -> None:
+        """Take in what is new and leave out what is gone; what changed stays as it was, and is held."""
+        listed = {tool.name: tool for tool in await server.connect()}
+        prefix = f"{server.name}."
+        for name in [name for name in self._tools if name.startswith(prefix)]:
+            if name.removeprefix(prefix) not in listed:
+                del self._tools[name]
+        for name, entry in listed.items():
+            if prefix + name not in self._tools:
+                declaration = self._declared[server.name].get(name, ToolDeclaration())
+                self._keep(ServedTool(server, entry, declaration=declaration))
+
     async def _list(self, server: ToolServer) -> None:
         listed = {tool.name: tool for tool in await server.connect()}
         declared = self._declared[server.name]
-        offers = server.offers & RELAYED.keys() if isinstance(server, RelayedServer) else set[str]()
+        offers = {*(server.offers & RELAYED.keys()), *ANSWERED} if isinstance(server, RelayedServer) else set[str]()
         served = ", ".join(f"`{name}`" for name in sorted(listed.keys() | offers)) or "none"
         for name in declared:
             if name not in listed and name not in offers:
@@ -202,5 +247,8 @@ class Toolbox:
             self._keep(tool)
         for method in sorted(offers - listed.keys()):
             assert isinstance(server, RelayedServer)
-            relayed = RelayedTool(server, method, declared.get(method))
+            if method in ANSWERED:
+                relayed: RelayedTool | AnswerTool = AnswerTool(server.name, method, declared.get(method))
+            else:
+                relayed = RelayedTool(server, method, declared.get(method))
             self._relayed[relayed.name] = relayed

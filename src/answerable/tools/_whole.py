@@ -12,7 +12,7 @@ import orjson
 
 from answerable.action import Finding, Step
 from answerable.core import ActionKind, Description, Outcome, stable_json
-from answerable.tools._ports import Tool
+from answerable.tools._ports import Peer, Tool
 from answerable.tools._relayed import RelayedTool
 from answerable.tools._served import ServedTool
 from answerable.tools._toolbox import Toolbox
@@ -21,10 +21,15 @@ __all__ = ["WholeResults"]
 
 
 class WholeResults:
-    """The tools half of the road's `Effects`, with results as MCP has them."""
+    """The tools half of the road's `Effects`, with results as MCP has them.
 
-    def __init__(self, toolbox: Toolbox) -> None:
+    Args:
+        peer: the client that the calls come from, whom a server may speak to meanwhile.
+    """
+
+    def __init__(self, toolbox: Toolbox, *, peer: Peer | None = None) -> None:
         self._toolbox = toolbox
+        self._peer = peer
 
     def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
         """What the call is, from its declaration."""
@@ -34,7 +39,9 @@ class WholeResults:
         """Do it. `failed` means surely not done; `unknown`, that it may have been."""
         tool = self._toolbox.tool(step.action.name)
         if isinstance(tool, ServedTool):
-            return await tool.execute(step.action, whole=True)
+            return await tool.execute(step.action, whole=True, peer=self._peer)
+        if isinstance(tool, RelayedTool):
+            return await tool.execute(step.action, peer=self._peer)
         return _whole(tool, await tool.execute(step.action))
 
     async def probe(self, step: Step) -> Finding:

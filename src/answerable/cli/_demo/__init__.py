@@ -12,6 +12,7 @@ from answerable.cli._demo._story import SCRIPTED, Decision, Story
 from answerable.cli._demo._telling import Telling
 from answerable.cli._errors import FileUnusable
 from answerable.cli._options import AsJson
+from answerable.models import LocalProvider
 
 __all__ = ["command"]
 
@@ -34,7 +35,11 @@ def support(
         "demo-out"
     ),
     model: Annotated[
-        str, typer.Option("--model", help="`scripted`, or `openai:MODEL` with OPENAI_API_KEY set.")
+        str,
+        typer.Option(
+            "--model",
+            help="`scripted`; `local`, a small model on this machine; or `openai:MODEL` with OPENAI_API_KEY set.",
+        ),
     ] = "scripted",
     decide: Annotated[
         str,
@@ -58,15 +63,13 @@ def support(
     On a terminal you decide the held refunds; otherwise the first is approved and the second rejected.
     Exit 1: something did not hold that should.
     """
-    if model != "scripted" and not model.startswith(("scripted:", "openai:")):
-        raise typer.BadParameter("`--model` is `scripted` or `openai:MODEL`")
-    place, answers = example or _find_example(), _answers(decide)
+    place, answers, named = example or _find_example(), _answers(decide), _model(model)
     _make_anew(out, keep=keep)
     telling = Telling(as_json=as_json)
     story = Story(
         example=place,
         out=out,
-        model=SCRIPTED if model == "scripted" else model,
+        model=named,
         answers=answers,
         telling=telling,
     )
@@ -92,6 +95,19 @@ def _close(story: Story) -> None:
         (f"sqlite3 {story.books.path} .dump", "what really happened, by the shop's own books"),
     ):
         telling.say(f"  {what:<50}  {why}")
+
+
+def _model(said: str) -> str:
+    if said in ("scripted", SCRIPTED):
+        return SCRIPTED
+    if said == "local" or said.startswith("local:"):
+        local = LocalProvider()  # is it installed?
+        name = said.partition(":")[2] or local.config.model
+        local.describe(name)
+        return f"{local.name}:{name}"
+    if not said.startswith("openai:"):
+        raise typer.BadParameter("`--model` is `scripted`, `local` or `openai:MODEL`")
+    return said
 
 
 def _answers(text: str) -> list[Decision]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from answerable.cli._demo._books import compare
+from answerable.cli._demo._proposals import judge, tell_judged
 from answerable.cli._demo._story import SCRIPTED, Story
 from answerable.cli._demo._watch import Watch
 from answerable.core import Money, RunId, Usage
@@ -26,6 +27,9 @@ def account(story: Story) -> None:
     steps = str(len(watch.finals(set(watch.tickets))))
     rows.append(("all", "", "", steps, str(total.tokens), _usd(story, total)))
     telling.table("ticket", ("TICKET", "ORDER", "OUTCOME", "STEPS", "TOKENS", "USD"), rows, numbers=3)
+    if story.model != SCRIPTED:
+        runs = [(each.id, each.order, watch.of_run(run)) for run, each in watch.tickets.items()]
+        tell_judged(telling, judge(watch.reader, story.example, sorted(runs, key=lambda each: each[0])))
     done = sum(1 for run in watch.tickets if watch.result_of(run))
     telling.check("runs", done == len(watch.tickets), f"{done} of {len(watch.tickets)} runs ended with a result")
     for ticket_id, why in _REFUSED.items():
@@ -95,6 +99,6 @@ def _usage(watch: Watch, run: RunId) -> Usage:
 
 
 def _usd(story: Story, usage: Usage) -> str:
-    if usage.tokens and not usage.cost_nano_usd and story.model != SCRIPTED:
+    if usage.tokens and not usage.cost_nano_usd and not story.model.startswith(("scripted:", "local:")):
         return "unknown"  # a model without a list price is metered, not free
     return f"{usage.cost_nano_usd / 1e9:.5f}"

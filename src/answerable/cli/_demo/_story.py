@@ -29,7 +29,8 @@ _LATE = 10  # from here on, a draft will do
 _WORST = ("shop.refund", "shop.send_email")
 _SLOW_MS = 120  # what a call to the shop takes: long enough to be cut short
 _LOOK_S = 0.01
-_PATIENCE_S = 90.0  # without a new receipt; a real model may think that long
+_PATIENCE_S = 90.0  # without a new receipt
+_PATIENCE_WITH_A_MODEL_S = 330.0  # more than the local one may take, with two tickets before this one
 _LEAD = "support-lead"
 _REASONS = {"approve": "within the refund policy", "reject": "outside the refund policy"}
 
@@ -70,7 +71,7 @@ class Story:
     def watch(self) -> Watch:
         """The record, read."""
         if self._watch is None:
-            self._watch = Watch(self.data)
+            self._watch = Watch(self.data, tells_proposals=self.model != SCRIPTED)
         return self._watch
 
     @property
@@ -163,7 +164,7 @@ class Story:
     def _decide(self, worker: Worker) -> None:
         """Be the support lead."""
         waiting = self.watch.approvals.list()
-        self.telling.act(3, f"{len(waiting)} refunds wait for a person")
+        self.telling.act(3, f"{len(waiting)} refund{'s wait' if len(waiting) != 1 else ' waits'} for a person")
         for number, approval in enumerate(waiting):
             ticket = self.watch.tickets[approval.run]
             detail = self.watch.approvals.show(approval.approval)
@@ -241,8 +242,9 @@ class Story:
             self._heard = time.monotonic()
         if worker is not None and not worker.is_running:
             raise self._stuck("ended by itself")
-        if worker is not None and time.monotonic() - self._heard > _PATIENCE_S:
-            raise self._stuck(f"wrote nothing for {_PATIENCE_S:g} s")
+        patience = _PATIENCE_S if self.model == SCRIPTED else _PATIENCE_WITH_A_MODEL_S
+        if worker is not None and time.monotonic() - self._heard > patience:
+            raise self._stuck(f"wrote nothing for {patience:g} s")
 
     def _stuck(self, problem: str) -> WorkerStuck:
         log = self.out / "worker.log"

@@ -8,6 +8,7 @@ from typing import Any
 
 from answerable.cli._approvals import what_of
 from answerable.cli._demo._books import Books, Effect, effect_of
+from answerable.cli._demo._proposals import proposal_of
 from answerable.cli._desk import approvals_of
 from answerable.core import RunId
 from answerable.ledger import Reader, Receipt
@@ -54,10 +55,15 @@ class InFlight:
 
 
 class Watch:
-    """The receipts so far, and what they amount to."""
+    """The receipts so far, and what they amount to.
 
-    def __init__(self, data: Path) -> None:
+    Args:
+        tells_proposals: what the model proposes is worth a line too.
+    """
+
+    def __init__(self, data: Path, *, tells_proposals: bool = False) -> None:
         self.reader = Reader.open(data)
+        self.tells_proposals = tells_proposals
         self.receipts: list[Receipt] = []
         self.tickets: dict[RunId, Ticket] = {}
         self.closed: set[RunId] = set()
@@ -157,6 +163,10 @@ class Watch:
         action = said.get("action", {})
         if ticket is None or receipt.phase not in ("outcome", "denied", "held"):
             return None
+        if receipt.phase == "outcome" and action["kind"] == "model" and self.tells_proposals:
+            proposed = proposal_of(self.reader, receipt, ticket.order) or "nothing that can be used"
+            fields = {"ticket": ticket.id, "receipt": said["id"], "proposed": proposed}
+            return News(event="proposed", line=f"{ticket.id}  the model proposes: {proposed}", fields=fields)
         if receipt.phase == "outcome" and (action["effect"] == "read" or action["kind"] != "tool"):
             return None
         event, because = self._what_happened(receipt)
@@ -176,8 +186,10 @@ class Watch:
         if receipt.phase == "held":
             return "held", f"{_rules(said)}: waits for a {said['control']['role']}"
         if receipt.phase == "denied":
-            is_by_person = said["authority"].get("reason") == "refused.approval_rejected"
-            return "refused", "by a person" if is_by_person else f"by {_rules(said)}"
+            reason = said["authority"].get("reason")
+            if reason == "refused.policy_denied" and not said["authority"].get("rules"):
+                return "refused", "no policy permits it"
+            return "refused", "by a person" if reason == "refused.approval_rejected" else f"by {_rules(said)}"
         if said["effect"]["status"] != "ok":
             return "declined", "by the shop itself"
         intent = next((each for each in self._intents() if each.predicate["id"] == said.get("intentRef")), receipt)

@@ -1,16 +1,19 @@
 """Whoever reaches a model, and what it costs there."""
 
 from answerable.models._drivers._anthropic import AnthropicConfig, AnthropicProvider, parse_anthropic_config
-from answerable.models._drivers._openai import OpenAIConfig, OpenAIProvider, parse_openai_config, refusal_of
+from answerable.models._drivers._http import HttpAnswer, HttpClient, refusal_of
+from answerable.models._drivers._local import LocalConfig, LocalProvider
+from answerable.models._drivers._openai import OpenAIConfig, OpenAIProvider, parse_openai_config
 from answerable.models._drivers._prices import cost_nano_usd, load_prices
 from answerable.models._drivers._scripted import Script, ScriptedProvider
-from answerable.models._drivers._stream import HttpAnswer, HttpClient
 
 __all__ = [
     "AnthropicConfig",
     "AnthropicProvider",
     "HttpAnswer",
     "HttpClient",
+    "LocalConfig",
+    "LocalProvider",
     "OpenAIConfig",
     "OpenAIProvider",
     "Script",

@@ -1,34 +1,22 @@
 """Models behind the Messages wire: Anthropic's own, and every server that speaks it.
 
-Source: Anthropic API reference, "Create a Message", "Errors".
+Source: Anthropic API reference, "Create a Message".
 """
 
-import asyncio
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from answerable.models._drivers._openai import refusal_of
-from answerable.models._errors import (
-    ModelKeyMissing,
-    ModelLost,
-    ModelReplyInvalid,
-    ModelUnavailable,
-    ProviderUnusable,
-)
+from answerable.models._drivers._http import HttpClient
+from answerable.models._errors import ModelKeyMissing, ModelReplyInvalid, ProviderUnusable
 from answerable.models._ports import ModelReply, ModelRequest, ProviderFacts
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = ["AnthropicConfig", "AnthropicProvider", "parse_anthropic_config"]
 
 _ANTHROPIC = "https://api.anthropic.com"
 _VERSION = "2023-06-01"
-_CONNECT_S = 10.0
 _REPLY = "reply"
 _READ = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "tool_use": "stop", "max_tokens": "length"}
@@ -79,53 +67,31 @@ def parse_anthropic_config(environment: Mapping[str, str]) -> AnthropicConfig:
 
 
 class AnthropicProvider:
-    """Messages over one kept connection pool. Retries are the runtime's business, not its own."""
+    """Messages over kept connections."""
 
     def __init__(self, config: AnthropicConfig) -> None:
         self.name = config.name
         self._config = config
         self._url = config.base_url.rstrip("/") + "/v1/messages"
-        self._client: httpx.AsyncClient | None = None
+        self._client = HttpClient(proxy=config.proxy, ca_file=config.ca_file)
 
     def describe(self, model: str) -> ProviderFacts:
         return ProviderFacts(prices_of=self._config.prices_of or self._config.base_url, timeout=self._config.timeout)
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        import httpx
-
         name = f"{self.name}:{request.model}"
-        try:
-            # One clock for the whole reply: the client's own starts anew with each byte it reads.
-            async with asyncio.timeout(self._config.timeout.total_seconds()):
-                response = await self._connected().post(self._url, json=_body(request))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise ModelUnavailable(model=name, reason=f"no connection ({type(error).__name__})") from None
-        except (TimeoutError, httpx.TimeoutException):
-            seconds = f"{self._config.timeout.total_seconds():g} s"
-            raise ModelLost(model=name, reason=f"none within {seconds}") from None
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise ModelLost(model=name, reason=f"the connection broke ({type(error).__name__})") from None
-        if response.status_code != httpx.codes.OK:
-            raise refusal_of(name, response.status_code, response.headers, response.content)
-        return _reply(name, request, response.content)
+        key = {"x-api-key": self._config.key} if self._config.key else {}
+        said = await self._client.whole(
+            self._url,
+            json.dumps(_body(request)).encode(),
+            headers={"anthropic-version": _VERSION, **key},
+            model=name,
+            within=self._config.timeout,
+        )
+        return _reply(name, request, said)
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
-
-    def _connected(self) -> "httpx.AsyncClient":
-        if self._client is None:
-            import httpx
-
-            headers = {"anthropic-version": _VERSION, **({"x-api-key": self._config.key} if self._config.key else {})}
-            limit = httpx.Timeout(self._config.timeout.total_seconds(), connect=_CONNECT_S)
-            trust = ssl.create_default_context(cafile=self._config.ca_file) if self._config.ca_file else True
-            # SECURITY: nothing else from the environment; the gate's configuration is the whole truth.
-            self._client = httpx.AsyncClient(
-                headers=headers, timeout=limit, proxy=self._config.proxy or None, verify=trust, trust_env=False
-            )
-        return self._client
+        await self._client.close()
 
 
 def _body(request: ModelRequest) -> dict[str, Any]:

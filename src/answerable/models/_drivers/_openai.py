@@ -1,37 +1,21 @@
 """Models behind the Chat Completions wire: OpenAI's own, and every server that speaks it.
 
-Source: OpenAI API reference, "Create chat completion", "Structured outputs", "Error codes".
+Source: OpenAI API reference, "Create chat completion", "Structured outputs".
 """
 
-import asyncio
 import json
-import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from answerable.models._errors import (
-    ModelKeyMissing,
-    ModelLost,
-    ModelRejected,
-    ModelReplyInvalid,
-    ModelUnavailable,
-    ProviderUnusable,
-)
+from answerable.models._drivers._http import HttpClient
+from answerable.models._errors import ModelKeyMissing, ModelReplyInvalid, ProviderUnusable
 from answerable.models._ports import ModelReply, ModelRequest, ProviderFacts
 
-if TYPE_CHECKING:
-    import httpx
-
-__all__ = ["OpenAIConfig", "OpenAIProvider", "parse_openai_config", "refusal_of"]
+__all__ = ["OpenAIConfig", "OpenAIProvider", "parse_openai_config"]
 
 _OPENAI = "https://api.openai.com/v1"
-_BUSY = {408, 409, 425, 429}
-_IDENTIFIER = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_LONGEST_WAIT_S = 3600
-_CONNECT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +65,7 @@ def parse_openai_config(environment: Mapping[str, str]) -> OpenAIConfig:
 
 
 class OpenAIProvider:
-    """Chat Completions over one kept connection pool. Retries are the runtime's business, not its own."""
+    """Chat Completions over kept connections."""
 
     def __init__(self, config: OpenAIConfig) -> None:
         self.name = config.name
@@ -89,47 +73,25 @@ class OpenAIProvider:
         self._url = config.base_url.rstrip("/") + "/chat/completions"
         own = config.base_url.rstrip("/") == _OPENAI
         self._tokens_parameter = config.tokens_parameter or ("max_completion_tokens" if own else "max_tokens")
-        self._client: httpx.AsyncClient | None = None
+        self._client = HttpClient(proxy=config.proxy, ca_file=config.ca_file)
 
     def describe(self, model: str) -> ProviderFacts:
         return ProviderFacts(prices_of=self._config.prices_of or self._config.base_url, timeout=self._config.timeout)
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        import httpx
-
         name = f"{self.name}:{request.model}"
-        try:
-            # One clock for the whole reply: the client's own starts anew with each byte it reads.
-            async with asyncio.timeout(self._config.timeout.total_seconds()):
-                response = await self._connected().post(self._url, json=self._body(request))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise ModelUnavailable(model=name, reason=f"no connection ({type(error).__name__})") from None
-        except (TimeoutError, httpx.TimeoutException):
-            seconds = f"{self._config.timeout.total_seconds():g} s"
-            raise ModelLost(model=name, reason=f"none within {seconds}") from None
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise ModelLost(model=name, reason=f"the connection broke ({type(error).__name__})") from None
-        if response.status_code != httpx.codes.OK:
-            raise refusal_of(name, response.status_code, response.headers, response.content)
-        return _reply(name, request, response.content)
+        headers = {"authorization": f"Bearer {self._config.key}"} if self._config.key else {}
+        said = await self._client.whole(
+            self._url,
+            json.dumps(self._body(request)).encode(),
+            headers=headers,
+            model=name,
+            within=self._config.timeout,
+        )
+        return _reply(name, request, said)
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
-
-    def _connected(self) -> "httpx.AsyncClient":
-        if self._client is None:
-            import httpx
-
-            headers = {"Authorization": f"Bearer {self._config.key}"} if self._config.key else {}
-            limit = httpx.Timeout(self._config.timeout.total_seconds(), connect=_CONNECT_S)
-            trust = ssl.create_default_context(cafile=self._config.ca_file) if self._config.ca_file else True
-            # SECURITY: nothing else from the environment; the gate's configuration is the whole truth.
-            self._client = httpx.AsyncClient(
-                headers=headers, timeout=limit, proxy=self._config.proxy or None, verify=trust, trust_env=False
-            )
-        return self._client
+        await self._client.close()
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -141,30 +103,6 @@ class OpenAIProvider:
             schema = {"name": "reply", "schema": request.schema, "strict": _is_strict(request.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
-
-
-def refusal_of(name: str, status: int, headers: Mapping[str, str], body: bytes) -> ModelUnavailable | ModelRejected:
-    """What a status other than 200 means: try again later, or never."""
-    reason = _reason(body)
-    if (status in _BUSY or status >= 500) and reason != "insufficient_quota":
-        wait = _retry_after_s(headers)
-        return ModelUnavailable(model=name, reason=f"HTTP {status} ({reason})", retry_after_s=wait)
-    return ModelRejected(model=name, status=status, reason=reason)
-
-
-def _reason(body: bytes) -> str:
-    # Only identifiers: the provider's prose may quote the prompt, and an error's fields go to the log.
-    try:
-        error = json.loads(body)["error"]
-        said = [error.get("code"), error.get("type")]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        said = []
-    return next((word for word in said if isinstance(word, str) and _IDENTIFIER.match(word)), "no reason given")
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> int:
-    said = headers.get("retry-after", "")
-    return min(int(said), _LONGEST_WAIT_S) if said.isascii() and said.isdigit() else 0
 
 
 def _reply(name: str, request: ModelRequest, body: bytes) -> ModelReply:

@@ -131,6 +131,16 @@ def test_a_reply_that_misses_the_schema_is_asked_for_once_more_with_what_was_wro
     assert vendor.asked[1].messages[-2] == {"role": "assistant", "content": '{"m":1}'}
 
 
+@pytest.mark.parametrize("number", [2**53, -(2**53), 10**25])
+def test_a_whole_number_that_no_record_could_hold_is_a_misfit(number: int) -> None:
+    vendor = Vendor(f'{{"n":{number}}}', f'{{"n":{2**53 - 1}}}')
+
+    outcome = ask(models_of(vendor), "vendor:m", schema=SCHEMA)
+
+    assert outcome.result["data"] == {"n": 2**53 - 1}
+    assert "below 2^53" in vendor.asked[1].messages[-1]["content"]
+
+
 def test_a_second_misfit_is_final_and_what_it_used_still_counts() -> None:
     vendor = Vendor("I would rather not.", '{"n":"seven"}')
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from answerable.action import OutcomeUnknown
-from answerable.core import Decision, Outcome
+from answerable.core import ApprovalObligation, Decision, Outcome
 from answerable.runtime import AgentSpec, Held, Limits, Session, Sessions, SessionsProjection, SessionUnknown
 from answerable.runtime._tests.house import House, Shed, until
 
@@ -255,8 +255,6 @@ def test_sessions_are_found_by_id_and_name_and_belong_to_their_agent(tmp_path: P
 
 
 def test_a_held_call_tells_its_caller_which_approval_it_waits_for(tmp_path: Path) -> None:
-    from answerable.core import ApprovalObligation
-
     shed = Shed()
 
     def hold() -> Decision:
@@ -276,3 +274,118 @@ def test_a_held_call_tells_its_caller_which_approval_it_waits_for(tmp_path: Path
     through(tmp_path, story, shed)
 
     assert shed.calls == []
+
+
+async def think(session: Session, **more: Any) -> Outcome:
+    """A model call as it comes over the wire: not said to be a repetition unless `joins` or `key` says so."""
+    return await session.perform("model", "model", ARGUMENTS, **{"joins": False, **more})
+
+
+def test_a_held_model_call_finds_its_decision_when_it_is_simply_made_again(tmp_path: Path) -> None:
+    shed = Shed()
+
+    def hold() -> Decision:
+        return Decision(verdict="hold", rules=("ask",), obligations=(ApprovalObligation(role="lead"),))
+
+    async def before(house: House, sessions: Sessions, session: Session) -> None:
+        house.policy.decide["model"] = hold
+        for _ in range(2):
+            with pytest.raises(Held):
+                await think(session)
+        assert house.phases(session.run) == ["run.open", "held"]
+
+    async def after(house: House, sessions: Sessions, session: Session) -> None:
+        assert (await think(session)).status == "ok"
+        assert house.phases(session.run) == ["run.open", "held", "outcome"]
+        assert len({receipt.predicate["step"] for receipt in house.receipts(session.run)[1:]}) == 1
+        await think(session)
+        assert house.phases(session.run)[-1] == "outcome"
+
+    through(tmp_path, before, shed)
+    through(tmp_path, after, shed)
+
+    assert shed.calls == ["model", "model"]
+
+
+def test_two_callers_of_a_held_model_call_wait_for_one_decision(tmp_path: Path) -> None:
+    shed = Shed()
+
+    def hold() -> Decision:
+        return Decision(verdict="hold", rules=("ask",), obligations=(ApprovalObligation(role="lead"),))
+
+    async def story(house: House, sessions: Sessions, session: Session) -> None:
+        house.policy.decide["model"] = hold
+        first = asyncio.create_task(think(session))
+        await until(lambda: any(work.parked.is_set() for work in session._works.values()))
+        held = await asyncio.gather(first, think(session), return_exceptions=True)
+        assert isinstance(held[0], Held)
+        assert isinstance(held[1], Held)
+        assert held[0].approval == held[1].approval
+
+    through(tmp_path, story, shed)
+
+    assert shed.calls == []
+
+
+def test_the_same_model_call_made_twice_at_once_is_two_samples(tmp_path: Path) -> None:
+    shed = Shed()
+    shed.gates["model"] = asyncio.Event()
+
+    async def story(house: House, sessions: Sessions, session: Session) -> None:
+        asked = [asyncio.create_task(think(session)) for _ in range(2)]
+        await until(lambda: len(shed.calls) == 2)
+        shed.gates["model"].set()
+        first, second = await asyncio.gather(*asked)
+        assert first.receipt != second.receipt
+
+    through(tmp_path, story, shed)
+
+
+@pytest.mark.parametrize("more", [{"key": "k-1"}, {"joins": True}])
+def test_a_model_call_that_failed_may_be_made_again_and_one_that_did_not_is_answered_from_the_record(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    shed = Shed()
+    shed.lost = {"model"}
+
+    async def story(house: House, sessions: Sessions, session: Session) -> None:
+        assert (await think(session, **more)).status == "failed"
+        shed.lost = set()
+        assert (await think(session, **more)).status == "ok"
+        assert (await think(session, **more)).status == "ok"
+
+    through(tmp_path, story, shed)
+
+    assert shed.calls == ["model", "model"]
+
+
+def test_a_keyed_write_that_failed_is_not_made_again(tmp_path: Path) -> None:
+    shed = Shed()
+
+    async def story(house: House, sessions: Sessions, session: Session) -> None:
+        for _ in range(2):
+            assert (await write(session, "fail", key="k-1")).status == "failed"
+
+    through(tmp_path, story, shed)
+
+    assert shed.calls == ["fail"]
+
+
+def test_each_refused_proposal_has_a_receipt_of_its_own_however_alike_they_are(tmp_path: Path) -> None:
+    async def story(house: House, sessions: Sessions, session: Session) -> None:
+        house.policy.decide["write"] = deny
+        refused = await asyncio.gather(*(session.refusal("write", ARGUMENTS) for _ in range(5)))
+        assert len({each.receipt for each in refused if each is not None}) == 5
+
+    through(tmp_path, story, Shed())
+
+
+def test_a_session_that_is_being_asked_for_does_not_idle_out_before_its_call_comes(tmp_path: Path) -> None:
+    async def story(house: House, sessions: Sessions, session: Session) -> None:
+        session.last_used -= timedelta(hours=1)
+        found = await sessions.get("clerk")
+        await sessions.close_idle()
+        assert found is session
+        assert "run.close" not in house.phases(session.run)
+
+    through(tmp_path, story, Shed())

@@ -4,16 +4,18 @@
 client which knew the server needs a new URL and nothing else.
 """
 
+from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 from answerable.core import Effect
-from answerable.server._mcp._ports import RpcFailed
-from answerable.tools import RelayedServer, ServedTool, Tool, Toolbox
+from answerable.server._mcp._ports import INVALID_PARAMS, RpcFailed
+from answerable.tools import RelayedServer, ServedTool, ServerFace, Tool, Toolbox
 
-__all__ = ["NOT_FOUND", "Names"]
+__all__ = ["Names"]
 
-NOT_FOUND = -32002
-_NO_PARAMS = -32602
+_NOT_FOUND = -32002
+_KNOWN = ("tools", "resources", "prompts", "completions", "logging")
 
 
 class Names:
@@ -28,6 +30,35 @@ class Names:
         self._prefix = f"{server}." if server else ""
         self._servers = {each.name: each for each in toolbox.servers() if server in ("", each.name)}
         self._resources: dict[str, str] = {}
+        self.info: dict[str, Any] = {"name": server or "answerable", "version": version("answerable")}
+
+    def shows(self, server: str) -> bool:
+        """Whether a server is behind this endpoint."""
+        return server in self._servers
+
+    def servers(self) -> list[RelayedServer]:
+        """The servers behind it."""
+        return list(self._servers.values())
+
+    def server(self, name: str) -> RelayedServer:
+        """The server of that name."""
+        return self._servers[name]
+
+    async def face(self, *, is_modern: bool) -> ServerFace:
+        """How the endpoint presents itself: as its only server does, or as all of them together."""
+        faces = [await server.face(is_modern=is_modern) for server in self._servers.values()]
+        capabilities: dict[str, Any] = {"tools": {}}
+        for face in faces:
+            for name in _KNOWN:
+                if isinstance(said := face.capabilities.get(name), dict):
+                    capabilities[name] = {
+                        **capabilities.get(name, {}),
+                        **{key: True for key in said if said[key] is True},
+                    }
+        if self._prefix and faces:
+            self.info = faces[0].info or self.info
+            return replace(faces[0], info=self.info, capabilities=capabilities)
+        return ServerFace(info=self.info, capabilities=capabilities)
 
     def tools(self) -> list[dict[str, Any]]:
         """Every tool, as `tools/list` has it."""
@@ -55,7 +86,7 @@ class Names:
         """The server of a prompt, and its name there."""
         server, _, inner = (self._prefix + name).partition(".")
         if server not in self._servers:
-            raise RpcFailed(_NO_PARAMS, f"there is no prompt `{name}` here")
+            raise RpcFailed(INVALID_PARAMS, f"there is no prompt `{name}` here")
         return server, inner
 
     async def owner(self, uri: str) -> str:
@@ -73,7 +104,7 @@ class Names:
                     self.seen(server, item)
         if uri not in self._resources:
             advice = "no server lists it; ask its own endpoint, `/mcp/<server>`"
-            raise RpcFailed(NOT_FOUND, f"resource not found: {advice}", {"uri": uri})
+            raise RpcFailed(_NOT_FOUND, f"resource not found: {advice}", {"uri": uri})
         return self._resources[uri]
 
 

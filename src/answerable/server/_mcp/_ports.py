@@ -1,20 +1,47 @@
-"""What the wire's driver needs from the relay, in JSON as it goes over the wire."""
+"""What the relay and the wire's two ways to talk know of each other, in JSON as it goes over the wire."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Asked", "Relay", "RpcFailed"]
+__all__ = ["INTERNAL", "INVALID_PARAMS", "METHOD_NOT_FOUND", "Asked", "RpcFailed", "Voice"]
+
+METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL = -32601, -32602, -32603
 
 
 class RpcFailed(Exception):
-    """The request is answered with a JSON-RPC error. Control flow between relay and driver."""
+    """The request is answered with a JSON-RPC error. Control flow between relay and wire."""
 
-    def __init__(self, code: int, message: str, data: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.data = data
+
+    def to_json(self) -> dict[str, Any]:
+        """The error, as it goes over the wire."""
+        said = {"code": self.code, "message": self.message}
+        return said if self.data is None else {**said, "data": self.data}
+
+
+class Voice(Protocol):
+    """How a server may speak to a client before it has answered its request."""
+
+    def note(self, method: str, params: Mapping[str, Any]) -> None:
+        """Tell the client something, if it wants to hear it."""
+
+    async def ask(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Put a question to the client, and wait for its answer.
+
+        Raises:
+            NobodyAsked: it cannot be asked, or does not answer.
+        """
+
+    def prime(self, retry_ms: int | None) -> None:
+        """Begin a stream that its reader can come back to."""
+
+    def pause(self) -> None:
+        """Hang up on the reader; it comes back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +49,12 @@ class Asked:
     """One request.
 
     Args:
-        params: `params` as sent, with a verified `requestState` in the clear.
+        params: `params` as sent.
         headers: of the HTTP request, names in lower case.
-        may_need_input: the client's protocol knows `input_required` (2026-07-28).
-        can_elicit: the client can put a question to its user.
+        agent: whose key it carries.
+        is_modern: it stands by itself (2026-07-28), and knows `input_required`.
+        capabilities: what the client can be asked.
+        voice: how to speak to the client meanwhile.
         on_delivered: callbacks for when the whole answer was written to a client that was still there.
         told: headers for the answer: its session and its receipt.
     """
@@ -33,30 +62,15 @@ class Asked:
     method: str
     params: Mapping[str, Any]
     headers: Mapping[str, str]
-    may_need_input: bool = False
-    can_elicit: bool = False
+    agent: str
+    is_modern: bool
+    capabilities: Mapping[str, Any]
+    voice: Voice
     on_delivered: list[Callable[[], None]] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)
 
     @property
     def meta(self) -> Mapping[str, Any]:
         """The request's `_meta`."""
-        return self.params.get("_meta") or {}
-
-
-class Relay(Protocol):
-    """Whoever answers requests."""
-
-    @property
-    def methods(self) -> frozenset[str]:
-        """The methods it answers; initialization, discovery and ping are the driver's."""
-
-    def schema(self, name: str) -> dict[str, Any] | None:
-        """The argument schema of a tool by the name its clients know; None where there is none."""
-
-    async def answer(self, asked: Asked) -> dict[str, Any]:
-        """The result.
-
-        Raises:
-            RpcFailed: the answer is an error.
-        """
+        said = self.params.get("_meta")
+        return said if isinstance(said, dict) else {}

@@ -1,44 +1,63 @@
-"""An MCP server, through the official client, over one connection that is kept.
+"""An MCP server, over connections that are kept: JSON as it goes over the wire, in and out.
 
-The client's connection belongs to the task that opened it, so each link has a task of its own;
-calls come from any task. A link that ended is replaced before the next call, never during one.
+A server may speak the handshake era, 2026-07-28, or both. It is asked in the era of the client that a call came from,
+if it has it, so that what it can say to that client meanwhile is the same as without the gate.
+A connection that ended is replaced before the next call, never during one.
 
 Source: Model Context Protocol, "Lifecycle", "Transports" and "Tools".
 """
 
 import asyncio
+import contextlib
 import contextvars
 import importlib
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
-from answerable.core import AnswerableError, sha256_name, stable_json
-from answerable.tools._drivers._transports import Transport
+import orjson
+
+from answerable.core import stable_json
+from answerable.tools._drivers._kept import Kept
+from answerable.tools._drivers._wires import NotSent, Wire, WireLost
 from answerable.tools._errors import (
     ToolChanged,
     ToolFailed,
+    ToolLeftWaiting,
     ToolResultInvalid,
     ToolServerLost,
     ToolServerUnavailable,
     ToolTimedOut,
 )
-from answerable.tools._ports import Answer, ListedTool
+from answerable.tools._ports import Answer, ListedTool, Peer, ServerFace
 
 if TYPE_CHECKING:
-    from mcp import ClientSession
-    from mcp.types import CallToolResult
+    from answerable.tools._drivers._link import Link
 
-__all__ = ["McpServer"]
+__all__ = ["McpServer", "Transport"]
 
 _log = logging.getLogger(__name__)
-_UNWRITTEN_GRACE_S = 1.0  # the client's own clock starts once the request is written, which may never be
+_T = TypeVar("_T")
 _LAST_WORDS_BYTES = 2_000
-_MOST_PAGES = 100
-_OURS = {"name", "description", "input_schema"}
+_HAS = {
+    "resources": ("resources/list", "resources/templates/list", "resources/read"),
+    "prompts": ("prompts/list", "prompts/get"),
+    "completions": ("completion/complete",),
+}
+_HANDSHAKE, _MODERN = "handshake", "modern"
+
+
+class Transport(Protocol):
+    """How a server is reached."""
+
+    @property
+    def address(self) -> str:
+        """What the operator wrote down for it."""
+
+    def wire(self) -> Wire:
+        """A way to it."""
 
 
 class McpServer:
@@ -53,299 +72,246 @@ class McpServer:
         self._transport = transport
         self._startup_s = startup_timeout.total_seconds()
         self._call_s = call_timeout.total_seconds()
-        self._link: _Link | None = None
+        self._main: Kept | None = None
+        self._other: Kept | None = None
+        self._has_both = False
         self._connecting = asyncio.Lock()
         self._pinned: dict[str, str] = {}
+        self._listeners: list[Callable[[str, dict[str, Any]], None]] = []
+        self._followed: dict[str, int] = {}
+        self._following: dict[str, asyncio.Task[None]] = {}
 
     @property
     def is_connected(self) -> bool:
-        return self._link is not None and not self._link.is_over
-
-    async def connect(self) -> tuple[ListedTool, ...]:
-        """Its tools, over a connection that is kept; their schemas are pinned from the first time on."""
-        return (await self._linked()).tools
-
-    async def call(self, tool: str, arguments: dict[str, Any], *, timeout: timedelta | None) -> Answer:
-        """Its answer; reconnects first if the server has died since."""
-        link = await self._linked()
-        full_name = f"{self.name}.{tool}"
-        if self._pinned.get(tool) != link.schemas.get(tool):
-            raise ToolChanged(tool=full_name)
-        seconds = timeout.total_seconds() if timeout else self._call_s
-        return await link.call(tool, arguments, full_name=full_name, seconds=seconds)
+        return self._main is not None and not self._main.link.is_over
 
     @property
     def offers(self) -> frozenset[str]:
         """Which further methods it answers, as far as known, such as `resources/read`."""
-        return self._link.offers if self._link else frozenset()
+        has = self._main.link.capabilities if self._main else {}
+        return frozenset(method for kind, methods in _HAS.items() if kind in has for method in methods)
 
-    async def ask(self, method: str, params: dict[str, Any], *, timeout: timedelta | None = None) -> dict[str, Any]:
+    async def connect(self) -> tuple[ListedTool, ...]:
+        """Its tools, listed anew over a connection that is kept; their schemas are pinned from the first time on."""
+        is_first = self._main is None
+        main = await self._kept(None)
+        for kept in () if is_first else (main, self._other):
+            if kept is not None and not kept.link.is_over:
+                listing = asyncio.wait_for(kept.list(), self._startup_s)
+                try:
+                    await self._within(listing, self.name, self._startup_s)
+                except NotSent as error:
+                    raise ToolServerUnavailable(server=self.name, reason=error.reason) from None
+                self._pin(kept)
+        return main.tools
+
+    async def face(self, *, is_modern: bool) -> ServerFace:
+        """How it presents itself to clients of that kind."""
+        link = (await self._kept(is_modern)).link
+        return ServerFace(
+            info=link.info,
+            capabilities=link.capabilities,
+            instructions=link.instructions,
+            streams=link.streams,
+            retry_ms=link.retry_ms,
+        )
+
+    async def call(
+        self, tool: str, arguments: dict[str, Any], *, timeout: timedelta | None, peer: Peer | None = None
+    ) -> Answer:
+        """Its answer; reconnects first if the server has died since."""
+        full_name = f"{self.name}.{tool}"
+        params = {"name": tool, "arguments": arguments}
+
+        def check(kept: Kept) -> dict[str, str]:
+            if self._pinned.get(tool) != kept.schemas.get(tool):
+                raise ToolChanged(tool=full_name)
+            return kept.headers(tool, arguments)
+
+        try:
+            return _answer(full_name, await self._request("tools/call", params, full_name, timeout, peer, check))
+        except ToolFailed as error:
+            whole = orjson.loads(error.result)
+            return Answer(error=error.error, texts=(error.said,), whole=whole)
+
+    async def ask(
+        self, method: str, params: dict[str, Any], *, timeout: timedelta | None = None, peer: Peer | None = None
+    ) -> dict[str, Any]:
         """What it answers to a method that is not a tool call, as on the wire; reconnects first if need be."""
-        link = await self._linked()
-        seconds = timeout.total_seconds() if timeout else self._call_s
-        return await link.ask(method, params, full_name=f"{self.name}.{method}", seconds=seconds)
+        return await self._request(method, params, f"{self.name}.{method}", timeout, peer)
+
+    async def follow(self, uri: str, *, is_wanted: bool) -> None:
+        """Ask for news of a resource, or no more; several may want the same."""
+        count = self._followed.get(uri, 0) + (1 if is_wanted else -1)
+        if count > 0:
+            self._followed[uri] = count
+        else:
+            self._followed.pop(uri, None)
+        if count == (1 if is_wanted else 0):
+            await self._follow(await self._kept(None), uri, is_wanted=is_wanted)
+
+    async def log(self, level: str) -> None:
+        """Have a server of the handshake era write its log from this level on."""
+        for kept in (self._main, self._other):
+            if kept is not None and not kept.link.is_modern and "logging" in kept.link.capabilities:
+                await kept.link.request("logging/setLevel", {"level": level}, seconds=self._call_s)
+
+    def listen(self, heard: Callable[[str, dict[str, Any]], None]) -> None:
+        """Tell of what the server says by itself."""
+        self._listeners.append(heard)
 
     async def close(self) -> None:
         async with self._connecting:
-            if self._link:
-                await self._link.close()
-                self._link = None
+            for kept in (self._main, self._other):
+                if kept is not None:
+                    await kept.link.close()
+            self._main = self._other = None
 
-    async def _linked(self) -> "_Link":
-        if (link := self._link) and not link.is_over:
-            return link  # without the lock: the usual way
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    async def _request(
+        self,
+        method: str,
+        params: dict[str, Any],
+        full_name: str,
+        timeout: timedelta | None,
+        peer: Peer | None,
+        check: "Callable[[Kept], dict[str, str]] | None" = None,
+    ) -> dict[str, Any]:
+        seconds = timeout.total_seconds() if timeout else self._call_s
+        for is_last in (False, True):
+            kept = await self._kept(None if peer is None else peer.said.is_modern)
+            headers = check(kept) if check is not None else None
+            try:
+                asked = kept.link.request(method, params, seconds=seconds, peer=peer, headers=headers)
+                return await self._within(asked, full_name, seconds)
+            except NotSent as error:
+                # It surely did nothing with it, and may only have forgotten its session.
+                if is_last or not kept.link.is_over:
+                    raise ToolServerUnavailable(server=self.name, reason=error.reason) from None
+        raise AssertionError("the last try returns or raises")
+
+    async def _within(self, work: Coroutine[Any, Any, _T], full_name: str, seconds: float) -> _T:
+        from answerable.tools._drivers._link import LeftWaiting, RpcError
+
+        try:
+            return await work
+        except TimeoutError:
+            raise ToolTimedOut(tool=full_name, after_ms=round(seconds * 1000)) from None
+        except WireLost:
+            raise ToolServerLost(tool=full_name) from None
+        except LeftWaiting as error:
+            raise ToolLeftWaiting(tool=full_name, reason=str(error)) from None
+        except RpcError as error:
+            whole = {"code": error.code, "message": error.message}
+            result = stable_json(whole if error.data is None else {**whole, "data": error.data}).decode()
+            raise ToolFailed(
+                tool=full_name, error=f"JSON-RPC {error.code}", said=error.message, result=result
+            ) from None
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def _usable(self, is_modern: bool | None) -> "Kept | None":
+        main = self._main
+        if main is None or main.link.is_over:
+            return None
+        if is_modern is None or main.link.is_modern == is_modern or not self._has_both:
+            return main
+        return self._other if self._other is not None and not self._other.link.is_over else None
+
+    async def _kept(self, is_modern: bool | None) -> Kept:
+        if (kept := self._usable(is_modern)) is not None:
+            return kept
         async with self._connecting:
-            if (link := self._link) and not link.is_over:
-                return link  # whoever held the lock before us connected
-            if self._link:
-                _log.warning("tool server %s has died and is started again", self.name)
-                await self._link.close()
-            # The client takes over a second of CPU to import: off the loop, and only where a server is used.
-            await asyncio.to_thread(importlib.import_module, "mcp")
-            logging.getLogger("mcp").addHandler(logging.NullHandler())
-            link = _Link(self.name, self._transport)
-            await link.open(self._startup_s)
-            for name, schema in link.schemas.items():
-                self._pinned.setdefault(name, schema)
-            self._link = link
-            return link
+            if (kept := self._usable(is_modern)) is not None:
+                return kept  # whoever held the lock before us connected
+            if self._main is None or self._main.link.is_over:
+                if self._main is not None:
+                    _log.warning("tool server %s has died and is started again", self.name)
+                    await self._main.link.close()
+                self._main = await self._open("")
+                # Only a server at a URL can be met in two ways at once; a process is one conversation.
+                self._has_both = self._main.link.is_modern and self._main.wire.keeps_sessions
+                for uri in self._followed:
+                    with contextlib.suppress(ToolFailed, ToolServerLost):
+                        await self._follow(self._main, uri, is_wanted=True)
+            if (kept := self._usable(is_modern)) is not None:
+                return kept
+            try:
+                self._other = await self._open(_MODERN if is_modern else _HANDSHAKE)
+            except ToolServerUnavailable:
+                self._has_both = False
+                return self._main
+            return self._other
 
-
-class _Link:
-    """One connection: a task that holds the client's context open until it is told to stop or loses it."""
-
-    def __init__(self, server: str, transport: Transport) -> None:
-        self.tools: tuple[ListedTool, ...] = ()
-        self.schemas: dict[str, str] = {}
-        self.offers: frozenset[str] = frozenset()
-        self._server = server
-        self._transport = transport
-        self._over = asyncio.Event()
-        self._unreadable = 0
-        self._session: ClientSession | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def is_over(self) -> bool:
-        return self._over.is_set() or self._task is None or self._task.done()
-
-    async def open(self, startup_s: float) -> None:
-        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _open(self, era: str) -> Kept:
+        # The protocol's package takes a second of CPU to import: off the loop, and only where a server is used.
+        module = await asyncio.to_thread(importlib.import_module, "answerable.tools._drivers._link")
+        wire = self._transport.wire()
+        link: Link = module.Link(wire, news=self._news)
+        kept = Kept(link, wire)
+        loop = asyncio.get_running_loop()
         with tempfile.TemporaryFile() as stderr:
             # In an empty context: the link outlives the run whose call happened to need it.
-            self._task = asyncio.get_running_loop().create_task(
-                self._hold(ready, stderr), name=f"mcp:{self._server}", context=contextvars.Context()
-            )
+            opening = loop.create_task(kept.open(stderr, era), context=contextvars.Context())
             try:
-                await asyncio.wait({ready, self._task}, timeout=startup_s, return_when=asyncio.FIRST_COMPLETED)
+                async with asyncio.timeout(self._startup_s):
+                    await opening
             except asyncio.CancelledError:
-                await self.close()
+                await link.close()
                 raise
-            if ready.done() and not ready.cancelled() and ready.exception() is None:
-                return
-            reason = self._why_not(ready, startup_s)
-            await self.close()
-            if words := _last_words(stderr):
-                _log.warning("tool server %s wrote before it failed to start: %s", self._server, words)
-        raise ToolServerUnavailable(server=self._server, reason=reason)
+            except (TimeoutError, NotSent, WireLost, module.RpcError) as error:
+                reason = self._why_not(link, error)
+                await link.close()
+                if words := _last_words(stderr):
+                    _log.warning("tool server %s wrote before it failed to start: %s", self.name, words)
+                raise ToolServerUnavailable(server=self.name, reason=reason) from None
+        self._pin(kept)
+        return kept
 
-    async def call(self, tool: str, arguments: dict[str, Any], *, full_name: str, seconds: float) -> Answer:
-        from mcp import MCPError
+    def _pin(self, kept: Kept) -> None:
+        for name, schema in kept.schemas.items():
+            self._pinned.setdefault(name, schema)
 
-        assert self._session is not None
-        asked = self._session.call_tool(tool, arguments, read_timeout_seconds=seconds)
-        try:
-            return _answer(await self._answered(asked, full_name, seconds))
-        except MCPError as error:
-            return Answer(error=f"JSON-RPC {error.code}", texts=(error.message,))
+    def _why_not(self, link: "Link", error: Exception) -> str:
+        lines = "1 line that is" if link.unreadable == 1 else f"{link.unreadable} lines that are"
+        garbage = f", and wrote {lines} not JSON-RPC" if link.unreadable else ""
+        if isinstance(error, TimeoutError):
+            return f"it said nothing understandable within {self._startup_s:g} s{garbage}"
+        if isinstance(error, NotSent):
+            return error.reason
+        if isinstance(error, WireLost):
+            return f"it ended before it was ready{garbage}"
+        return f"it refused: {error}"
 
-    async def ask(self, method: str, params: dict[str, Any], *, full_name: str, seconds: float) -> dict[str, Any]:
-        from mcp import MCPError
+    async def _follow(self, kept: Kept, uri: str, *, is_wanted: bool) -> None:
+        if not kept.link.is_modern:
+            method = "resources/subscribe" if is_wanted else "resources/unsubscribe"
+            asked = kept.link.request(method, {"uri": uri}, seconds=self._call_s)
+            await self._within(asked, f"{self.name}.{method}", self._call_s)
+            return
+        if (following := self._following.pop(uri, None)) is not None:
+            following.cancel()
+        if is_wanted:
+            self._following[uri] = kept.link.begin(kept.link.watch({"resourceSubscriptions": [uri]}))
 
-        assert self._session is not None
-        try:
-            result = await self._answered(_asked(self._session, method, params), full_name, seconds)
-        except MCPError as error:
-            raise ToolFailed(tool=full_name, error=f"JSON-RPC {error.code}", said=error.message) from None
-        said: dict[str, Any] = result.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return said
-
-    async def _answered(self, asked: Awaitable[Any], full_name: str, seconds: float) -> Any:
-        from mcp import MCPError
-        from mcp.types import CONNECTION_CLOSED, REQUEST_TIMEOUT
-        from pydantic import ValidationError
-
-        late = ToolTimedOut(tool=full_name, after_ms=round(seconds * 1000))
-        try:
-            async with asyncio.timeout(seconds + _UNWRITTEN_GRACE_S):
-                return await asked
-        except TimeoutError:
-            raise late from None
-        except MCPError as error:
-            if error.code == REQUEST_TIMEOUT:
-                raise late from None
-            if error.code == CONNECTION_CLOSED:
-                raise ToolServerLost(tool=full_name) from None
-            raise
-        except (ValidationError, RuntimeError) as error:
-            problem = f"not a tool result as the server declares it ({type(error).__name__})"
-            raise ToolResultInvalid(tool=full_name, problem=problem) from None
-
-    async def close(self) -> None:
-        self._over.set()
-        if self._task:
-            if self._session is None:
-                self._task.cancel()
-            await asyncio.wait({self._task})
-            if not self._task.cancelled() and (error := self._task.exception()):
-                _log.debug("tool server %s ended badly: %r", self._server, error)
-
-    async def _hold(self, ready: "asyncio.Future[None]", stderr: IO[bytes]) -> None:
-        from mcp import Client
-
-        try:
-            async with Client(self._watched(stderr)) as client:
-                self.tools = await _listed(client.session)
-                self.offers = _offers(client.session)
-                self.schemas = {tool.name: sha256_name(stable_json(tool.schema)) for tool in self.tools}
-                self._session = client.session
-                ready.set_result(None)
-                await self._over.wait()
-        except Exception as error:  # the server's doing: told to whoever waits for it
-            if ready.done():
-                raise
-            ready.set_exception(error)
-        finally:
-            self._over.set()
-            ready.cancel()
-
-    @asynccontextmanager
-    async def _watched(self, stderr: IO[bytes]) -> AsyncIterator[Any]:
-        async with self._transport.open(stderr) as (read, write):
-            yield _Watched(read, self), write
-
-    def _why_not(self, ready: "asyncio.Future[None]", startup_s: float) -> str:
-        lines = "1 line that is" if self._unreadable == 1 else f"{self._unreadable} lines that are"
-        garbage = f", and wrote {lines} not JSON-RPC" if self._unreadable else ""
-        if not ready.done():
-            return f"it said nothing understandable within {startup_s:g} s{garbage}"
-        error = None if ready.cancelled() else ready.exception()
-        if isinstance(error, OSError):
-            return f"`{self._transport.address}` cannot be started ({error.strerror or type(error).__name__})"
-        if isinstance(error, AnswerableError):
-            return error.message
-        return f"it ended before it was ready{garbage}"
-
-    def noticed(self, item: Any) -> None:
-        """Something arrived from the server."""
-        if isinstance(item, Exception):
-            self._unreadable += 1
-
-    def ended(self) -> None:
-        """The server closed its side: no call may be sent any more."""
-        self._over.set()
+    def _news(self, method: str, params: dict[str, Any]) -> None:
+        for heard in self._listeners:
+            heard(method, params)
 
 
-class _Watched:
-    """The client's read stream, watched: the client itself tells nobody that the server has gone."""
-
-    def __init__(self, stream: Any, link: _Link) -> None:
-        self._stream = stream
-        self._link = link
-
-    async def receive(self) -> Any:
-        try:
-            item = await self._stream.receive()
-        except Exception:
-            self._link.ended()
-            raise
-        self._link.noticed(item)
-        return item
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    def __aiter__(self) -> "_Watched":
-        return self
-
-    async def __anext__(self) -> Any:
-        from anyio import ClosedResourceError, EndOfStream
-
-        try:
-            return await self.receive()
-        except (EndOfStream, ClosedResourceError):
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> "_Watched":
-        await self._stream.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: Any) -> Any:
-        return await self._stream.__aexit__(*exc)
-
-
-async def _listed(session: "ClientSession") -> tuple[ListedTool, ...]:
-    from mcp.types import PaginatedRequestParams
-
-    listed: list[ListedTool] = []
-    cursor: str | None = None
-    for _ in range(_MOST_PAGES):
-        page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
-        listed += [
-            ListedTool(
-                name=tool.name,
-                description=tool.description or "",
-                schema=tool.input_schema,
-                more=tool.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_OURS),
-            )
-            for tool in page.tools
-        ]
-        cursor = page.next_cursor
-        if not cursor:
-            break
-    return tuple(listed)
-
-
-def _offers(session: "ClientSession") -> frozenset[str]:
-    has = session.server_capabilities
-    offers: set[str] = set()
-    if has is not None and has.resources:
-        offers |= {"resources/list", "resources/templates/list", "resources/read"}
-    if has is not None and has.prompts:
-        offers |= {"prompts/list", "prompts/get"}
-    if has is not None and has.completions:
-        offers.add("completion/complete")
-    return frozenset(offers)
-
-
-async def _asked(session: "ClientSession", method: str, params: dict[str, Any]) -> Any:
-    from mcp import types
-
-    page = types.PaginatedRequestParams.model_validate(params)
-    if method == "resources/list":
-        return await session.list_resources(params=page)
-    if method == "resources/templates/list":
-        return await session.list_resource_templates(params=page)
-    if method == "resources/read":
-        return await session.read_resource(params["uri"])
-    if method == "prompts/list":
-        return await session.list_prompts(params=page)
-    if method == "prompts/get":
-        return await session.get_prompt(params["name"], params.get("arguments"))
-    asked = types.CompleteRequestParams.model_validate(params)
-    context = (asked.context and asked.context.arguments) or None
-    argument = {"name": asked.argument.name, "value": asked.argument.value}
-    return await session.complete(asked.ref, argument, context)
-
-
-def _answer(result: "CallToolResult") -> Answer:
-    content = tuple(block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in result.content)
+def _answer(full_name: str, result: dict[str, Any]) -> Answer:
+    content, structured = result.get("content", []), result.get("structuredContent")
+    is_result = isinstance(content, list) and all(isinstance(block, dict) and "type" in block for block in content)
+    if not is_result or not ("content" in result or structured is not None):
+        raise ToolResultInvalid(tool=full_name, problem="not a tool result as the protocol has it")
     return Answer(
-        error="isError" if result.is_error else "",
-        structured=result.structured_content,
-        texts=tuple(block["text"] for block in content if block["type"] == "text"),
+        error="isError" if result.get("isError") else "",
+        structured=structured if isinstance(structured, dict) else None,
+        texts=tuple(str(block.get("text", "")) for block in content if block["type"] == "text"),
         blocks=tuple(block for block in content if block["type"] != "text"),
-        content=content,
+        content=tuple(content),
+        whole=result,
     )
 
 

@@ -13,6 +13,7 @@ from answerable.tools import (
     Answer,
     ArgumentsInvalid,
     ListedTool,
+    Peer,
     Toolbox,
     ToolChanged,
     ToolDeclaration,
@@ -52,7 +53,9 @@ class Desk:
     async def connect(self) -> tuple[ListedTool, ...]:
         return self.tools
 
-    async def call(self, tool: str, arguments: dict[str, Any], *, timeout: timedelta | None) -> Answer:
+    async def call(
+        self, tool: str, arguments: dict[str, Any], *, timeout: timedelta | None, peer: Peer | None = None
+    ) -> Answer:
         self.asked.append((tool, arguments))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):

@@ -1,0 +1,249 @@
+"""An MCP server at a URL.
+
+A request's answer comes as JSON, or as a stream of events that the server may interrupt and expect to be taken up.
+
+Source: Model Context Protocol, "Transports: Streamable HTTP"; WHATWG HTML, "Server-sent events".
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import orjson
+
+from answerable.tools._drivers._wires import Heard, NotSent, Outgoing, WireLost
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Http"]
+
+_CONNECT_S = 10.0
+_KEPT_S = 4.0  # servers hang up after 5: a call sent into that moment would be in doubt
+_MOST_RETURNS = 20
+_USUAL_PAUSE_S = 1.0
+_BASE = {"accept": "application/json, text/event-stream", "accept-encoding": "identity"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """Where it is.
+
+    Args:
+        headers: sent with every request; the agent never sees them.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+
+    @property
+    def address(self) -> str:
+        """What the operator wrote down for it."""
+        return self.url
+
+    def wire(self) -> "HttpWire":
+        """A way to it."""
+        return HttpWire(self)
+
+
+@dataclass(slots=True)
+class _Piece:
+    """One event of a stream, or a part of one."""
+
+    id: str = ""
+    data: list[bytes] = field(default_factory=list)
+    retry_ms: int | None = None
+
+
+class HttpWire:
+    """Kept connections to one server."""
+
+    keeps_sessions = True
+
+    def __init__(self, where: Http) -> None:
+        self._where = where
+        self._session_id = ""
+        self._http: aiohttp.ClientSession | None = None
+        self._heard: Heard = lambda message, outgoing: None
+        self._ended: Callable[[], None] = lambda: None
+
+    async def open(self, stderr: IO[bytes], heard: Heard, ended: Callable[[], None]) -> None:
+        import aiohttp
+        import certifi
+
+        self._heard, self._ended = heard, ended
+        trust = ssl.create_default_context()  # what the machine trusts, its operator's own authorities included
+        trust.load_verify_locations(certifi.where())
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_S, ssl=trust),
+            timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={**_BASE, **self._where.headers},
+            proxy=_proxy_for(self._where.url),
+            read_bufsize=1 << 20,
+        )
+
+    async def send(self, outgoing: Outgoing) -> None:
+        import aiohttp
+
+        assert self._http is not None
+        body = orjson.dumps(outgoing.message)
+        headers = self._headers(outgoing.headers, {"content-type": "application/json"})
+        try:
+            # SECURITY: a redirect would take the operator's headers elsewhere.
+            async with self._http.post(self._where.url, data=body, headers=headers, allow_redirects=False) as answer:
+                await self._take(answer, outgoing)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+            raise NotSent(f"no connection ({type(error).__name__})") from None
+        except (aiohttp.ClientError, OSError):
+            raise WireLost from None
+
+    async def listen(self, headers: Mapping[str, str]) -> None:
+        import aiohttp
+
+        assert self._http is not None
+        last_id, pause_s = "", _USUAL_PAUSE_S
+        while True:
+            more = {"last-event-id": last_id} if last_id else {}
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                async with self._http.get(self._where.url, headers=self._headers(headers, more)) as answer:
+                    if answer.status != 200 or answer.content_type != "text/event-stream":
+                        return  # it has nothing to say by itself
+                    async for event in _events(answer):
+                        last_id = event.id or last_id
+                        pause_s = pause_s if event.retry_ms is None else event.retry_ms / 1000
+                        self._hear(event, None)
+            await asyncio.sleep(pause_s)
+
+    async def close(self, headers: Mapping[str, str]) -> None:
+        import aiohttp
+
+        if self._http is None:
+            return
+        if self._session_id:
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                async with (
+                    asyncio.timeout(_USUAL_PAUSE_S),
+                    self._http.delete(self._where.url, headers=self._headers(headers)),
+                ):
+                    pass
+        await self._http.close()
+        self._http = None
+
+    def _headers(self, *parts: Mapping[str, str]) -> dict[str, str]:
+        session = {"mcp-session-id": self._session_id} if self._session_id else {}
+        return {name: said for part in (session, *parts) for name, said in part.items()}
+
+    async def _take(self, answer: "aiohttp.ClientResponse", outgoing: Outgoing) -> None:
+        if answer.content_type == "text/event-stream":
+            await self._follow(answer, outgoing)
+            return
+        said = _object(await answer.read()) if answer.content_type == "application/json" else None
+        if answer.status == 404 and self._session_id:
+            self._ended()
+            raise NotSent("its session has ended")
+        if outgoing.message.get("method") == "initialize" and answer.status == 200:
+            self._session_id = answer.headers.get("mcp-session-id", "")
+        if said is not None and "jsonrpc" in said and (answer.status < 500 or "error" in said):
+            # An error that came before the request was read has no id of its own.
+            self._heard({**said, "id": outgoing.number} if said.get("id") is None else said, outgoing)
+        elif outgoing.number is not None:
+            if 400 <= answer.status < 500:
+                raise NotSent(f"HTTP {answer.status}")
+            raise WireLost
+
+    async def _follow(self, answer: "aiohttp.ClientResponse", outgoing: Outgoing) -> None:
+        """An answer that comes as a stream, to its end; taken up again where the server interrupts it."""
+        assert self._http is not None
+        if outgoing.message.get("method") == "initialize":
+            self._session_id = answer.headers.get("mcp-session-id", "")
+        last_id, pause_s = "", _USUAL_PAUSE_S
+        for _ in range(_MOST_RETURNS):
+            try:
+                async for event in _events(answer):
+                    last_id = event.id or last_id
+                    if event.retry_ms is not None:
+                        pause_s = event.retry_ms / 1000
+                    if event.id and not event.data and outgoing.on_stream:
+                        outgoing.on_stream(event.retry_ms)
+                    if self._hear(event, outgoing):
+                        return
+            except (OSError, _client_errors()):
+                pass  # broken or ended: it is taken up again where it was left
+            if not last_id:
+                raise WireLost
+            if outgoing.on_pause:
+                outgoing.on_pause()
+            await asyncio.sleep(pause_s)
+            headers = self._headers(
+                {name: said for name, said in outgoing.headers.items() if name == "mcp-protocol-version"},
+                {"last-event-id": last_id},
+            )
+            answer.release()
+            answer = await self._http.get(self._where.url, headers=headers)
+            if answer.status != 200:
+                raise WireLost
+        raise WireLost
+
+    def _hear(self, event: _Piece, outgoing: Outgoing | None) -> bool:
+        """Pass an event on; whether it was the answer."""
+        if not event.data:
+            return False
+        said = _object(b"\n".join(event.data)) or {}
+        self._heard(said, outgoing)
+        return outgoing is not None and "method" not in said and said.get("id") == outgoing.number
+
+
+def _proxy_for(url: str) -> str | None:
+    """The proxy that the operator's environment names for this server.
+
+    MEASURED: left to aiohttp, looking for it and for a password file took a thread and 1 ms in every call.
+    """
+    from urllib.request import getproxies, proxy_bypass
+
+    place = urlsplit(url)
+    proxies = getproxies()
+    is_direct = not place.hostname or proxy_bypass(place.hostname)
+    return None if is_direct else proxies.get(place.scheme) or proxies.get("all")
+
+
+def _object(body: bytes) -> dict[str, object] | None:
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+async def _events(answer: "aiohttp.ClientResponse") -> AsyncIterator[_Piece]:
+    event = _Piece()
+    rest = b""
+    async for chunk in answer.content.iter_any():
+        rest += chunk
+        if rest.endswith(b"\r"):
+            continue  # half a line end: the other half may follow
+        *lines, rest = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            if not line:
+                if event.data or event.id or event.retry_ms is not None:
+                    yield event
+                event = _Piece()
+                continue
+            name, _, said = line.partition(b":")
+            said = said.removeprefix(b" ")
+            if name == b"data" and said:
+                event.data.append(said)
+            elif name == b"id":
+                event.id = said.decode()
+            elif name == b"retry" and said.isdigit():
+                event.retry_ms = int(said)
+
+
+def _client_errors() -> type[Exception]:
+    import aiohttp
+
+    return aiohttp.ClientError
