@@ -103,10 +103,10 @@ class Watched:
         path.write_text(path.read_text() + "".join(f"{name} = {json.dumps(value)}\n" for name, value in dates.items()))
         return path
 
-    def checkpoint_of(self, size: int) -> str:
-        """The log's checkpoint of an earlier size, as somebody may have kept it."""
+    def checkpoint_of(self, size: int, root: bytes = b"") -> str:
+        """The log's checkpoint of an earlier size, as somebody may have kept it; or one of another history."""
         log = FileSigner.open(self.data / "keys" / "log.key")
-        root = Tree(RecordTiles(self.reader, TENANT), read_head(self.note).size).range_hash(0, size)
+        root = root or Tree(RecordTiles(self.reader, TENANT), read_head(self.note).size).range_hash(0, size)
         return sign_checkpoint(log, read_head(self.note).origin, size, root)
 
     def bundle(self) -> Path:
@@ -314,9 +314,13 @@ def test_an_older_checkpoint_of_another_history_is_found(watched: Watched, tmp_p
     for changed in (text.encode(), b"", watched.note.encode()):
         members = altered(bundle, lambda m, changed=changed: m.update({"checkpoint.from.txt": changed}))  # type: ignore[misc]
         assert checks(verify_members(members, read_trust(watched.trust()))) & {"complete", "checkpoint"}
+    signed = watched.checkpoint_of(head.size, bytes(32)).encode()  # and one that the log's key signed
+    members = altered(bundle, lambda m: m.update({"checkpoint.from.txt": signed}))
+    assert checks(verify_members(members, read_trust(watched.trust()))) == {"complete"}
+    code, said = shell(write(members, tmp_path / "b.zip"), watched.trust(), tmp_path / "b")
+    assert (code, "it is not the beginning of this log" in said) == (4, True)
     members = altered(bundle, lambda m: m.pop("checkpoint.from.txt"))
     assert "complete" in checks(verify_members(members, read_trust(watched.trust())))
-    assert head.size > 0
 
 
 def test_only_the_texts_that_are_named_are_disclosed(watched: Watched, tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 Source: C2SP tlog-tiles, "APIs".
 """
 
+import asyncio
 import contextlib
 import hmac
 import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -25,6 +25,7 @@ _PLACE = re.compile(r"((?:x\d{3}/){0,6}\d{3})(?:\.p/([1-9]\d{0,2}))?")
 _LEVEL = re.compile(r"[0-9]|[1-5][0-9]|6[0-3]|entries")
 _FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 _NOW = {"cache-control": "no-cache"}
+_LAST_WORDS_S = 3
 
 
 def log_routes(directory: Path) -> Sequence[BaseRoute]:
@@ -49,13 +50,13 @@ def log_routes(directory: Path) -> Sequence[BaseRoute]:
         tenant, place = _tenant(request), _PLACE.fullmatch(request.path_params["place"])
         if not tenant or not place:
             return _none()
-        secret = await anyio.to_thread.run_sync(monitor_secret, directory)
+        secret = await asyncio.to_thread(monitor_secret, directory)
         said = request.headers.get("authorization", "")
         if not hmac.compare_digest(said.encode(), b"Bearer " + secret.encode()):
             return PlainTextResponse("receipts are for monitors: send the secret of `answerable log secret`\n", 401)
         index = int(place[1].replace("x", "").replace("/", ""))
         width = int(place[2] or WIDTH)
-        found = await anyio.to_thread.run_sync(_lines, directory, tenant, index, width)
+        found = await asyncio.to_thread(_lines, directory, tenant, index, width)
         return Response(found, media_type="application/jsonl") if found.count(b"\n") == width else _none()
 
     return (
@@ -69,12 +70,15 @@ def log_routes(directory: Path) -> Sequence[BaseRoute]:
 async def publishing_logs(directory: Path) -> AsyncIterator[None]:
     """Publish the logs behind the record while the block runs, and once more at its end."""
     async with publishing(directory, read_log_config(directory)) as publisher:
-        async with anyio.create_task_group() as group:
-            group.start_soon(publisher.run)
+        running = asyncio.create_task(publisher.run())
+        try:
             yield
-            group.cancel_scope.cancel()
-        with anyio.move_on_after(5, shield=True):
-            await publisher.publish()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await publisher.publish()
 
 
 def _tenant(request: Request) -> TenantId | None:
