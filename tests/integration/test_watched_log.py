@@ -222,6 +222,7 @@ def test_a_witness_refuses_the_rewritten_history_and_the_gate_says_so(folder: Pa
             await asyncio.to_thread(grow_in_thread, folder / "before", 9)
             rewritten = await said(folder, "log", "publish", "--data", "before", code=1)
             assert "it saw another history of this log" in rewritten
+            assert "it saw another history" in await said(folder, "doctor", "--data", "before")
 
     asyncio.run(story())
     assert "CONFLICT" in run(folder, "witness", "show", code=1)
