@@ -13,6 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
+from answerable.app import ConfigFileInvalid, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -29,6 +30,8 @@ from answerable.core import (
 from answerable.identity import (
     AgentKeyUnknown,
     AgentUndeclared,
+    PersonKeyUnknown,
+    RoleInvalid,
 )
 from answerable.ledger import (
     DirectoryInUse,
@@ -88,9 +91,11 @@ from answerable.runtime import (
 from answerable.server import (
     AgentNotServed,
     GateSilent,
+    GateStopping,
     KeyMissing,
     KeyRefused,
     NotYours,
+    PersonKeyRefused,
     RequestMalformed,
     ToolNotSeen,
 )
@@ -99,7 +104,10 @@ from answerable.tools import (
     ArgumentsInvalid,
     ToolChanged,
     ToolFailed,
+    ToolHeld,
     ToolLeftWaiting,
+    ToolListingMoved,
+    ToolNotHeld,
     ToolNotServed,
     ToolResultInvalid,
     ToolServerLost,
@@ -142,11 +150,13 @@ __all__ = [
     "BudgetInvalid",
     "CallInProgress",
     "ConfigError",
+    "ConfigFileInvalid",
     "DirectoryInUse",
     "EvidenceError",
     "ExecutionError",
     "FileUnusable",
     "GateSilent",
+    "GateStopping",
     "Held",
     "InputInvalid",
     "InputNotJson",
@@ -173,6 +183,8 @@ __all__ = [
     "ObligationInvalid",
     "OutcomeUnknown",
     "Permanent",
+    "PersonKeyRefused",
+    "PersonKeyUnknown",
     "PluginError",
     "PolicyDenied",
     "PolicyFailed",
@@ -184,9 +196,11 @@ __all__ = [
     "RepeatedCall",
     "ReplayDiverged",
     "RequestMalformed",
+    "RoleInvalid",
     "RunUnknown",
     "SchemaTooNew",
     "ScriptFailed",
+    "SecretMissing",
     "SessionUnknown",
     "SignalTimedOut",
     "SliceLost",
@@ -203,7 +217,10 @@ __all__ = [
     "TimestampsNotInstalled",
     "ToolChanged",
     "ToolFailed",
+    "ToolHeld",
     "ToolLeftWaiting",
+    "ToolListingMoved",
+    "ToolNotHeld",
     "ToolNotSeen",
     "ToolNotServed",
     "ToolResultInvalid",

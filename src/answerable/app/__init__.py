@@ -1,7 +1,22 @@
 """The composition root: the only place that knows every room."""
 
 from answerable.app._app import Answerable
+from answerable.app._config import Config, ConfigFileInvalid, SecretMissing, config_schema, configured, read_config
 from answerable.app._gate import Gate
 from answerable.app._record import Desk, all_projections, open_desk
+from answerable.app._times import Times
 
-__all__ = ["Answerable", "Desk", "Gate", "all_projections", "open_desk"]
+__all__ = [
+    "Answerable",
+    "Config",
+    "ConfigFileInvalid",
+    "Desk",
+    "Gate",
+    "SecretMissing",
+    "Times",
+    "all_projections",
+    "config_schema",
+    "configured",
+    "open_desk",
+    "read_config",
+]

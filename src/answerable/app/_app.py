@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from answerable.app._gate import Gate, open_gate
+from answerable.app._times import Times
 from answerable.core import AgentId, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
@@ -29,6 +30,7 @@ class Answerable:
             nothing is permitted.
         specs: a folder of specifications; none by default.
         budgets: limits of agents and of the tenant, beside each run's own.
+        times: how long its gate is patient with agents elsewhere.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Answerable:
         policy: Path | str,
         specs: Path | str | None = None,
         budgets: Sequence[Budget] = (),
+        times: Times | None = None,
     ) -> None:
         self.data = Path(data)
         self.policy = Path(policy)
         self.specs = Path(specs) if specs is not None else None
         self.budgets = tuple(budgets)
+        self.times = times or Times()
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
@@ -239,6 +243,10 @@ class Answerable:
         )
         self.agents[name] = (spec, declared)
 
+    def runnable(self) -> tuple[str, ...]:
+        """The agents whose code is here, sorted."""
+        return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not _driven_from_outside))
+
     @contextlib.asynccontextmanager
     async def gate(self) -> AsyncIterator[Gate]:
         """Own the data directory and perform actions until the block ends.
@@ -257,6 +265,7 @@ class Answerable:
             models=self.models,
             upstreams=self.upstreams,
             agents=list(self.agents.values()),
+            times=self.times,
         ) as gate:
             yield gate
 

@@ -12,8 +12,9 @@ from typing import Any
 from answerable.action import Effects
 from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
+from answerable.app._times import Times
 from answerable.core import Action, Clock, RunId, TenantId
-from answerable.identity import AgentDeclaration, AgentKeys, check_may_start
+from answerable.identity import AgentDeclaration, AgentKeys, PersonKeys, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
@@ -63,12 +64,14 @@ class Gate:
         upstreams: Upstreams,
         tools: Toolbox,
         retries: Callable[[Action], RetryPolicy],
+        times: Times,
     ) -> None:
         self.desk = desk
         self.reports = reports
         self.sessions = sessions
         self.upstreams = upstreams
         self.tools = tools
+        self.times = times
         self.whole = Reliable(WholeResults(tools), retries)
         self._retries = retries
 
@@ -95,6 +98,11 @@ class Gate:
     def agent_keys(self) -> AgentKeys:
         """Keys of agents elsewhere."""
         return self.desk.agent_keys
+
+    @property
+    def person_keys(self) -> PersonKeys:
+        """Keys of people who decide over HTTP."""
+        return self.desk.person_keys
 
     @property
     def runs(self) -> Runs:
@@ -137,6 +145,7 @@ async def open_gate(
     models: Models,
     upstreams: Upstreams,
     agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
+    times: Times,
     clock: Clock | None = None,
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
@@ -150,7 +159,7 @@ async def open_gate(
         stack.push_async_callback(tools.close)
         stack.push_async_callback(models.close)
         stack.push_async_callback(upstreams.close)
-        await tools.start()
+        await tools.start(checks_declared=False)
         await models.start()
         await upstreams.start()
         policies = PolicySet.load(policy, actions=_known_actions(tools, upstreams, agents))
@@ -189,13 +198,14 @@ async def open_gate(
         engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
-        sessions = Sessions(shared, known)
+        sessions = Sessions(shared, known, idle=times.idle, patience=times.patience, retry_window=times.retry_window)
         await sessions.start()
         stack.push_async_callback(sessions.stop)
         approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
-        desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader))
+        desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader), tools=tools)
+        await desk.pinning.start()
         async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
-            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries)
+            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
 
 
 @contextlib.asynccontextmanager

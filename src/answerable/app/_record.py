@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from answerable.core import Clock, RunId, StepKey
-from answerable.identity import AgentKeys, AgentKeysProjection
+from answerable.identity import AgentKeys, AgentKeysProjection, PersonKeys, PersonKeysProjection
 from answerable.ledger import Ledger, Projection, Reader
 from answerable.policy import (
     Approvals,
@@ -18,6 +18,7 @@ from answerable.policy import (
     StopsProjection,
 )
 from answerable.runtime import Agents, Runs, RunsProjection, SessionsProjection, TimersProjection
+from answerable.tools import Pinning, Pins, PinsProjection, Toolbox
 
 __all__ = ["Desk", "all_projections", "open_desk"]
 
@@ -33,18 +34,24 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         SessionsProjection(),
         TimersProjection(),
         AgentKeysProjection(),
+        PersonKeysProjection(),
+        PinsProjection(),
     )
 
 
 class Desk:
     """Where people write: approvals, answers to doubts, signals, stops. Every answer comes as JSON."""
 
-    def __init__(self, ledger: Ledger, runs: Runs, *, approvals: Approvals, stops: Stops) -> None:
+    def __init__(
+        self, ledger: Ledger, runs: Runs, *, approvals: Approvals, stops: Stops, tools: Toolbox | None = None
+    ) -> None:
         self.ledger = ledger
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
         self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
+        self.pinning = Pinning(tools or Toolbox(), Pins(store=ledger.reader, book=ledger))
+        self.person_keys = PersonKeys(book=ledger, store=ledger.reader)
 
     @property
     def reader(self) -> Reader:
@@ -84,6 +91,21 @@ class Desk:
         key, secret = await self.agent_keys.new(named)
         return {"agent": named, "id": key.id, "key": secret}
 
+    async def person_key(
+        self, *, do: Literal["new", "revoke"], named: str, roles: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Issue a key to the person named, whose secret is told this once; or revoke the key that is named."""
+        if do == "revoke":
+            await self.person_keys.revoke(named)
+            return {"revoked": [named]}
+        key, secret = await self.person_keys.new(named, roles)
+        return {"person": key.person, "roles": list(key.roles), "id": key.id, "key": secret}
+
+    async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> dict[str, str]:
+        """Take what a tool's server says of it for good; `digest` names what was looked at."""
+        found = await self.pinning.accept(tool, digest, by=by, reason=reason)
+        return {"tool": found.tool, "was": found.state, "digest": found.digest}
+
     async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, str]:
         """Have nothing more done in a scope."""
         await self.stops.stop(scope, reason=reason, by=by)
@@ -96,8 +118,13 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def open_desk(directory: Path, *, clock: Clock | None = None) -> AsyncIterator[Desk]:
+async def open_desk(
+    directory: Path, *, tools: Toolbox | None = None, clock: Clock | None = None
+) -> AsyncIterator[Desk]:
     """Own the record for a moment, where no gate runs: no agent is advanced, but each write is kept.
+
+    Args:
+        tools: started, where tools are to be accepted.
 
     Raises:
         DirectoryInUse: a gate runs; it has a socket.
@@ -110,6 +137,7 @@ async def open_desk(directory: Path, *, clock: Clock | None = None) -> AsyncIter
             Runs(ledger, Agents()),
             approvals=Approvals(book=ledger, store=ledger.reader, clock=ledger.clock),
             stops=Stops(book=ledger, store=ledger.reader),
+            tools=tools,
         )
     finally:
         await ledger.close()

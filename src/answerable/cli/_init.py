@@ -20,6 +20,10 @@ _NEXT = [
     '  answerable run agent:app --input \'{"book": "b-7", "reader": "r-2"}\'',
     "  answerable runs list",
     "  answerable policy check",
+    "",
+    "Or serve agents that exist elsewhere, as `answerable.toml` says:",
+    "  answerable agent key new desk",
+    "  answerable serve",
 ]
 
 

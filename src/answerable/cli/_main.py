@@ -25,6 +25,7 @@ COMMANDS = {
     "serve": "Serve agents that exist elsewhere: one port, every call governed.",
     "connect": "Print the lines to change in an agent that exists.",
     "agent": "Give agents elsewhere keys, and revoke them.",
+    "person": "Give people keys to decide over HTTP, and revoke them.",
     "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and resolve runs.",
     "approvals": "See what waits for a person, and decide it.",

@@ -1,16 +1,21 @@
 """Options that several commands share, so that they are named and explained the same everywhere."""
 
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "By", "Data", "Reason", "Specs", "Trust"]
+__all__ = ["CONFIG", "DATA", "AsJson", "By", "Data", "Reason", "Specs", "Trust"]
 
 Data = Annotated[
     Path,
     typer.Option(
-        "--data", envvar="ANSWERABLE_DATA", help="The data directory.", file_okay=False, show_default=".answerable/data"
+        "--data",
+        envvar="ANSWERABLE_DATA",
+        help="The data directory.",
+        file_okay=False,
+        show_default="answerable.toml's, or .answerable/data",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
@@ -22,4 +27,16 @@ Specs = Annotated[
 Trust = Annotated[
     Path | None, typer.Option("--trust", metavar="FILE", help="Your own trust file: which keys are whose.")
 ]
-DATA = Path(".answerable/data")
+
+
+def _data_directory() -> Path:
+    """The one that `answerable.toml` names; a file that cannot be read names none, and `serve` will say why."""
+    try:
+        said = tomllib.loads(CONFIG.read_text(encoding="utf-8")).get("data")
+    except (OSError, ValueError):
+        said = None
+    return Path(said) if isinstance(said, str) else Path(".answerable/data")
+
+
+CONFIG = Path("answerable.toml")
+DATA: Any = _data_directory  # called when a command is, in the directory of the day

@@ -1,20 +1,17 @@
-"""`answerable run module:app [AGENT]`."""
+"""`answerable run [MODULE:APP] [AGENT]`."""
 
 import asyncio
 import contextlib
-import importlib
 import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from answerable.app import Answerable, Gate
+from answerable.cli._application import ConfigFile, DataInstead, Found, find_application
 from answerable.cli._desk import json_value
-from answerable.cli._errors import AppNotFound
-from answerable.cli._options import AsJson
+from answerable.cli._options import CONFIG, AsJson
 from answerable.cli._say import say
 from answerable.core import RunId
 from answerable.server import ControlServer
@@ -27,7 +24,12 @@ _LOOK_S = 0.5
 
 @command.command()
 def run(
-    place: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the application is.", show_default=False)],
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="[MODULE:APP]", help="Where the application is, if not in `answerable.toml`.", show_default=False
+        ),
+    ] = "",
     agent: Annotated[
         str,
         typer.Argument(metavar="[AGENT]", help="The application's only agent, if none is named.", show_default=False),
@@ -44,10 +46,8 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Start nothing: let unfinished runs go on, until Ctrl-C.")
     ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", envvar="ANSWERABLE_DATA", help="Instead of the application's own data directory."),
-    ] = None,
+    config: ConfigFile = None,
+    data: DataInstead = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an agent behind its gate, and wait for what it returns.
@@ -55,12 +55,12 @@ def run(
     Killed half way, the same command with the same `--key` goes on where it stopped. While it runs,
     other commands write through this process.
     """
-    app = load_app(place)
-    if data is not None:
-        app.data = data
+    if not agent and ":" not in place and (config is not None or CONFIG.exists()):
+        place, agent = "", place  # one word alone is the agent, where a file says which application
+    found = find_application(place, config, data=data)
+    app = found.app
     value = json_value("--input", given)
-    if not resume:
-        agent = agent or _only_agent(app, place)
+    agent = "" if resume else agent or _only_agent(found)
     with contextlib.suppress(KeyboardInterrupt):
         said = asyncio.run(_serve(app, agent, value, key, on_behalf_of, resources or ()))
         say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
@@ -69,27 +69,11 @@ def run(
     raise typer.Exit(0 if resume else 3)
 
 
-def load_app(place: str) -> Answerable:
-    """The application at `module:attribute`, with modules of the current directory first."""
-    module, _, attribute = place.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = getattr(importlib.import_module(module), attribute or "app")
-    except ModuleNotFoundError as error:
-        if error.name not in (module, module.partition(".")[0]):
-            raise
-        raise AppNotFound(place=place, problem=f"there is no module `{module}`") from None
-    except AttributeError:
-        raise AppNotFound(place=place, problem=f"`{module}` has no `{attribute or 'app'}`") from None
-    if not isinstance(found, Answerable):
-        raise AppNotFound(place=place, problem=f"it is a `{type(found).__name__}`")
-    return found
-
-
-def _only_agent(app: Answerable, place: str) -> str:
-    if len(app.agents) != 1:
-        raise typer.BadParameter(f"name the agent: `{place}` has {', '.join(sorted(app.agents)) or 'none'}")
-    return next(iter(app.agents))
+def _only_agent(found: Found) -> str:
+    agents = found.app.runnable()
+    if len(agents) != 1:
+        raise typer.BadParameter(f"name the agent: `{found.place}` has {', '.join(agents) or 'none'} to run")
+    return agents[0]
 
 
 async def _serve(

@@ -1,41 +1,66 @@
-"""`answerable serve module:app`."""
+"""`answerable serve`."""
 
 import asyncio
 import contextlib
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from answerable.app import Answerable
-from answerable.cli._run import load_app
+from answerable.cli._application import ConfigFile, DataInstead, find_application
 from answerable.server import ControlServer, serve_gate
 
 __all__ = ["command"]
 
 command = typer.Typer(rich_markup_mode=None)
+_HOST, _PORT = "127.0.0.1", 8700
 
 
 @command.command()
 def serve(
-    place: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the application is.", show_default=False)],
-    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any free one.")] = 8700,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", envvar="ANSWERABLE_DATA", help="Instead of the application's own data directory."),
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="[MODULE:APP]", help="Where the application is, if not in `answerable.toml`.", show_default=False
+        ),
+    ] = "",
+    host: Annotated[
+        str, typer.Option("--host", help="The address to listen at.", show_default=f"{_HOST}, or the file's")
+    ] = "",
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="0 for any free one.", show_default=f"{_PORT}, or the file's"),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Serve nothing: only say whether the configuration can be used.")
+    ] = False,
+    config: ConfigFile = None,
+    data: DataInstead = None,
 ) -> None:
     """Serve agents that exist elsewhere, until Ctrl-C.
 
-    They change their model's base URL to `http://HOST:PORT/v1` (Anthropic's SDK: without `/v1`) and
-    their key to one from `answerable agent key new NAME`. Unfinished runs of the application go on too.
+    They change their model's base URL to `http://HOST:PORT/v1` (Anthropic's SDK: without `/v1`), their
+    tool server's to `http://HOST:PORT/mcp`, and their key to one from `answerable agent key new NAME`.
+    Unfinished runs of the application go on too.
     """
-    app = load_app(place)
-    if data is not None:
-        app.data = data
+    found = find_application(place, config, data=data)
+    if check:
+        typer.echo(f"{found.place}: {_counted(found.app)}, all in order")
+        return
+    said = found.config
+    host = host or (said.host if said else _HOST)
+    port = port if port is not None else (said.port if said else _PORT)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(app, host, port))
+        asyncio.run(_serve(found.app, host, port))
+
+
+def _counted(app: Answerable) -> str:
+    counts = (
+        ("agents", app.agents),
+        ("tool servers", app.tools.connected()),
+        ("routed models", app.upstreams.models()),
+    )
+    return ", ".join(f"{len(found)} {what}" for what, found in counts)
 
 
 async def _serve(app: Answerable, host: str, port: int) -> None:

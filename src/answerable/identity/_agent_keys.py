@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from answerable.core import AgentId, Refused, TenantId
 from answerable.ledger import Appended, Draft, Phase, Prepared, Receipt, Tx, control_run, metadata
 
-__all__ = ["AgentKey", "AgentKeyUnknown", "AgentKeys", "AgentKeysProjection", "list_keys"]
+__all__ = ["AgentKey", "AgentKeyUnknown", "AgentKeys", "AgentKeysProjection", "digest_of", "list_keys"]
 
 _PREFIX = "ans_"
 _keys = sa.Table(
@@ -122,7 +122,7 @@ class AgentKeys:
         # SECURITY: 256 random bits, so that a plain digest of it gives nothing away, in the store or on the record.
         secret = _PREFIX + secrets.token_urlsafe(32)
         key = AgentKey(id=f"akey_{secrets.token_hex(8)}", agent=AgentId(agent))
-        await self._record(key, state="in use", digest=_digest(secret))
+        await self._record(key, state="in use", digest=digest_of(secret))
         return key, secret
 
     async def revoke(self, named: str) -> list[AgentKey]:
@@ -142,7 +142,7 @@ class AgentKeys:
         """The key that this secret opens, if it is in use."""
         if not secret.startswith(_PREFIX):
             return None
-        rows = self._store.rows(_FIND, digest=_digest(secret))
+        rows = self._store.rows(_FIND, digest=digest_of(secret))
         return AgentKey(id=rows[0][0], agent=AgentId(rows[0][1])) if rows else None
 
     def list(self) -> list[AgentKey]:
@@ -170,5 +170,6 @@ def list_keys(store: _Store, *, tenant: TenantId = TenantId("default")) -> list[
     return [AgentKey(id=row[0], agent=AgentId(row[1]), since=row[2]) for row in rows]
 
 
-def _digest(secret: str) -> str:
+def digest_of(secret: str) -> str:
+    """What is kept of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -118,6 +118,7 @@ class Session:
         self._subjects = {*opened["control"].get("subjects", ()), *(who for each in finals for who in each.subjects)}
         self._works: dict[StepKey, _Work] = {}
         self._latest: dict[_Series, int] = {}
+        self._in_a_hurry = asyncio.Event()
 
     @property
     def is_busy(self) -> bool:
@@ -187,6 +188,10 @@ class Session:
         self._gate.ledger.refresh(self._history)
         for work in self._works.values():
             work.news.set()
+
+    def hurry(self) -> None:
+        """Keep no caller waiting for a person any more."""
+        self._in_a_hurry.set()
 
     async def drop(self) -> None:
         """The run is closed: what was noted of its deliveries is of no use any more."""
@@ -333,7 +338,7 @@ class Session:
             while True:
                 await work.turn()
                 if not task.done():
-                    await asyncio.wait((task,), timeout=self._patience_s)
+                    await self._be_patient(task)
                 if task.done():
                     return task.result()
                 if work.parked.is_set():
@@ -345,6 +350,13 @@ class Session:
                 # What a person permits is done when the agent asks again, not behind its back.
                 task.cancel()
                 self._forget(work)
+
+    async def _be_patient(self, task: "asyncio.Task[Outcome]") -> None:
+        hurry = asyncio.ensure_future(self._in_a_hurry.wait())
+        try:
+            await asyncio.wait((task, hurry), timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
 
     def _forget(self, work: _Work) -> None:
         if self._works.get(work.action.step) is work:

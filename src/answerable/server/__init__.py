@@ -4,9 +4,11 @@ from answerable.server._control import ControlServer, Writes, control
 from answerable.server._errors import (
     AgentNotServed,
     GateSilent,
+    GateStopping,
     KeyMissing,
     KeyRefused,
     NotYours,
+    PersonKeyRefused,
     RequestMalformed,
     ToolNotSeen,
 )
@@ -17,9 +19,11 @@ __all__ = [
     "AgentNotServed",
     "ControlServer",
     "GateSilent",
+    "GateStopping",
     "KeyMissing",
     "KeyRefused",
     "NotYours",
+    "PersonKeyRefused",
     "RequestMalformed",
     "ToolNotSeen",
     "Writes",

@@ -25,7 +25,7 @@ from answerable.server._errors import GateSilent, NotYours
 __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 
 SOCKET = "gate.sock"
-_WRITES = ("decide", "signal", "resolve", "stop", "lift", "key")
+_WRITES = ("decide", "signal", "resolve", "stop", "lift", "key", "person_key", "accept")
 _RETRY_S = 0.05
 
 
@@ -51,6 +51,12 @@ class Writes(Protocol):
 
     async def key(self, *, do: Literal["new", "revoke"], named: str) -> Any:
         """Issue a key to the agent named, or revoke the key (or all of the agent's) that is named."""
+
+    async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> Any:
+        """Take what a tool's server says of it for good."""
+
+    async def person_key(self, *, do: Literal["new", "revoke"], named: str, roles: Sequence[str] = ()) -> Any:
+        """Issue a key to the person named, to act in these roles; or revoke the key that is named."""
 
 
 class ControlServer:

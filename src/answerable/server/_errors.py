@@ -4,7 +4,17 @@ from dataclasses import dataclass
 
 from answerable.core import ExecutionError, Refused
 
-__all__ = ["AgentNotServed", "GateSilent", "KeyMissing", "KeyRefused", "NotYours", "RequestMalformed", "ToolNotSeen"]
+__all__ = [
+    "AgentNotServed",
+    "GateSilent",
+    "GateStopping",
+    "KeyMissing",
+    "KeyRefused",
+    "NotYours",
+    "PersonKeyRefused",
+    "RequestMalformed",
+    "ToolNotSeen",
+]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -50,6 +60,28 @@ class KeyRefused(Refused):
     what = "request refused: its key is not in use"
     why = "it was revoked, belongs to another gate, or is the provider's own key, which only the gate needs"
     fix = "send the key that `answerable agent key new NAME` printed"
+
+
+@dataclass(eq=False, kw_only=True)
+class PersonKeyRefused(Refused):
+    """Nobody who may decide has this key."""
+
+    code = "refused.person_key_refused"
+    what = "request refused: it carries no key of a person"
+    why = "only people see and decide what waits, each by a key of their own; an agent's key is none"
+    fix = "send `Authorization: Bearer …` with the key that `answerable person key new NAME --role ROLE` printed"
+
+    is_agent: bool = False
+
+
+@dataclass(eq=False, kw_only=True)
+class GateStopping(Refused):
+    """The gate is on its way out."""
+
+    code = "refused.gate_stopping"
+    what = "call refused: this gate is being stopped"
+    why = "it only lets calls end that are under way; nothing of this one was done"
+    fix = "make the same call again in a moment, to the gate that takes its place"
 
 
 @dataclass(eq=False, kw_only=True)

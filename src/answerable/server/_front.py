@@ -7,7 +7,7 @@ from answerable.core import Outcome
 from answerable.runtime import AgentUnknown, Session
 from answerable.server._errors import AgentNotServed, KeyMissing, KeyRefused
 
-__all__ = ["RECEIPT", "SESSION", "agent_of", "headers_of", "session_for", "session_of"]
+__all__ = ["RECEIPT", "SESSION", "agent_of", "headers_of", "secret_of", "session_for", "session_of"]
 
 SESSION = "answerable-session"
 RECEIPT = "answerable-receipt"
@@ -46,14 +46,19 @@ def agent_of(gate: Gate, headers: Mapping[str, str]) -> str:
     Raises:
         KeyMissing, KeyRefused: nobody is served by this key.
     """
-    scheme, _, credential = headers.get("authorization", "").partition(" ")
-    secret = headers.get("x-api-key", "") or (credential.strip() if scheme.lower() == "bearer" else "")
+    secret = secret_of(headers)
     if not secret:
         raise KeyMissing
     key = gate.agent_keys.find(secret)
     if key is None:
         raise KeyRefused
     return key.agent
+
+
+def secret_of(headers: Mapping[str, str]) -> str:
+    """The key that a request carries; empty where it carries none."""
+    scheme, _, credential = headers.get("authorization", "").partition(" ")
+    return headers.get("x-api-key", "") or (credential.strip() if scheme.lower() == "bearer" else "")
 
 
 def headers_of(session: Session, outcome: Outcome | None = None, *, receipt: str = "") -> dict[str, str]:

@@ -3,25 +3,32 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 __all__ = ["listen_until_signal"]
 
-_PATIENCE_S = 10
-
 
 async def listen_until_signal(
-    app: "Starlette", *, host: str, port: int, on_listening: Callable[[str], None], limit: int | None = None
+    app: "ASGIApp",
+    *,
+    host: str,
+    port: int,
+    on_listening: Callable[[str], None],
+    before_end: Callable[[], Awaitable[None]] | None = None,
+    patience_s: int = 10,
+    limit: int | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, or until cancelled; what is under way ends first.
+    """Serve until SIGINT or SIGTERM, or until cancelled.
 
     Args:
         port: 0 for any free one.
         on_listening: called with the address once connections are taken.
+        before_end: awaited after the first signal, while connections are still taken; a second signal cuts it short.
+        patience_s: how long requests that are still under way then may take.
         limit: connections at a time, beyond which more are refused.
     """
     # Here, because every command imports this package and only some need a web server.
@@ -42,14 +49,29 @@ async def listen_until_signal(
         lifespan="off",
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=_PATIENCE_S,
+        timeout_graceful_shutdown=patience_s,
         limit_concurrency=limit,
     )
     server = Quiet(config)
     loop = asyncio.get_running_loop()
+    ending: list[asyncio.Task[None]] = []
+
+    async def end() -> None:
+        try:
+            if before_end is not None:
+                await before_end()
+        finally:
+            server.should_exit = True
+
+    def stop() -> None:
+        if ending:
+            server.should_exit = True
+        else:
+            ending.append(asyncio.create_task(end()))
+
     with contextlib.ExitStack() as stack:
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, setattr, server, "should_exit", True)
+            loop.add_signal_handler(number, stop)
             stack.callback(loop.remove_signal_handler, number)
         serving = asyncio.create_task(server.serve())
         try:
@@ -62,3 +84,5 @@ async def listen_until_signal(
         finally:
             server.should_exit = True
             await serving
+            for task in ending:
+                task.cancel()

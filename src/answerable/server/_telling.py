@@ -12,7 +12,7 @@ from answerable.core import AnswerableError, Refused
 from answerable.models import DialectName, ModelLost, ModelRejected, ModelUnavailable, ModelUnknown
 from answerable.policy import BudgetExceeded
 from answerable.runtime import Held, SessionUnknown
-from answerable.server._errors import KeyMissing, KeyRefused, RequestMalformed
+from answerable.server._errors import GateStopping, KeyMissing, KeyRefused, RequestMalformed
 
 __all__ = ["Told", "tell"]
 
@@ -28,6 +28,7 @@ class Told:
 
 _OF_KIND: tuple[tuple[type[AnswerableError] | tuple[type[AnswerableError], ...], int, str, str], ...] = (
     ((KeyMissing, KeyRefused), 401, "authentication_error", "authentication_error"),
+    (GateStopping, 503, "server_error", "overloaded_error"),
     (RequestMalformed, 400, "invalid_request_error", "invalid_request_error"),
     ((ModelUnknown, SessionUnknown), 404, "invalid_request_error", "not_found_error"),
     (BudgetExceeded, 429, "insufficient_quota", "rate_limit_error"),
@@ -54,7 +55,7 @@ def tell(error: AnswerableError, dialect: DialectName) -> Told:
     else:
         said = {"type": "error", "error": {"type": messages, "message": error.message, "code": error.code}}
     # Both SDKs would try a 409 or 429 again by themselves; a refusal stays one.
-    headers = {"x-should-retry": "true" if isinstance(error, ModelUnavailable | ModelLost) else "false"}
+    headers = {"x-should-retry": "true" if isinstance(error, ModelUnavailable | ModelLost | GateStopping) else "false"}
     if isinstance(error, ModelUnavailable) and error.retry_after_s:
         headers["retry-after"] = str(error.retry_after_s)
     if isinstance(error, Held):

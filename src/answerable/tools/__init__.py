@@ -1,11 +1,14 @@
 """Tools: what an agent may ask for, and what the gate knows of each before it is done."""
 
-from answerable.tools._declaration import ToolDeclaration
+from answerable.tools._declaration import AmountOf, ToolDeclaration
 from answerable.tools._errors import (
     ArgumentsInvalid,
     ToolChanged,
     ToolFailed,
+    ToolHeld,
     ToolLeftWaiting,
+    ToolListingMoved,
+    ToolNotHeld,
     ToolNotServed,
     ToolResultInvalid,
     ToolServerLost,
@@ -17,6 +20,8 @@ from answerable.tools._errors import (
     ToolUnusable,
 )
 from answerable.tools._function import NOT_DONE
+from answerable.tools._pinning import Pinning, PinState
+from answerable.tools._pins import Pins, PinsProjection
 from answerable.tools._ports import (
     Answer,
     ClientSaid,
@@ -36,12 +41,17 @@ from answerable.tools._whole import WholeResults
 __all__ = [
     "NOT_DONE",
     "RELAYED",
+    "AmountOf",
     "Answer",
     "ArgumentsInvalid",
     "ClientSaid",
     "ListedTool",
     "NobodyAsked",
     "Peer",
+    "PinState",
+    "Pinning",
+    "Pins",
+    "PinsProjection",
     "RelayedServer",
     "RelayedTool",
     "ServedTool",
@@ -50,7 +60,10 @@ __all__ = [
     "ToolChanged",
     "ToolDeclaration",
     "ToolFailed",
+    "ToolHeld",
     "ToolLeftWaiting",
+    "ToolListingMoved",
+    "ToolNotHeld",
     "ToolNotServed",
     "ToolResultInvalid",
     "ToolServer",

@@ -1,20 +1,48 @@
 """What the operator says of a tool that neither its code nor its server can be trusted to say."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from string import Formatter
 from typing import Any
 
 from answerable.core import Description, Effect, Money
 from answerable.tools._errors import ArgumentsInvalid, ToolUnusable
 
-__all__ = ["Arguments", "Probe", "ToolDeclaration"]
+__all__ = ["AmountOf", "Arguments", "Probe", "ToolDeclaration"]
 
 Arguments = Mapping[str, Any]
 Probe = Callable[..., Awaitable[Any] | Any]
 
 _LONGEST_TARGET = 200
 _SAFE_INTEGER = 2**53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmountOf:
+    """The money that a call moves, where its arguments say so plainly.
+
+    Args:
+        argument: holds the amount.
+        is_minor: whether in minor units (cents), a whole number; else in major units (`19.99`).
+        currency: ISO 4217; or
+        currency_argument: holds it.
+    """
+
+    argument: str
+    is_minor: bool
+    currency: str = ""
+    currency_argument: str = ""
+
+    def __call__(self, arguments: Arguments) -> Money:
+        currency = self.currency or arguments[self.currency_argument]
+        said = arguments[self.argument]
+        if self.is_minor:
+            return Money(said, currency)
+        if isinstance(said, bool) or not isinstance(said, int | float | str):
+            raise TypeError("an amount is a number")
+        return Money.parse(str(said), currency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +87,23 @@ class ToolDeclaration:
         except ValueError:
             problem = f"its effect is `{self.effect}`, and an effect is `read`, `write` or `irreversible`"
             raise ToolUnusable(tool=tool, problem=problem) from None
+
+    def check_names(self, tool: str, known: Iterable[str]) -> None:
+        """Nothing, if every argument that the declaration names is one of the tool's.
+
+        Raises:
+            ToolUnusable: it names another.
+        """
+        templates = [("resource", self.resource), *(("subjects", each) for each in _templates(self.subjects))]
+        named = [(what, name) for what, said in templates if isinstance(said, str) for name in _fields(said)]
+        if isinstance(self.amount, AmountOf):
+            named += [("amount", self.amount.argument), ("amount", self.amount.currency_argument)]
+        arguments = sorted(known)
+        for what, name in named:
+            if name and name not in arguments:
+                has = ", ".join(f"`{each}`" for each in arguments) or "none"
+                problem = f"its `{what}` names the argument `{name}`, and its arguments are: {has}"
+                raise ToolUnusable(tool=tool, problem=problem)
 
     def describe(self, tool: str, arguments: Arguments, schema: str) -> Description:
         """What the gate knows of a call with these (valid) arguments.
@@ -107,6 +152,15 @@ class ToolDeclaration:
         else:
             said = [_said(tool, "subjects", template, arguments) for template in self.subjects]
         return tuple(sorted({str(subject) for subject in said}))
+
+
+def _templates(said: tuple[str, ...] | Callable[[Arguments], Iterable[str]]) -> tuple[str, ...]:
+    return () if callable(said) else said
+
+
+def _fields(template: str) -> list[str]:
+    """The arguments that a template names; `{order[id]}` names `order`."""
+    return [re.split(r"[.\[]", name, maxsplit=1)[0] for _, name, _, _ in Formatter().parse(template) if name]
 
 
 def _said(tool: str, what: str, rule: str | Callable[[Arguments], Any], arguments: Arguments) -> Any:

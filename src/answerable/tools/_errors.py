@@ -3,6 +3,9 @@
 Refused
 ├── ToolUnknown              no tool of that name
 ├── ToolsNotListed           its server has not been asked yet
+├── ToolHeld                 its server says something else of it than was accepted
+├── ToolNotHeld              there is nothing to accept
+├── ToolListingMoved         what was to be accepted is not what its server says
 └── ArgumentsInvalid         the arguments do not fit
 Transient
 ├── ToolUnavailable          the tool says so: nothing was done, try later
@@ -27,7 +30,10 @@ __all__ = [
     "ArgumentsInvalid",
     "ToolChanged",
     "ToolFailed",
+    "ToolHeld",
     "ToolLeftWaiting",
+    "ToolListingMoved",
+    "ToolNotHeld",
     "ToolNotServed",
     "ToolResultInvalid",
     "ToolServerLost",
@@ -64,6 +70,42 @@ class ToolsNotListed(Refused):
 
     tool: str
     server: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolHeld(Refused):
+    """A server says something else of a tool than was accepted."""
+
+    code = "refused.tool_held"
+    what = "`{tool}` was not called: what its server says of it is not what was accepted"
+    why = "a changed schema, description or name can mislead an agent, so a person looks at it first"
+    fix = "`answerable tools diff` shows the difference; `answerable tools accept {tool}` takes it"
+
+    tool: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolNotHeld(Refused):
+    """There is nothing about the tool to accept."""
+
+    code = "refused.tool_not_held"
+    what = "`{tool}` is not held"
+    why = "it is as it was accepted, or no server here has it"
+    fix = "`answerable tools list` shows what is held"
+
+    tool: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ToolListingMoved(Refused):
+    """What a person saw of a tool is not what its server says to the gate."""
+
+    code = "refused.tool_listing_moved"
+    what = "`{tool}` was not accepted: its server says something else to the gate than what was looked at"
+    why = "it changed meanwhile, or the gate still talks to an older process of it"
+    fix = "look again with `answerable tools diff`; restart the gate if its server was upgraded"
+
+    tool: str
 
 
 @dataclass(eq=False, kw_only=True)
@@ -182,9 +224,9 @@ class ToolChanged(Permanent):
     """A tool server came back with another schema for a tool."""
 
     code = "execution.tool_changed"
-    what = "`{tool}` was not called: its server came back with another schema for it"
-    why = "the call was decided against the schema of before"
-    fix = "look at what changed, then start the gate anew to accept it"
+    what = "`{tool}` was not called: its server came back and says something else of it"
+    why = "the call was decided by what it said before"
+    fix = "`answerable tools diff` shows what changed; `answerable tools accept {tool}` takes it"
 
     tool: str
 

@@ -17,6 +17,7 @@ from answerable.tools._errors import (
     ToolUnusable,
 )
 from answerable.tools._outcomes import lost, succeeded, told
+from answerable.tools._pins import listing_of
 from answerable.tools._ports import Answer, ListedTool, Peer, ToolServer
 
 __all__ = ["ServedTool"]
@@ -33,9 +34,13 @@ class ServedTool:
         self.description = listed.description
         self._server = server
         self._listed = listed
+        self.listing = listing_of(listed)
+        self.digest = sha256_name(stable_json(self.listing))
         self._effect: Effect = declaration.checked_effect(self.name)
         self._labels = () if declaration.trusted else (f"untrusted:{self.name}",)
         self.schema = _without(listed.schema, declaration.idempotency, self.name)
+        if not listed.schema.get("additionalProperties") and "patternProperties" not in listed.schema:
+            declaration.check_names(self.name, listed.schema.get("properties", {}))
         self._schema_name = sha256_name(stable_json(self.schema))
         self._validator = _validator(self.name, self.schema)
         self._probe: ListedTool | None = None

@@ -3,18 +3,18 @@
 import asyncio
 import difflib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from answerable.action import Finding, Step
-from answerable.core import ActionKind, AnswerableError, Description, Effect, Money, Outcome
+from answerable.core import ActionKind, AnswerableError, ConfigError, Description, Effect, Money, Outcome
 from answerable.tools._declaration import Arguments, Probe, ToolDeclaration
 from answerable.tools._drivers import Http, McpServer, Stdio
-from answerable.tools._errors import ToolNotServed, ToolsNotListed, ToolUnknown, ToolUnusable
+from answerable.tools._errors import ToolHeld, ToolNotServed, ToolsNotListed, ToolUnknown, ToolUnusable
 from answerable.tools._function import FunctionTool
-from answerable.tools._ports import RelayedServer, Tool, ToolServer
+from answerable.tools._ports import ListedTool, RelayedServer, Tool, ToolServer
 from answerable.tools._relayed import ANSWERED, RELAYED, AnswerTool, RelayedTool
 from answerable.tools._served import ServedTool
 
@@ -36,6 +36,8 @@ class Toolbox:
         self._listed: set[str] = set()
         self._relayed: dict[str, RelayedTool | AnswerTool] = {}
         self._listeners: list[News] = []
+        self._missing: dict[str, ToolNotServed] = {}
+        self._accepted: Mapping[str, str] | None = None
         self._refreshing: set[asyncio.Task[None]] = set()
 
     def add(
@@ -122,8 +124,12 @@ class Toolbox:
         if isinstance(server, RelayedServer):
             server.listen(lambda method, params: self._heard(server, method, params))
 
-    async def start(self) -> None:
+    async def start(self, *, checks_declared: bool = True) -> None:
         """Connect to each server and list its tools.
+
+        Args:
+            checks_declared: whether a declared tool that is not there is an error at once; else `check_declared`
+                says later which may be missing.
 
         Raises:
             ToolServerUnavailable: a server does not start, stays silent or speaks something else.
@@ -133,6 +139,46 @@ class Toolbox:
             if name not in self._listed:
                 await self._list(server)
                 self._listed.add(name)
+        if checks_declared:
+            self.check_declared()
+
+    def check_declared(self, known: Collection[str] = ()) -> None:
+        """Nothing, if every declared tool is there, or was once: then its server took it away, and nobody misspelt it.
+
+        Args:
+            known: full names of tools that were there once.
+
+        Raises:
+            ToolNotServed: one never was.
+        """
+        for tool, error in self._missing.items():
+            if tool not in known:
+                raise error
+
+    def served(self) -> dict[str, dict[str, ServedTool]]:
+        """What each server lists, by server and by full name."""
+        found: dict[str, dict[str, ServedTool]] = {name: {} for name in self._servers}
+        for tool in self._tools.values():
+            if isinstance(tool, ServedTool):
+                found[tool.server][tool.name] = tool
+        return found
+
+    def hold_to(self, accepted: Mapping[str, str]) -> None:
+        """Refuse every served tool whose digest is not the one accepted under its full name."""
+        self._accepted = dict(accepted)
+
+    def is_held(self, name: str) -> bool:
+        """Whether a tool waits for a person to accept what its server says of it."""
+        if self._accepted is None:
+            return False
+        tool = self._tools.get(name)
+        return isinstance(tool, ServedTool) and self._accepted.get(name) != tool.digest
+
+    async def relist(self, tool: str) -> None:
+        """Ask the server of a tool, by the tool's full name, for its tools again."""
+        for name in self._listed:
+            if tool.startswith(f"{name}."):
+                await self._refresh(self._servers[name])
 
     async def close(self) -> None:
         """End every server that was started."""
@@ -182,8 +228,10 @@ class Toolbox:
         """What the call is, from its declaration.
 
         Raises:
-            Refused: no such tool, or the arguments do not fit.
+            Refused: no such tool, it is held, or the arguments do not fit.
         """
+        if self.is_held(name):
+            raise ToolHeld(tool=name)
         return self.tool(name).describe(arguments)
 
     async def execute(self, step: Step) -> Outcome:
@@ -217,16 +265,30 @@ class Toolbox:
         task.add_done_callback(self._refreshing.discard)
 
     async def _refresh(self, server: ToolServer) -> None:
-        """Take in what is new and leave out what is gone; what changed stays as it was, and is held."""
+        """Take in what its server says by now; what nobody accepted is held."""
         listed = {tool.name: tool for tool in await server.connect()}
         prefix = f"{server.name}."
         for name in [name for name in self._tools if name.startswith(prefix)]:
             if name.removeprefix(prefix) not in listed:
                 del self._tools[name]
-        for name, entry in listed.items():
-            if prefix + name not in self._tools:
-                declaration = self._declared[server.name].get(name, ToolDeclaration())
-                self._keep(ServedTool(server, entry, declaration=declaration))
+        for name in listed:
+            try:
+                self._tools[prefix + name] = self._served(server, name, listed)
+            except ConfigError as error:  # what is declared of it fits no more: nobody can call it
+                self._tools.pop(prefix + name, None)
+                log.warning("%s is not served any more: %s", prefix + name, error)
+
+    def _served(self, server: ToolServer, name: str, listed: Mapping[str, ListedTool]) -> ServedTool:
+        declaration = self._declared[server.name].get(name, ToolDeclaration())
+        tool = ServedTool(server, listed[name], declaration=declaration)
+        if isinstance(probe := declaration.probe, str):
+            if probe not in listed:
+                served = ", ".join(f"`{each}`" for each in sorted(listed))
+                raise ToolNotServed(server=server.name, tool=probe, served=served)
+            tool.probe_with(listed[probe])
+        elif probe is not None:
+            raise ToolUnusable(tool=tool.name, problem="the probe of a served tool is the name of a tool")
+        return tool
 
     async def _list(self, server: ToolServer) -> None:
         listed = {tool.name: tool for tool in await server.connect()}
@@ -235,16 +297,10 @@ class Toolbox:
         served = ", ".join(f"`{name}`" for name in sorted(listed.keys() | offers)) or "none"
         for name in declared:
             if name not in listed and name not in offers:
-                raise ToolNotServed(server=server.name, tool=name, served=served)
-        for name, entry in listed.items():
-            tool = ServedTool(server, entry, declaration=declared.get(name, ToolDeclaration()))
-            if isinstance(probe := tool.declaration.probe, str):
-                if probe not in listed:
-                    raise ToolNotServed(server=server.name, tool=probe, served=served)
-                tool.probe_with(listed[probe])
-            elif probe is not None:
-                raise ToolUnusable(tool=tool.name, problem="the probe of a served tool is the name of a tool")
-            self._keep(tool)
+                missing = ToolNotServed(server=server.name, tool=name, served=served)
+                self._missing[f"{server.name}.{name}"] = missing
+        for name in listed:
+            self._keep(self._served(server, name, listed))
         for method in sorted(offers - listed.keys()):
             assert isinstance(server, RelayedServer)
             if method in ANSWERED:

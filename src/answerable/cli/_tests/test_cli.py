@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from answerable.cli._application import find_application
 from answerable.cli._main import COMMANDS, run
-from answerable.cli._run import load_app
 from answerable.server import ControlServer
 
 Capture = pytest.CaptureFixture[str]
+LENDING = '{"book": "b-7", "reader": "r-2"}'
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ def lent(library: Path, capsys: Capture) -> str:
 def said(capsys: Capture, *words: str, code: int = 0) -> Any:
     """What a command says in JSON."""
     capsys.readouterr()
+    sys.modules.pop("agent", None)  # each command is a process of its own
     assert run([*words, "--json"]) == code
     return json.loads(capsys.readouterr().out)
 
@@ -156,7 +158,7 @@ def test_a_file_that_is_not_there_is_named(library: Path, capsys: Capture) -> No
 @pytest.mark.requirement("GV-2")
 def test_a_held_action_is_decided_through_the_running_gate(library: Path, capsys: Capture) -> None:
     async def story() -> tuple[Any, Any, Any]:
-        app = load_app("agent:app")
+        app = find_application("agent:app").app
         async with app.gate() as gate, ControlServer(app.data, gate.desk):
             started = await gate.start("clerk", {"book": "b-9", "reader": "r-2"})
             async with asyncio.timeout(20):
@@ -218,3 +220,40 @@ def test_a_receipt_that_is_not_there_is_named(lent: str, capsys: Capture) -> Non
     assert run(["receipts", "show", "rcpt_0"]) == 4
 
     assert "rcpt_0" in capsys.readouterr().err
+
+
+def test_the_file_that_init_writes_is_in_order_and_names_the_agent_that_run_runs(
+    library: Path, capsys: Capture
+) -> None:
+    assert run(["serve", "--check"]) == 0
+    assert run(["policy", "test"]) == 0
+    assert said(capsys, "run", "clerk", "--input", LENDING)["result"] == "lent `A Field Guide to Lichens` to r-2"
+    assert said(capsys, "run", "--input", LENDING)["result"] == "lent `A Field Guide to Lichens` to r-2"
+    assert {each["name"] for each in said(capsys, "tools", "list")} == {"find_book", "lend"}
+
+
+def test_every_command_finds_the_record_that_the_file_names(library: Path, capsys: Capture) -> None:
+    file = Path("answerable.toml")
+    file.write_text(file.read_text().replace('data = ".answerable/data"', 'data = "elsewhere"'))
+
+    run_id = said(capsys, "run", "clerk", "--input", LENDING)["run"]
+
+    assert Path("elsewhere").is_dir()
+    assert [each["run"] for each in said(capsys, "runs", "list")] == [run_id]
+
+
+def test_a_mistake_in_the_file_is_a_usage_error_with_its_line(library: Path, capsys: Capture) -> None:
+    Path("other.toml").write_text('[agents.desk]\nownr = "team:desk"\n')
+    capsys.readouterr()
+
+    assert run(["serve", "--check", "--config", "other.toml"]) == 2
+    assert "other.toml` cannot be used: line 2: `agents.desk.ownr`" in capsys.readouterr().err
+    assert run(["serve", "--config", "none.toml"]) == 2
+
+
+def test_an_agent_is_not_both_in_the_file_and_in_its_application(library: Path, capsys: Capture) -> None:
+    Path("answerable.toml").write_text('app = "agent:app"\n[agents.clerk]\nowner = "team:desk"\n')
+    capsys.readouterr()
+
+    assert run(["serve", "--check"]) == 2
+    assert "`agents.clerk` is an agent of `agent:app` already" in capsys.readouterr().err

@@ -22,10 +22,12 @@ async def no_code(run: Any, given: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def office(directory: Path, shed: Shed, *, limits: Limits | None = None) -> AsyncIterator[tuple[House, Sessions]]:
+async def office(
+    directory: Path, shed: Shed, *, limits: Limits | None = None, patience: timedelta = timedelta(milliseconds=20)
+) -> AsyncIterator[tuple[House, Sessions]]:
     async with House(directory, shed, projections=(SessionsProjection(),)) as house:
         house.agents.add(AgentSpec(name="clerk", fn=no_code, limits=limits or Limits(identical_calls=None)))
-        sessions = Sessions(house.gate, house.agents, patience=timedelta(milliseconds=20))
+        sessions = Sessions(house.gate, house.agents, patience=patience)
         await sessions.start()
         house.serve()
         yield house, sessions
@@ -389,3 +391,29 @@ def test_a_session_that_is_being_asked_for_does_not_idle_out_before_its_call_com
         assert "run.close" not in house.phases(session.run)
 
     through(tmp_path, story, Shed())
+
+
+def test_a_gate_in_a_hurry_answers_who_waits_for_a_person_at_once_and_the_hold_stays(tmp_path: Path) -> None:
+    from answerable.core import ApprovalObligation
+
+    shed = Shed()
+
+    def hold() -> Decision:
+        return Decision(verdict="hold", rules=("ask",), obligations=(ApprovalObligation(role="lead"),))
+
+    async def run() -> None:
+        async with asyncio.timeout(30), office(tmp_path, shed, patience=timedelta(hours=1)) as (house, sessions):
+            session = await sessions.get("clerk")
+            house.policy.decide["write"] = hold
+            waiting = asyncio.create_task(write(session))
+            await until(lambda: house.phases(session.run)[-1] == "held")
+            sessions.hurry()
+            with pytest.raises(Held):
+                await waiting
+            with pytest.raises(Held):  # and keeps nobody waiting from then on
+                await write(session)
+            assert house.phases(session.run) == ["run.open", "held"]
+
+    asyncio.run(run())
+
+    assert shed.calls == []

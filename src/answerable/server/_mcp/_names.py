@@ -62,7 +62,9 @@ class Names:
 
     def tools(self) -> list[dict[str, Any]]:
         """Every tool, as `tools/list` has it."""
-        found = [name for name in self._toolbox.names() if name.startswith(self._prefix)]
+        toolbox = self._toolbox
+        # A held tool is not shown: what its server says of it now, nobody has accepted.
+        found = [name for name in toolbox.names() if name.startswith(self._prefix) and not toolbox.is_held(name)]
         return [_listed(self._toolbox.tool(name), name.removeprefix(self._prefix)) for name in found]
 
     def full(self, name: str) -> str:

@@ -51,6 +51,12 @@ class Desk:
     async def key(self, *, do: str, named: str) -> Any:
         return await self._write("key", named=named)
 
+    async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> Any:
+        return await self._write("accept", tool=tool, digest=digest, by=by, reason=reason)
+
+    async def person_key(self, *, do: str, named: str, roles: Sequence[str] = ()) -> Any:
+        return await self._write("person_key", named=named, roles=list(roles))
+
     async def lift(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("lift", scope=scope, reason=reason, by=by)
 

@@ -44,7 +44,7 @@ class Kept:
         from answerable.tools._drivers._rules import parameters_in_headers
 
         self.tools = tuple(listed)
-        self.schemas = {tool.name: sha256_name(stable_json(tool.schema)) for tool in listed}
+        self.schemas = {tool.name: sha256_name(stable_json([tool.description, tool.schema])) for tool in listed}
         self._in_headers = {tool.name: found for tool in listed if (found := parameters_in_headers(tool.schema))}
 
     def headers(self, tool: str, arguments: dict[str, Any]) -> dict[str, str]:

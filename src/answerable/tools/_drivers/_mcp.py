@@ -46,6 +46,7 @@ _HAS = {
     "prompts": ("prompts/list", "prompts/get"),
     "completions": ("completion/complete",),
 }
+_TOOLS_CHANGED = "notifications/tools/list_changed"
 _HANDSHAKE, _MODERN = "handshake", "modern"
 
 
@@ -92,7 +93,7 @@ class McpServer:
         return frozenset(method for kind, methods in _HAS.items() if kind in has for method in methods)
 
     async def connect(self) -> tuple[ListedTool, ...]:
-        """Its tools, listed anew over a connection that is kept; their schemas are pinned from the first time on."""
+        """Its tools, listed anew over a connection that is kept; only a tool as it was listed here is called."""
         is_first = self._main is None
         main = await self._kept(None)
         for kept in () if is_first else (main, self._other):
@@ -103,6 +104,7 @@ class McpServer:
                 except NotSent as error:
                     raise ToolServerUnavailable(server=self.name, reason=error.reason) from None
                 self._pin(kept)
+        self._pinned = dict(main.schemas)  # whoever asks has seen them
         return main.tools
 
     async def face(self, *, is_modern: bool) -> ServerFace:
@@ -266,6 +268,9 @@ class McpServer:
                 if words := _last_words(stderr):
                     _log.warning("tool server %s wrote before it failed to start: %s", self.name, words)
                 raise ToolServerUnavailable(server=self.name, reason=reason) from None
+        if self._pinned and not era and kept.schemas != self._pinned:
+            # In an empty context: what comes of it is no part of the call that happened to need the connection.
+            contextvars.Context().run(self._news, _TOOLS_CHANGED, {})
         self._pin(kept)
         return kept
 

@@ -1,9 +1,6 @@
 """HTTP to witnesses, time-stamping authorities and logs: bounded in time and in size."""
 
 import contextlib
-import http.client
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
@@ -69,13 +66,6 @@ class AsyncHttp:
             raise Unreachable(url=url, problem=str(error) or type(error).__name__) from None
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """SECURITY: a redirect would take the secret elsewhere."""
-
-    def redirect_request(self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> None:
-        return None
-
-
 @contextlib.contextmanager
 def fetching(prefix: str, *, secret: str = "") -> Iterator[Callable[[str], bytes | None]]:
     """Fetch files below a prefix, one after the other; None where there is none.
@@ -87,7 +77,18 @@ def fetching(prefix: str, *, secret: str = "") -> Iterator[Callable[[str], bytes
     Raises:
         Unreachable: nobody answered in time, or with something else than a file.
     """
-    opener = urllib.request.build_opener(_Stay)
+    # Here, because every command imports this package and only a monitor needs it.
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    class Stay(urllib.request.HTTPRedirectHandler):
+        """SECURITY: a redirect would take the secret elsewhere."""
+
+        def redirect_request(self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> None:
+            return None
+
+    opener = urllib.request.build_opener(Stay)
     headers = {"authorization": f"Bearer {secret}"} if secret else {}
 
     def fetch(path: str) -> bytes | None:

@@ -1,0 +1,156 @@
+"""From a `Config` to the application that it describes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from answerable.app._app import Answerable
+from answerable.app._config._errors import ConfigFileInvalid, SecretMissing
+from answerable.app._config._file import AmountTable, Config, LimitsTable, ProviderTable, ServerTable, ToolTable
+from answerable.app._times import Times
+from answerable.models import Upstream
+from answerable.policy import Budget
+from answerable.runtime import Limits
+from answerable.tools import AmountOf, ToolDeclaration
+
+__all__ = ["configured"]
+
+
+class _Secrets:
+    """What the file takes from the environment."""
+
+    def __init__(self, file: Path, environment: Mapping[str, str]) -> None:
+        self._file = file
+        self._environment = environment
+
+    def value(self, key: str, variable: str) -> str:
+        found = self._environment.get(variable, "").strip()
+        if not found:
+            raise SecretMissing(file=str(self._file), key=key, variable=variable)
+        return found
+
+    def values(self, key: str, named: Mapping[str, str]) -> dict[str, str]:
+        return {name: self.value(f"{key}.{name}", variable) for name, variable in named.items()}
+
+
+def configured(
+    config: Config, *, file: Path, environment: Mapping[str, str], app: Answerable | None = None
+) -> Answerable:
+    """The application that a configuration describes.
+
+    Args:
+        file: where it was read, for errors.
+        environment: where its credentials are.
+        app: an application in Python to add to; places that the file leaves out stay as it has them.
+
+    Raises:
+        SecretMissing: a variable that the file names is not set.
+        ConfigFileInvalid: an agent is in `app` already.
+        ConfigError: something does not fit with `app`.
+    """
+    secrets = _Secrets(file, environment)
+    app = app or Answerable(data=config.data, policy=config.policy, specs=config.specs)
+    for place in ("data", "policy", "specs"):
+        if place in config.model_fields_set:
+            setattr(app, place, getattr(config, place))
+    times = config.times
+    app.times = Times(patience=times.patience, idle=times.idle, retry_window=times.retry_window, drain=times.drain)
+    app.budgets += tuple(
+        Budget(scope=each.scope, period=each.period, tokens=each.tokens, cost_nano_usd=each.cost_usd, calls=each.calls)
+        for each in config.budgets
+    )
+    for name, agent in config.agents.items():
+        if name in app.agents:
+            problems = f"`agents.{name}` is an agent of `{config.app}` already"
+            raise ConfigFileInvalid(file=str(file), problems=problems)
+        app.wired(
+            name,
+            own_tools=agent.own_tools,
+            environment=agent.environment,
+            owner=agent.owner,
+            escalation=agent.escalation,
+            stop=agent.stop,
+            limits=None if agent.limits is None else _limits(agent.limits),
+        )
+    for name, server in config.servers.items():
+        declared = {
+            tool.partition(".")[2]: _declaration(said)
+            for tool, said in config.tools.items()
+            if tool.startswith(f"{name}.")
+        }
+        _serve(app, name, server, declared, secrets)
+    for name, provider in config.providers.items():
+        app.upstream(_upstream(name, provider, secrets))
+    for model, served in config.models.items():
+        app.route(model, *served)
+    return app
+
+
+def _serve(
+    app: Answerable, name: str, server: ServerTable, declared: Mapping[str, ToolDeclaration], secrets: _Secrets
+) -> None:
+    place = f"servers.{name}"
+    headers = {**server.headers, **secrets.values(f"{place}.headers_from", server.headers_from)}
+    if server.bearer_from:
+        headers["authorization"] = f"Bearer {secrets.value(f'{place}.bearer_from', server.bearer_from)}"
+    app.mcp(
+        name,
+        command=server.command,
+        url=server.url,
+        headers=headers,
+        declare=declared,
+        environment={**server.environment, **secrets.values(f"{place}.environment_from", server.environment_from)},
+        directory=server.directory,
+        startup_timeout=server.startup_timeout,
+        call_timeout=server.call_timeout,
+    )
+
+
+def _declaration(tool: ToolTable) -> ToolDeclaration:
+    return ToolDeclaration(
+        effect=tool.effect,
+        idempotency=tool.idempotency,
+        probe=tool.probe,
+        compensate=tool.compensate,
+        amount=None if tool.amount is None else _amount(tool.amount),
+        resource=tool.resource,
+        subjects=tuple(tool.subjects),
+        timeout=tool.timeout,
+        retries=tool.retries,
+        trusted=tool.trusted,
+        specs=tuple(tool.specs),
+        attributes=tool.attributes,
+    )
+
+
+def _amount(said: AmountTable) -> AmountOf:
+    return AmountOf(
+        argument=said.minor or said.major,
+        is_minor=bool(said.minor),
+        currency=said.currency,
+        currency_argument=said.currency_from,
+    )
+
+
+def _limits(said: LimitsTable) -> Limits:
+    return Limits(
+        steps=said.steps,
+        wall=said.wall,
+        tokens=said.tokens,
+        cost_nano_usd=said.cost_usd,
+        identical_calls=said.identical_calls,
+    )
+
+
+def _upstream(name: str, said: ProviderTable, secrets: _Secrets) -> Upstream:
+    return Upstream(
+        name=name,
+        dialect=said.dialect,
+        base_url=said.base_url,
+        key=secrets.value(f"providers.{name}.key_from", said.key_from) if said.key_from else "",
+        first_byte=said.first_byte,
+        between_bytes=said.between_bytes,
+        max_tokens=said.max_tokens,
+        prices_of=said.prices_of,
+        proxy=said.proxy,
+        ca_file=said.ca_file,
+    )

@@ -1,0 +1,164 @@
+"""The shape of `answerable.toml`: what may stand where, and what is taken where nothing stands."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from answerable.app._config._words import Bound, Count, Dollars, Duration, Name, Template, Variable
+
+__all__ = ["AmountTable", "Config", "LimitsTable", "ProviderTable", "ServerTable", "ToolTable"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+
+class LimitsTable(_Table):
+    """The most that one session or run of an agent may do. `false` lifts a bound that is there by default."""
+
+    steps: Bound = Field(default=1000, description="Calls of tools and models.")
+    wall: Duration | None = Field(default=None, description="Its age, waiting included.")
+    tokens: Count | None = Field(default=None, description="Tokens read and written by models.")
+    cost_usd: Dollars | None = Field(default=None, description="Price of its model calls, in US dollars.")
+    identical_calls: Bound = Field(
+        default=5, description="How often the same call may give the same result, one after the other."
+    )
+
+
+class AgentTable(_Table):
+    """An agent that exists elsewhere and reaches the gate by its URLs and a key (`answerable agent key new`)."""
+
+    environment: str = Field(default="development", description="`development`, `staging` or `production`.")
+    owner: str = Field(
+        default="", description="Who is liable for what it does. Needed in production, like the next two."
+    )
+    escalation: str = Field(default="", description="Whom it turns to when it cannot go on.")
+    stop: str = Field(default="", description="The role that may stop it.")
+    own_tools: list[str] = Field(default=[], description="Tools that it runs itself, unseen by the gate; `*` for any.")
+    limits: LimitsTable | None = Field(default=None, description="The most that one of its sessions may do.")
+
+
+class ServerTable(_Table):
+    """An MCP server behind the gate: a command to start and speak to over stdio, or the URL where it listens."""
+
+    command: list[str] = Field(default=[], description="Starts it.")
+    url: str = Field(default="", description="Where it listens (streamable HTTP).")
+    environment: dict[str, str] = Field(default={}, description="Environment variables of the command, in clear.")
+    environment_from: dict[str, Variable] = Field(
+        default={}, description="Environment variables of the command, each from the named variable of the gate's own."
+    )
+    directory: Path | None = Field(default=None, strict=False, description="Where the command is started.")
+    headers: dict[str, str] = Field(default={}, description="Headers of every request, in clear; no credentials.")
+    headers_from: dict[str, Variable] = Field(
+        default={}, description="Headers of every request, each from the named environment variable."
+    )
+    bearer_from: Variable | None = Field(
+        default=None, description="The environment variable that holds the bearer token."
+    )
+    startup_timeout: Duration = Field(default=timedelta(seconds=30), description="How long it may take to start.")
+    call_timeout: Duration = Field(default=timedelta(seconds=60), description="How long a call may take.")
+
+
+class AmountTable(_Table):
+    """The money that a tool moves, from its arguments: `minor` (cents) or `major` (euros), and the currency."""
+
+    minor: str = Field(default="", description="The argument that holds the amount in minor units, such as cents.")
+    major: str = Field(default="", description="The argument that holds the amount in major units, such as euros.")
+    currency: str = Field(default="", pattern=r"^([A-Z]{3})?$", description="The currency, ISO 4217.")
+    currency_from: str = Field(default="", description="The argument that holds the currency.")
+
+
+class ToolTable(_Table):
+    """What the operator says of a tool, under its full name `"server.tool"`."""
+
+    effect: Literal["read", "write", "irreversible"] = Field(default="write", description="What it does to the world.")
+    trusted: bool = Field(
+        default=False, description="Its results may steer the agent; else they are labelled untrusted."
+    )
+    idempotency: str | None = Field(
+        default=None, description="The argument into which the gate puts the idempotency key."
+    )
+    probe: str | None = Field(
+        default=None,
+        description="A read tool of the same server, by its name there, that tells whether a lost call happened.",
+    )
+    compensate: str | None = Field(default=None, description="The tool that undoes it, with the server's name.")
+    amount: AmountTable | None = Field(default=None, description="The money that it moves.")
+    resource: Template | None = Field(default=None, description="What it acts on: `order:{order_id}`.")
+    subjects: list[Template] = Field(default=[], description="Whose data it concerns: `customer:{customer_id}`.")
+    timeout: Duration | None = Field(default=None, description="After which the gate stops waiting.")
+    retries: Annotated[int, Field(ge=0, le=10)] | None = Field(
+        default=None, description="How often a try that surely did nothing is repeated."
+    )
+    specs: list[str] = Field(default=[], description="Ids of the clauses that govern it.")
+    attributes: dict[str, bool | int | str] = Field(default={}, description="Further facts for policy.")
+
+
+class ProviderTable(_Table):
+    """A provider of models that agents reach through the gate."""
+
+    dialect: Literal["chat", "messages"] = Field(description="`chat` (Chat Completions) or `messages` (Anthropic's).")
+    base_url: str = Field(pattern=r"^https?://", description="Up to and including `/v1`.")
+    key_from: Variable | None = Field(
+        default=None, description="The environment variable that holds the provider's key."
+    )
+    first_byte: Duration = Field(default=timedelta(seconds=60), description="How long it may be silent at first.")
+    between_bytes: Duration = Field(default=timedelta(seconds=60), description="How long it may be silent later.")
+    max_tokens: Count = Field(default=4096, description="The most an answer may have where the agent sets no limit.")
+    prices_of: str = Field(default="", description="Address of the provider whose list prices apply, if not its own.")
+    proxy: str = Field(default="", description="Address of the proxy to go through.")
+    ca_file: str = Field(default="", description="Certificates to trust instead of the usual ones.")
+
+
+class BudgetTable(_Table):
+    """A limit beside each session's own."""
+
+    scope: str = Field(pattern=r"^(tenant|agent:.+)$", description="`agent:NAME` or `tenant`.")
+    period: Literal["total", "day"] = Field(default="total", description="`day` starts anew each UTC day.")
+    tokens: Count | None = Field(default=None, description="Tokens read and written by models.")
+    cost_usd: Dollars | None = Field(default=None, description="Price of model calls, in US dollars.")
+    calls: Count | None = Field(default=None, description="Actions that leave an intent; reads leave none.")
+
+
+class TimesTable(_Table):
+    """How long the gate is patient."""
+
+    patience: Duration = Field(
+        default=timedelta(seconds=20), description="How long a held call keeps its caller waiting."
+    )
+    idle: Duration = Field(default=timedelta(minutes=30), description="After which an unused session is closed.")
+    retry_window: Duration = Field(
+        default=timedelta(minutes=10),
+        description="How long an answer that nobody confirmed is given to the same call again.",
+    )
+    drain: Duration = Field(
+        default=timedelta(seconds=10), description="How long calls and streams under way may go on after SIGTERM."
+    )
+
+
+class Config(_Table):
+    """`answerable.toml`. Paths are relative to the file."""
+
+    data: Path = Field(default=Path(".answerable/data"), strict=False, description="The data directory.")
+    policy: Path = Field(default=Path("policy"), strict=False, description="The folder of policies.")
+    specs: Path | None = Field(default=None, strict=False, description="A folder of specifications.")
+    app: str | None = Field(
+        default=None,
+        pattern=r"^[\w.]+(:\w+)?$",
+        description="`module:attribute`, a Python application that this adds to.",
+    )
+    host: str = Field(default="127.0.0.1", description="The address to listen at.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8700, description="0 for any free one.")
+    times: TimesTable = Field(default=TimesTable(), description="How long the gate is patient.")
+    agents: Mapping[Name, AgentTable] = Field(default={}, description="Agents that exist elsewhere, by name.")
+    servers: Mapping[Name, ServerTable] = Field(default={}, description="MCP servers, by name.")
+    tools: Mapping[str, ToolTable] = Field(default={}, description="What their tools do, by full name.")
+    providers: Mapping[Name, ProviderTable] = Field(default={}, description="Providers of models, by name.")
+    models: Mapping[str, list[str]] = Field(
+        default={},
+        description="Names of models, and the `provider:model` that serve each, in the order in which they are tried.",
+    )
+    budgets: list[BudgetTable] = Field(default=[], description="Limits of agents and of the whole tenant.")
