@@ -23,7 +23,7 @@ help:
 	@echo 'make requirements compile requirements/*.txt anew from pyproject.toml'
 	@echo 'make wheels       both wheels into dist/'
 
-setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm .venv/.local
+setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm .venv/.local .venv/.frameworks
 
 .venv/.base: requirements/base.txt $(PINS)
 	@.ci/setup base && touch $@
@@ -41,10 +41,14 @@ setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm .venv/.local
 .venv/.local: requirements/base.txt requirements/local.txt $(PINS) | .venv/.base
 	@.ci/setup base local && touch .venv/.base $@
 
+# 165 MB: what the agents in examples/ are built with.
+.venv/.frameworks: requirements/examples.txt .ci/setup | .venv/.dev
+	@.ci/setup frameworks && touch $@
+
 demo: .venv/.base $(if $(filter local%,$(MODEL)),.venv/.local)
 	@.venv/bin/answerable demo support $(if $(MODEL),--model $(MODEL)) $(DEMO)
 
-test: .venv/.dev .venv/.bench .venv/.npm .venv/.local
+test: .venv/.dev .venv/.bench .venv/.npm .venv/.local .venv/.frameworks
 	@$(PY) -m pytest -q -n auto $(TESTS)
 
 check: .venv/.dev
@@ -93,6 +97,7 @@ requirements:
 	@uv $(PIN) pyproject.toml -o requirements/base.txt
 	@uv $(PIN) --group pyproject.toml:dev -c requirements/base.txt -c requirements/build.txt -o requirements/dev.txt
 	@uv $(PIN) --group pyproject.toml:docs -c requirements/base.txt -c requirements/dev.txt -o requirements/docs.txt
+	@uv $(PIN) --group pyproject.toml:examples -o requirements/examples.txt
 	@uv $(PIN) --group pyproject.toml:litellm -o requirements/litellm.txt
 	@uv $(PIN) --group pyproject.toml:bench -c requirements/base.txt -c requirements/dev.txt -o requirements/bench.txt
 	@uv $(PIN) --no-deps pyproject.toml --extra local -c requirements/base.txt -o requirements/local.txt
@@ -103,4 +108,4 @@ wheels: .venv/.dev
 		(cd "$$part" && "$(CURDIR)/$(PY)" -m hatchling build --target wheel --directory "$(CURDIR)/dist") || exit 1; done
 
 clean:
-	rm -rf .venv build dist site demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf .venv .venv-frameworks build dist site demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

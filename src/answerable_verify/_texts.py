@@ -47,10 +47,16 @@ def check_texts(
 
 
 def check_requests(members: Mapping[str, bytes], receipts: Iterable[Receipt], *, say: Say) -> int:
-    """Check that a disclosed decision request is of the agent and action of each receipt that cites it."""
+    """Check that a disclosed decision request is of the agent and action of each receipt that cites it.
+
+    In a delegated run it may also be of an agent that delegated: policy is asked of all of them.
+    """
     read: dict[str, Any] = {}
+    chains: dict[str, Any] = {}
     count = 0
     for receipt in receipts:
+        if receipt.phase == "run.open":
+            chains[receipt.run] = receipt.section("control").get("chain", [])
         name = str(receipt.section("authority").get("request", "")).removeprefix("sha256:")
         content = members.get(f"disclosed/{name}")
         if not name or content is None or hashlib.sha256(content).hexdigest() != name:
@@ -70,7 +76,7 @@ def check_requests(members: Mapping[str, bytes], receipts: Iterable[Receipt], *,
             case _:
                 say("requests", "the request it was decided on names no principal, action and resource", receipt)
                 continue
-        if agent != receipt.section("agent").get("id"):
+        if agent != receipt.section("agent").get("id") and agent not in chains.get(receipt.run, []):
             say("requests", "was decided on a request of another agent", receipt)
         elif resource != (receipt.section("action").get("target") or "none"):
             say("requests", "was decided on a request about another resource", receipt)

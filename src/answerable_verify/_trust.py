@@ -87,7 +87,7 @@ def read_trust(path: Path | str) -> Trust:
     trust = _trust(where, said.get("origin"), said.get("log_key"), [value for _, value in gates])
     return replace(
         trust,
-        periods={key_id(read_pem(pem)): _period(where, said, name) for name, pem in gates},
+        periods={key_id(read_pem(pem)): period for name, pem in gates if any(period := _period(where, said, name))},
         tsa_roots=tuple(_certificate(where, pem) for _, pem in numbered.get("tsa_root", [])),
         **_watchers(where, trust, numbered, said.get("quorum")),
     )

@@ -1,6 +1,7 @@
 """The commands of the guides, run one after the other as a reader would, in a folder made ready for the page."""
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 from answerable import Answerable, Gate
-from answerable.core import RunId
+from answerable.core import AnswerableError, RunId
+from answerable.ledger import Reader as Record
+from answerable.runtime import list_runs
 from tests.architecture.files import ROOT, texts
 
 pytestmark = pytest.mark.slow
@@ -87,10 +90,35 @@ def _tools(folder: Path) -> None:
     shutil.copy(ROOT / "examples" / "support" / "shop.py", folder)
 
 
+def _a_failed_trip(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "trip.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "trip.cedar", folder / "policy" / "authorize")
+    app = _app(folder, "trip")
+
+    async def main() -> None:
+        async with asyncio.timeout(_PATIENCE_S), app.gate() as gate:
+            run = await gate.start("planner", 9)
+            with contextlib.suppress(AnswerableError):
+                await gate.result(run)
+
+    asyncio.run(main())
+
+
+def _team(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "team.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "team.cedar", folder / "policy" / "authorize")
+
+
 def _sorter(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "sorter.py", folder)
     (folder / "policy" / "authorize").mkdir(parents=True)
     shutil.copy(_GUIDES / "code" / "sorter.cedar", folder / "policy" / "authorize")
+
+
+def _desk(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "desk.py", folder)
 
 
 _READY: dict[str, Callable[[Path], None]] = {
@@ -98,11 +126,14 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/quickstart.md": lambda folder: None,
     "docs/guides/approve.md": _two_held,
     "docs/guides/resolve-a-doubt.md": _two_doubts,
+    "docs/guides/control-a-run.md": _a_failed_trip,
+    "docs/guides/several-agents.md": _team,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/serve-from-a-file.md": lambda folder: None,
     "docs/guides/govern-a-tool.md": _tools,
+    "docs/guides/connect-an-agent.md": _desk,
     "docs/guides/local-models.md": _sorter,
 }
 
@@ -138,19 +169,22 @@ class Reader:
         return json.loads(self._sh(f"{line} --json").stdout)
 
     def _run(self) -> str:
-        return str(self._open_or_newest()["run"])
-
-    def _open_or_newest(self) -> dict[str, Any]:
-        runs = self._json("answerable runs list")
-        doubtful = [each for each in runs if self._json(f"answerable runs show {each['run']}")["doubts"]]
-        found: dict[str, Any] = (doubtful or runs)[0]
-        return found
+        """One that is in doubt, or else the newest."""
+        with contextlib.closing(Record.open(self._folder / ".answerable" / "data")) as record:
+            runs = [row.run for row in list_runs(record)]
+            return next((run for run in runs if _is_doubtful(record, run)), runs[0])
 
     def _step(self) -> str:
         return str(self._json(f"answerable runs show {self._run()}")["doubts"][0]["step"])
 
     def _approval(self) -> str:
         return str(self._json("answerable approvals list")[0]["approval"])
+
+
+def _is_doubtful(record: Record, run: RunId) -> bool:
+    history = record.history(run)
+    is_open = history.closed is None
+    return is_open and any(step not in history.finals for step in history.intents)
 
 
 def _conversation(page: str) -> list[tuple[str, list[str]]]:

@@ -175,7 +175,8 @@ def test_progress_reaches_the_client_that_asked_for_it(tmp_path: Path, mode: str
     through(tmp_path, story)
 
 
-def test_a_tool_that_a_server_adds_is_listed_and_called_from_then_on_and_counts_as_a_write(tmp_path: Path) -> None:
+@pytest.mark.requirement("TL-3")
+def test_clients_hear_that_a_server_added_a_tool_and_it_stays_held_until_somebody_accepts_it(tmp_path: Path) -> None:
     changed = asyncio.Event()
 
     async def heard(message: Any) -> None:
@@ -184,17 +185,13 @@ def test_a_tool_that_a_server_adds_is_listed_and_called_from_then_on_and_counts_
 
     async def story(there: There) -> None:
         async with there.client("legacy", message_handler=heard) as client:
-            before = {tool.name for tool in (await client.list_tools()).tools}
             await client.call_tool("learn", {})
             await changed.wait()
-            after = {tool.name: tool for tool in (await client.list_tools()).tools}
+            listed = {tool.name for tool in (await client.list_tools()).tools}
             flown = await client.call_tool("fly", {})
 
-        assert flown.content[0].text == "done"  # type: ignore[union-attr]
-        assert "fly" not in before
-        assert after.keys() - before == {"fly"}
-        annotations = after["fly"].annotations
-        assert annotations is not None
-        assert annotations.read_only_hint is False
+        assert "fly" not in listed
+        assert flown.is_error
+        assert "tools accept asking.fly" in flown.content[0].text  # type: ignore[union-attr]
 
     through(tmp_path, story)

@@ -91,8 +91,8 @@ def test_a_client_lists_and_calls_tools_and_every_call_is_on_the_record(tmp_path
             answer = await client.call_tool("shop.echo", {"text": "hello"})
             own = await client.call_tool("shop_look", {"order": "1001"})
 
-        assert {"shop.echo", "shop.pay", "shop_look"} <= listed.keys()
-        annotations = listed["shop.echo"].annotations
+        assert {"shop__echo", "shop__pay", "shop_look"} <= listed.keys()
+        annotations = listed["shop__echo"].annotations
         assert annotations is not None
         assert annotations.read_only_hint
         assert answer.content[0].text == "hello"  # type: ignore[union-attr]

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+import re
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,17 +15,33 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-__all__ = ["ScriptedUpstream", "chat_stream", "chat_whole", "messages_stream", "messages_whole", "serving"]
+__all__ = [
+    "Answer",
+    "Script",
+    "ScriptedUpstream",
+    "chat_stream",
+    "chat_whole",
+    "messages_stream",
+    "messages_whole",
+    "serving",
+]
+
+Answer = tuple[int, bytes | list[bytes]]
+Script = Answer | Callable[[dict[str, Any]], Answer]
 
 PAUSE = b"-- pause --"
 HANG = b"-- hang --"
+_REFUSAL = b"""{"error":{"message":"Invalid tool name '%s'","type":"invalid_request_error"}}"""
 
 
 @dataclass
 class ScriptedUpstream:
-    """What it answers next: `(status, body or list of stream parts)`; the last stands for all that follow."""
+    """What it answers next: `(status, body or list of stream parts)`; the last stands for all that follow.
 
-    answers: list[tuple[int, bytes | list[bytes]]] = field(default_factory=list)
+    An answer may also be a function of what was asked.
+    """
+
+    answers: list[Script] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
@@ -39,9 +57,13 @@ class ScriptedUpstream:
         )
 
     async def _answer(self, request: Request) -> Response:
-        self.asked.append(json.loads(await request.body()))
+        asked = json.loads(await request.body())
+        self.asked.append(asked)
         self.headers.append(dict(request.headers))
-        status, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if refused := _refused_name(asked):
+            return Response(_REFUSAL % refused.encode(), 400, media_type="application/json")
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        status, body = answer(asked) if callable(answer) else answer
         if isinstance(body, bytes):
             return Response(body, status, media_type="application/json")
         return StreamingResponse(self._parts(body), media_type="text/event-stream")
@@ -58,6 +80,12 @@ class ScriptedUpstream:
         except asyncio.CancelledError:
             self.hung_up.set()
             raise
+
+
+def _refused_name(asked: dict[str, Any]) -> str:
+    """A tool's name that both vendors refuse; clients hand on what tool servers call theirs."""
+    names = [tool.get("function", tool).get("name", "") for tool in asked.get("tools", ())]
+    return next((name for name in names if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name)), "")
 
 
 class _Server(uvicorn.Server):
@@ -111,7 +139,7 @@ def chat_stream(*texts: str, calls: tuple[tuple[str, str], ...] = ()) -> list[by
 def messages_whole(text: str, *calls: tuple[str, str]) -> bytes:
     content: list[dict[str, Any]] = [{"type": "text", "text": text}]
     content += [
-        {"type": "tool_use", "id": f"toolu_{n}", "name": name, "input": json.loads(said)}
+        {"type": "tool_use", "id": f"toolu_{n}_{_number(name)}", "name": name, "input": json.loads(said)}
         for n, (name, said) in enumerate(calls)
     ]
     stop = "tool_use" if calls else "end_turn"
@@ -128,7 +156,7 @@ def messages_stream(*texts: str, calls: tuple[tuple[str, str], ...] = ()) -> lis
         {"type": "content_block_stop", "index": 0},
     ]
     for n, (name, said) in enumerate(calls, start=1):
-        block = {"type": "tool_use", "id": f"toolu_{n}", "name": name, "input": {}}
+        block = {"type": "tool_use", "id": f"toolu_{n}_{_number(name)}", "name": name, "input": {}}
         events.append({"type": "content_block_start", "index": n, "content_block": block})
         events += [
             {"type": "content_block_delta", "index": n, "delta": {"type": "input_json_delta", "partial_json": part}}
@@ -152,4 +180,8 @@ _MESSAGE: dict[str, Any] = {
 
 
 def _chat_call(n: int, name: str, said: str) -> dict[str, Any]:
-    return {"id": f"call_{n}", "type": "function", "function": {"name": name, "arguments": said}}
+    return {"id": f"call_{n}_{_number(name)}", "type": "function", "function": {"name": name, "arguments": said}}
+
+
+def _number(name: str) -> str:
+    return f"{zlib.crc32(name.encode()):08x}"  # ids are unique in a conversation, and clients insist

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
@@ -13,7 +13,7 @@ from answerable.core import AgentId, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget
-from answerable.runtime import AgentSpec, Limits
+from answerable.runtime import AgentSpec, Limits, Schedule
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -50,6 +50,7 @@ class Answerable:
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
+        self.schedules: list[Schedule] = []
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -193,6 +194,36 @@ class Answerable:
 
         return register if function is None else register(function)
 
+    def schedule(
+        self,
+        name: str,
+        *,
+        agent: str,
+        given: Any = None,
+        every: timedelta | None = None,
+        cron: str = "",
+        timezone: str = "UTC",
+        catch_up: Literal["one", "all", "none"] = "one",
+    ) -> None:
+        """Start an agent by the clock, each due time once.
+
+        Args:
+            name: the schedule's, on the record and for `answerable schedules`.
+            agent: the agent's name.
+            given: its input.
+            every: how often, counted from when a gate first knew the schedule; or
+            cron: five fields, by the clock of `timezone`.
+            timezone: `Europe/Berlin`.
+            catch_up: what becomes of due times while no gate ran: `one` run for the latest of them, `all` (a
+                hundred at most), or `none`.
+
+        Raises:
+            ScheduleInvalid: it cannot be followed.
+        """
+        self.schedules.append(
+            Schedule(name=name, agent=agent, given=given, every=every, cron=cron, timezone=timezone, catch_up=catch_up)
+        )
+
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
         self.upstreams.add(upstream)
@@ -265,6 +296,7 @@ class Answerable:
             models=self.models,
             upstreams=self.upstreams,
             agents=list(self.agents.values()),
+            schedules=self.schedules,
             times=self.times,
         ) as gate:
             yield gate

@@ -30,12 +30,18 @@ from answerable.policy import (
 from answerable.runtime import (
     Agents,
     AgentSpec,
+    Control,
     DecisionEffects,
+    DelegationEffects,
     Performing,
     Reliable,
     RetryPolicy,
     Runs,
+    Schedule,
+    ScheduleInvalid,
+    Schedules,
     Sessions,
+    SharedEffects,
     StoreEngine,
     Worker,
 )
@@ -100,6 +106,11 @@ class Gate:
         return self.desk.agent_keys
 
     @property
+    def control(self) -> Control:
+        """Orders to runs: pause, resume, kill, fork, retry, roll back."""
+        return self.desk.control
+
+    @property
     def person_keys(self) -> PersonKeys:
         """Keys of people who decide over HTTP."""
         return self.desk.person_keys
@@ -109,11 +120,16 @@ class Gate:
         """Runs, by id."""
         return self.desk.runs
 
-    def tool_named(self, said: str) -> str | None:
-        """The tool that a model means by a name: providers allow no dots, so clients replace them."""
+    def tools_named(self, said: str) -> tuple[str, ...]:
+        """The tools that a model may mean by a name.
+
+        Providers allow no dots, so others stand for them. Where an agent was connected to one server, it
+        knows only that server's own names; several servers may have the same.
+        """
         plain = said.split("__", 2)[-1] if said.startswith("mcp__") else said
-        found = [name for name in self.tools.names() if plain in (name, *(name.replace(".", by) for by in _FOR_DOTS))]
-        return found[0] if len(found) == 1 else None
+        names = self.tools.names()
+        found = [name for name in names if plain in (name, *(name.replace(".", by) for by in _FOR_DOTS))]
+        return tuple(found or (name for name in names if name.partition(".")[2] == plain))
 
     async def start(
         self, agent: str, input: Any, *, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
@@ -146,6 +162,7 @@ async def open_gate(
     upstreams: Upstreams,
     agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
     times: Times,
+    schedules: Sequence[Schedule] = (),
     clock: Clock | None = None,
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
@@ -154,6 +171,7 @@ async def open_gate(
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
     for _, declaration in agents:
         check_may_start(declaration)
+    _check_schedules(schedules, agents)
     in_force = load_specs(specs) if specs is not None else Specs(())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(tools.close)
@@ -182,19 +200,28 @@ async def open_gate(
         )
         reports = Reports()
         retries = _retries_of(tools)
-        effects = EveryEffect({"tool": tools, "model": models, "decision": DecisionEffects()})
+        known = Agents()
+        for spec, _ in agents:
+            known.add(replace(spec, specs=spec_names))
+        effects = EveryEffect(
+            {
+                "tool": tools,
+                "model": models,
+                "decision": DecisionEffects(),
+                "delegation": DelegationEffects(ledger, known),
+                "memory": SharedEffects(ledger),
+            }
+        )
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
             effects=Reliable(effects, retries),
             reporter=reports,
             performing=Performing(),
+            compensation=tools.compensation,
             governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
             linger=linger,
         )
-        known = Agents()
-        for spec, _ in agents:
-            known.add(replace(spec, specs=spec_names))
         engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
@@ -202,10 +229,24 @@ async def open_gate(
         await sessions.start()
         stack.push_async_callback(sessions.stop)
         approvals = Approvals(book=ledger, store=ledger.reader, clock=ledger.clock)
-        desk = Desk(ledger, runs, approvals=approvals, stops=Stops(book=ledger, store=ledger.reader), tools=tools)
+        control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
+        desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools)
         await desk.pinning.start()
-        async with _background(engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve()):
+        by_clock = Schedules(ledger, runs, schedules)
+        await by_clock.start()
+        serving = (engine.serve(worker.advance, slots=slots), _expire(approvals), sessions.serve(), by_clock.serve())
+        async with _background(*serving):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
+
+
+def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
+    names = {spec.name for spec, _ in agents}
+    for schedule in schedules:
+        if schedule.agent not in names:
+            problem = f"it starts `{schedule.agent}`, and there is no such agent"
+            raise ScheduleInvalid(name=schedule.name, problem=problem)
+    if len({schedule.name for schedule in schedules}) < len(schedules):
+        raise ScheduleInvalid(name=schedules[-1].name, problem="two schedules have the same name")
 
 
 @contextlib.asynccontextmanager
@@ -248,4 +289,6 @@ def _known_actions(
     known += [KnownAction(name=name) for name in tools.relayed()]
     models = {spec.model for spec, _ in agents if spec.model} | set(upstreams.models())
     known += [KnownAction(name=model, kind="model") for model in sorted(models)]
+    known += [KnownAction(name=spec.name, kind="delegation") for spec, _ in agents]
+    known += [KnownAction(name=name, kind="memory") for name in ("shared.get", "shared.set")]
     return [*known, KnownAction(name="approval", kind="decision")]

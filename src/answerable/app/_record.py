@@ -1,7 +1,7 @@
 """The record with every projection on it: opened by a gate, or by the command line for one write."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,19 @@ from answerable.policy import (
     Stops,
     StopsProjection,
 )
-from answerable.runtime import Agents, Runs, RunsProjection, SessionsProjection, TimersProjection
+from answerable.runtime import (
+    Agents,
+    Control,
+    LinksProjection,
+    OrdersProjection,
+    Runs,
+    RunsProjection,
+    Schedules,
+    SchedulesProjection,
+    SessionsProjection,
+    SharedValuesProjection,
+    TimersProjection,
+)
 from answerable.tools import Pinning, Pins, PinsProjection, Toolbox
 
 __all__ = ["Desk", "all_projections", "open_desk"]
@@ -27,10 +39,14 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
     """Every table that follows from receipts. A stop is looked for first, a budget reserved last."""
     return (
         StopsProjection(),
+        OrdersProjection(),
         FactsProjection(),
         ApprovalsProjection(),
         BudgetProjection(budgets),
         RunsProjection(),
+        LinksProjection(),
+        SchedulesProjection(),
+        SharedValuesProjection(),
         SessionsProjection(),
         TimersProjection(),
         AgentKeysProjection(),
@@ -43,12 +59,20 @@ class Desk:
     """Where people write: approvals, answers to doubts, signals, stops. Every answer comes as JSON."""
 
     def __init__(
-        self, ledger: Ledger, runs: Runs, *, approvals: Approvals, stops: Stops, tools: Toolbox | None = None
+        self,
+        ledger: Ledger,
+        runs: Runs,
+        control: Control,
+        *,
+        approvals: Approvals,
+        stops: Stops,
+        tools: Toolbox | None = None,
     ) -> None:
         self.ledger = ledger
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
+        self.control = control
         self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
         self.pinning = Pinning(tools or Toolbox(), Pins(store=ledger.reader, book=ledger))
         self.person_keys = PersonKeys(book=ledger, store=ledger.reader)
@@ -78,11 +102,46 @@ class Desk:
         return {"run": run, "signal": name}
 
     async def resolve(
-        self, *, run: str, step: str, happened: bool, result: Any, by: str, reason: str
+        self,
+        *,
+        run: str,
+        step: str,
+        happened: bool,
+        result: Any,
+        by: str,
+        reason: str,
+        evidence: Sequence[dict[str, str]] = (),
     ) -> dict[str, str]:
         """Say what became of an effect in doubt."""
-        await self.runs.resolve(RunId(run), StepKey(step), happened=happened, result=result, by=by, reason=reason)
+        said: dict[str, Any] = {"happened": happened, "result": result, "by": by, "reason": reason}
+        await self.runs.resolve(RunId(run), StepKey(step), evidence=evidence, **said)
         return {"run": run, "step": step, "happened": "yes" if happened else "no"}
+
+    async def order(self, *, do: Literal["pause", "resume", "kill"], run: str, by: str, reason: str) -> dict[str, str]:
+        """Pause, resume or kill a run."""
+        await getattr(self.control, do)(RunId(run), by=by, reason=reason)
+        return {"run": run, "state": {"pause": "paused", "resume": "resumed", "kill": "killed"}[do]}
+
+    async def fork(
+        self, *, run: str, at: str, by: str, reason: str, changed: Mapping[str, Any] | None = None, key: str = ""
+    ) -> dict[str, str]:
+        """Open a run that shares what had begun before a place in this one."""
+        new = await self.control.fork(RunId(run), at, by=by, reason=reason, changed=changed or {}, key=key)
+        return {"run": new, "from": run}
+
+    async def retry(self, *, run: str, by: str, reason: str, key: str = "") -> dict[str, str]:
+        """Try a run again from the step that it failed with."""
+        return {"run": await self.control.retry(RunId(run), by=by, reason=reason, key=key), "from": run}
+
+    async def roll_back(self, *, run: str, to: str = "", by: str, reason: str, partial: bool = False) -> dict[str, str]:
+        """Open a run that undoes what this one did."""
+        new = await self.control.roll_back(RunId(run), to, by=by, reason=reason, partial=partial)
+        return {"run": new, "from": run}
+
+    async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> dict[str, str]:
+        """Pause or resume a schedule."""
+        await getattr(Schedules(self.ledger, self.runs), do)(name, by=by, reason=reason)
+        return {"schedule": name, "state": {"pause": "paused", "resume": "active"}[do]}
 
     async def key(self, *, do: Literal["new", "revoke"], named: str) -> dict[str, Any]:
         """Issue a key to the agent named, whose secret is told this once; or revoke what is named."""
@@ -135,6 +194,7 @@ async def open_desk(
         yield Desk(
             ledger,
             Runs(ledger, Agents()),
+            Control(ledger),
             approvals=Approvals(book=ledger, store=ledger.reader, clock=ledger.clock),
             stops=Stops(book=ledger, store=ledger.reader),
             tools=tools,

@@ -46,6 +46,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Start nothing: let unfinished runs go on, until Ctrl-C.")
     ] = False,
+    see: Annotated[
+        str, typer.Option("--run", metavar="RUN", help="Start nothing: see this run to its end.", show_default=False)
+    ] = "",
     config: ConfigFile = None,
     data: DataInstead = None,
     as_json: AsJson = False,
@@ -60,9 +63,9 @@ def run(
     found = find_application(place, config, data=data)
     app = found.app
     value = json_value("--input", given)
-    agent = "" if resume else agent or _only_agent(found)
+    agent = "" if resume or see else agent or _only_agent(found)
     with contextlib.suppress(KeyboardInterrupt):
-        said = asyncio.run(_serve(app, agent, value, key, on_behalf_of, resources or ()))
+        said = asyncio.run(_serve(app, agent, value, key, on_behalf_of, resources or (), see=see))
         say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
         return
     typer.echo("stopped; what is not finished goes on with `--resume` or the same `--key`", err=True)
@@ -77,13 +80,13 @@ def _only_agent(found: Found) -> str:
 
 
 async def _serve(
-    app: Answerable, agent: str, value: Any, key: str, on_behalf_of: str, resources: Sequence[str]
+    app: Answerable, agent: str, value: Any, key: str, on_behalf_of: str, resources: Sequence[str], *, see: str
 ) -> dict[str, Any]:
-    """Run `agent` to its end; without one, serve what is unfinished until cancelled."""
+    """Run `agent`, or the run `see`, to its end; without either, serve what is unfinished until cancelled."""
     async with app.gate() as gate, ControlServer(app.data, gate.desk):
-        if not agent:
+        if not agent and not see:
             await asyncio.Event().wait()
-        started = await gate.start(agent, value, key=key, on_behalf_of=on_behalf_of, resources=resources)
+        started = RunId(see) or await gate.start(agent, value, key=key, on_behalf_of=on_behalf_of, resources=resources)
         typer.echo(started, err=True)
         telling = asyncio.create_task(_tell_waiting(gate, started))
         try:

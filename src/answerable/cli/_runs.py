@@ -1,4 +1,4 @@
-"""`answerable runs list|show|signal|resolve|kill`."""
+"""`answerable runs list|show|signal`, and what `_orders` adds: everything that changes a run's course."""
 
 import json
 from dataclasses import asdict
@@ -9,17 +9,17 @@ import typer
 
 from answerable.cli._desk import json_value, write
 from answerable.cli._errors import NotOnRecord
-from answerable.cli._options import DATA, AsJson, By, Data, Reason
+from answerable.cli._options import DATA, AsJson, Data
+from answerable.cli._orders import RunArgument
+from answerable.cli._orders import command as orders
 from answerable.cli._say import ago, columns, say
 from answerable.core import RunId, Usage, parse_time
 from answerable.ledger import History, ObjectErased, Reader, Receipt
-from answerable.runtime import find_run, list_runs
+from answerable.runtime import find_order, find_run, links_from, list_runs
 
 __all__ = ["command"]
 
-command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="List, show, signal and resolve runs.")
-
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", show_default=False)]
+command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="List, show, signal and control runs.")
 
 
 @command.command("list")
@@ -48,6 +48,9 @@ def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     history = reader.history(RunId(run))
     doubts, usage = _doubts(reader, history), _usage(receipts)
     result = _text(reader, receipts[-1]) if row.result else None
+    order = find_order(reader, RunId(run))
+    origin: dict[str, Any] | None = history.opened["control"].get("origin")
+    gave = links_from(reader, RunId(run))
     value = {
         **asdict(row),
         "input": json.loads(history.input),
@@ -55,6 +58,9 @@ def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
         "usage": usage.to_json(),
         "receipts": len(receipts),
         "doubts": doubts,
+        "order": asdict(order) if order else None,
+        "origin": origin,
+        "gave": [asdict(link) for link in gave],
         "waiting": [step for step in history.held if step not in history.finals],
     }
     lines = [
@@ -65,6 +71,11 @@ def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     ]
     if row.result:
         lines.append(f"  result   {json.dumps(result, ensure_ascii=False)}")
+    if origin:
+        lines.append(f"  from     {origin['run']} by {origin['how']}: {origin.get('reason', '')}".rstrip(": "))
+    lines += [f"  gave     {link.run} by {link.how}" for link in gave]
+    if order:
+        lines.append(f"  {'paused' if order.do == 'pause' else 'killed'} since {order.since[:19]}: {order.reason}")
     lines += [f"  {_line(receipt.predicate)}" for receipt in receipts if "action" in receipt.predicate]
     for doubt in doubts:
         lines.append(f"  in doubt: {doubt['name']} (step {doubt['step']}): nobody knows whether it happened; settle it")
@@ -86,34 +97,7 @@ def signal(
     say(said, [f"{run}: {name} sent"], as_json=as_json)
 
 
-@command.command()
-def resolve(
-    run: RunArgument,
-    step: Annotated[str, typer.Argument(metavar="STEP", help="As `runs show` names it.", show_default=False)],
-    happened: Annotated[
-        bool,
-        typer.Option("--happened/--did-not-happen", help="What you found out about the effect.", show_default=False),
-    ],
-    by: By,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="How you know; it goes on the record.")],
-    result: Annotated[str, typer.Option("--result", metavar="JSON", help="What the call returned.")] = "null",
-    data: Data = DATA,
-    as_json: AsJson = False,
-) -> None:
-    """Settle an effect in doubt: what was dispatched and never heard of."""
-    value = json_value("--result", result)
-    said = write(
-        data,
-        lambda desk: desk.resolve(run=run, step=step, happened=happened, result=value, by=by, reason=reason),
-    )
-    say(said, [f"{run} {step}: {'happened' if happened else 'did not happen; it may be tried again'}"], as_json=as_json)
-
-
-@command.command()
-def kill(run: RunArgument, by: By, reason: Reason = "", data: Data = DATA, as_json: AsJson = False) -> None:
-    """Refuse every further action of a run."""
-    said = write(data, lambda desk: desk.stop(scope=f"run:{run}", reason=reason, by=by))
-    say(said, [f"{run}: {said['state']}"], as_json=as_json)
+command.add_typer(orders)
 
 
 def _doubts(reader: Reader, history: History) -> list[dict[str, Any]]:

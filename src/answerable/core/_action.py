@@ -81,6 +81,7 @@ class Action:
         arguments: stable JSON, an object.
         on_behalf_of: the person or system that asked for the run, as `type:id`.
         resources: what the run is about, as its initiator named it (`order:1001`).
+        ancestors: the runs whose budgets it is charged to beside its own: those that delegated it.
         labels: what the run has been exposed to so far, sorted (`untrusted:shop.read_ticket`).
         subjects: the people this action's data concern, sorted; those of `described` included.
     """
@@ -98,6 +99,7 @@ class Action:
     on_behalf_of: str = ""
     idempotency_key: str = ""
     resources: tuple[str, ...] = ()
+    ancestors: tuple[RunId, ...] = ()
     labels: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     build: str = ""

@@ -26,6 +26,7 @@ from answerable.ledger._rebuild import TableRebuilt, rebuild
 from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
 from answerable.ledger._record import Appended
 from answerable.ledger._schema import SchemaTooNew
+from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._sql import Prepared, metadata
 from answerable.ledger._store import StoreDamaged
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
@@ -64,6 +65,7 @@ __all__ = [
     "Ruling",
     "RunJournal",
     "SchemaTooNew",
+    "SharedReceiptsChanged",
     "Signer",
     "Slice",
     "SliceLost",
@@ -75,6 +77,7 @@ __all__ = [
     "Tree",
     "Tx",
     "action_digest",
+    "begun_at",
     "consistency_proof",
     "control_run",
     "envelope_json",

@@ -15,7 +15,7 @@ class Recorded:
 
     Args:
         outcome: of a `final`; None otherwise.
-        payload: a signal's content, stable JSON.
+        payload: a signal's content, stable JSON; `labels` what it carries, where it says so itself.
         due: when a timer was due.
     """
 
@@ -28,6 +28,8 @@ class Recorded:
     effect: Effect = Effect.READ
     outcome: Outcome | None = None
     payload: bytes = b"null"
+    labels: tuple[str, ...] | None = None
+    subjects: tuple[str, ...] = ()
     receipt: ReceiptId = ReceiptId("")
 
 
@@ -50,8 +52,12 @@ class History:
         finals: outcomes by step; `intents`: the latest attempt by step.
         timers: due times of timers that were set, by step.
         held: approval ids by step.
+        began: when the run began, RFC 3339 UTC; of a fork, when the first run it shares receipts with did.
+        shared: steps whose outcome a fork shares with another run.
+        order: `pause` or `kill`, as last ordered from outside and not taken back; empty otherwise. `reason` is why.
         closed: the `run.close` predicate, once the run is over.
         seen: the last `seq` read.
+        taken: `seq` of the signals that the agent took in this slice.
     """
 
     run: RunId
@@ -62,8 +68,13 @@ class History:
     intents: dict[StepKey, Intent] = field(default_factory=dict)
     timers: dict[StepKey, str] = field(default_factory=dict)
     held: dict[StepKey, str] = field(default_factory=dict)
+    began: str = ""
+    shared: frozenset[StepKey] = frozenset()
+    order: str = ""
+    reason: str = ""
     closed: dict[str, Any] | None = None
     seen: int = -1
+    taken: set[int] = field(default_factory=set)
 
     def intended(self, step: StepKey, attempt: int, receipt: ReceiptId, seq: int) -> None:
         """Take in an intent just written; like `follow`, without reading the receipt again."""
@@ -103,7 +114,7 @@ class History:
             "receipt": said["id"],
         }
         if phase == "run.open":
-            self.opened, self.input = said, texts[0] or b"null"
+            self.opened, self.input, self.began = said, texts[0] or b"null", said["at"]
         elif phase == "intent":
             self.intents[step] = Intent(said["attempt"], said["id"])
         elif phase == "held":
@@ -119,16 +130,29 @@ class History:
         elif phase == "timer":
             self.recorded.append(Recorded(kind="timer", **common))
         elif phase == "signal":
-            name, payload = said["control"]["name"], texts[0] or b"null"
-            self.recorded.append(Recorded(kind="signal", name=name, payload=payload, **common))
+            self.recorded.append(_signal(said["control"], texts[0] or b"null", common))
         elif phase == "version":
             self.recorded.append(Recorded(kind="version", name=said["control"]["name"], **common))
-        elif phase == "control" and said["control"]["do"] == "write-off":
-            intent = self.intents[step]
-            if intent.receipt == said["control"]["intent"]:
-                self.intents[step] = Intent(intent.attempt, intent.receipt, is_written_off=True)
+        elif phase == "control":
+            self._control(step, said["control"])
         elif phase == "run.close":
             self.closed = said
+
+    def _control(self, step: StepKey, control: dict[str, Any]) -> None:
+        if control["do"] == "write-off":
+            intent = self.intents[step]
+            if intent.receipt == control["intent"]:
+                self.intents[step] = Intent(intent.attempt, intent.receipt, is_written_off=True)
+        elif control["do"] in ("pause", "kill"):
+            self.order, self.reason = control["do"], control["reason"]
+        elif control["do"] == "resume":
+            self.order = ""
+
+
+def _signal(control: dict[str, Any], payload: bytes, common: dict[str, Any]) -> Recorded:
+    labels = tuple(control["labels"]) if "labels" in control else None
+    subjects = tuple(control.get("subjects", ()))
+    return Recorded(kind="signal", name=control["name"], payload=payload, labels=labels, subjects=subjects, **common)
 
 
 def as_recorded(outcome: Outcome, receipt: ReceiptId, seq: int, at: str) -> Outcome:

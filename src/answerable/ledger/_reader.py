@@ -11,6 +11,7 @@ from answerable.core import ConfigError, RunId, TenantId
 from answerable.ledger._history import History
 from answerable.ledger._receipt import Receipt
 from answerable.ledger._record import object_salt, split_texts
+from answerable.ledger._sharing import share
 from answerable.ledger._sql import Prepared
 from answerable.ledger._store import Connection, connect
 from answerable.ledger._tables import keys, logs, objects, receipts, subject_keys
@@ -33,6 +34,7 @@ _OF_RUN = Prepared(
     .where(receipts.c.run == sa.bindparam("run"), receipts.c.seq > sa.bindparam("after"))
     .order_by(receipts.c.seq)
 )
+_OPENED = Prepared(sa.select(*_COLUMNS).where(receipts.c.run == sa.bindparam("run"), receipts.c.seq == 0))
 _OF_TENANT = Prepared(
     sa.select(*_COLUMNS).where(receipts.c.tenant == sa.bindparam("tenant")).order_by(receipts.c.position)
 )
@@ -130,6 +132,11 @@ class Reader:
         for row in self._connection.each(_ALL):
             yield self._receipt(row)
 
+    def opened(self, run: RunId) -> dict[str, Any]:
+        """The `run.open` of a run on record, as it says."""
+        predicate: dict[str, Any] = self._receipt(self.rows(_OPENED, run=run)[0]).predicate
+        return predicate
+
     def find(self, receipt_id: str) -> Receipt | None:
         """The receipt with this id."""
         rows = self.rows(_BY_ID, id=receipt_id)
@@ -165,9 +172,16 @@ class Reader:
         return text, object_salt(keyset, text)
 
     def history(self, run: RunId) -> History:
-        """What the record holds of a run, for replay."""
+        """What the record holds of a run, for replay; of a fork, what it shares included.
+
+        Raises:
+            SharedReceiptsChanged: what it shares is not there as it was.
+        """
         history = History(run=run)
         self.refresh(history)
+        origin = history.opened.get("control", {}).get("origin", {})
+        if origin.get("how") == "fork":
+            share(self, history, origin)
         return history
 
     def refresh(self, history: History) -> None:

@@ -140,7 +140,7 @@ class BudgetProjection:
     def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """What to reserve with the intent; a refusal if it could exceed what is left."""
         of_run = self._limits_of(tx, action.tenant, action.run)
-        if decision.verdict == "deny" or not (of_run or self._of_tenant or self._of_agent):
+        if decision.verdict == "deny" or not (of_run or action.ancestors or self._of_tenant or self._of_agent):
             return None
         asked = _amounts(action.described.ceiling)
         entries = []
@@ -164,6 +164,8 @@ class BudgetProjection:
     def _scopes(self, tx: Tx, action: Action, of_run: Mapping[str, int]) -> Iterator[tuple[str, Mapping[str, int]]]:
         if of_run:
             yield f"run:{action.run}", of_run
+        for run in action.ancestors:  # what was delegated is charged to whoever delegated it, too
+            yield f"run:{run}", self._limits_of(tx, action.tenant, run)
         for budget in (*self._of_agent.get(action.agent, ()), *self._of_tenant):
             yield budget.scope_on(tx.now[:10]), budget.limits
 

@@ -5,19 +5,32 @@ The store is the journal: see `docs/concepts/runs.md`.
 """
 
 from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._control import Control, Order, OrdersProjection, find_order
 from answerable.runtime._decisions import DecisionEffects
+from answerable.runtime._delegation import DelegationEffects
 from answerable.runtime._engine import StoreEngine
 from answerable.runtime._errors import (
     AgentFailed,
     AgentUnknown,
     CallInProgress,
+    ControlRefused,
+    DelegationRefused,
+    DelegationTooDeep,
     Held,
     InputInvalid,
+    NotDelegated,
     RepeatedCall,
     ReplayDiverged,
+    RollbackIncomplete,
     RunCancelled,
+    RunKilled,
+    RunPaused,
     RunUnknown,
+    ScheduleInvalid,
+    ScheduleUnknown,
     SessionUnknown,
+    SharedValueMoved,
+    SignalInvalid,
     SignalTimedOut,
     StepLimitExceeded,
     TimedOut,
@@ -26,12 +39,15 @@ from answerable.runtime._errors import (
 from answerable.runtime._gate import Gate
 from answerable.runtime._journal import Performing
 from answerable.runtime._limits import Limits
+from answerable.runtime._links import Link, LinksProjection, links_from
 from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Parked, Retry
 from answerable.runtime._reliable import Reliable, RetryPolicy
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
+from answerable.runtime._schedules import Schedule, ScheduleRow, Schedules, SchedulesProjection, list_schedules
 from answerable.runtime._session import Session
 from answerable.runtime._sessions import Sessions, SessionsProjection
+from answerable.runtime._shared import SharedEffects, SharedState, SharedValue, SharedValuesProjection
 from answerable.runtime._timers import Timer, TimersProjection, list_timers
 from answerable.runtime._worker import Worker
 
@@ -44,13 +60,23 @@ __all__ = [
     "Agents",
     "Busy",
     "CallInProgress",
+    "Control",
+    "ControlRefused",
     "DecisionEffects",
+    "DelegationEffects",
+    "DelegationRefused",
+    "DelegationTooDeep",
     "Done",
     "Engine",
     "Gate",
     "Held",
     "InputInvalid",
     "Limits",
+    "Link",
+    "LinksProjection",
+    "NotDelegated",
+    "Order",
+    "OrdersProjection",
     "Parked",
     "Performing",
     "Reliable",
@@ -58,16 +84,31 @@ __all__ = [
     "ReplayDiverged",
     "Retry",
     "RetryPolicy",
+    "RollbackIncomplete",
     "Run",
     "RunCancelled",
+    "RunKilled",
+    "RunPaused",
     "RunRow",
     "RunUnknown",
     "Runs",
     "RunsProjection",
+    "Schedule",
+    "ScheduleInvalid",
+    "ScheduleRow",
+    "ScheduleUnknown",
+    "Schedules",
+    "SchedulesProjection",
     "Session",
     "SessionUnknown",
     "Sessions",
     "SessionsProjection",
+    "SharedEffects",
+    "SharedState",
+    "SharedValue",
+    "SharedValueMoved",
+    "SharedValuesProjection",
+    "SignalInvalid",
     "SignalTimedOut",
     "StepLimitExceeded",
     "StoreEngine",
@@ -76,7 +117,10 @@ __all__ = [
     "Timer",
     "TimersProjection",
     "Worker",
+    "find_order",
     "find_run",
+    "links_from",
     "list_runs",
+    "list_schedules",
     "list_timers",
 ]

@@ -1,5 +1,6 @@
 """From a call to an action: what the run, its agent and the effect's declaration add to it."""
 
+import hmac
 from dataclasses import replace
 from typing import Any
 
@@ -7,9 +8,10 @@ from answerable.action import Effects
 from answerable.core import Action, ActionKind, Description, Effect, Refused, RunId
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call
+from answerable.runtime._delegation import refusal_of
 from answerable.runtime._gate import Gate
 
-__all__ = ["ActionMaker"]
+__all__ = ["ActionMaker", "names_of"]
 
 _READ = Description(effect=Effect.READ)
 
@@ -24,7 +26,12 @@ class ActionMaker:
         self._run = run
         self._on_behalf_of = on_behalf_of
         self._environment: str = control.get("environment", "")
+        self._ancestors = tuple(RunId(run) for run in control.get("ancestors", ()))
+        self._control = control
+        self._has_scope = "scope" in control
         self._resources: tuple[str, ...] = tuple(control.get("resources", ()))
+        # A fork's steps are named like those it shares; what it does anew must not pass for what they did.
+        self._own_key = gate.ledger.run_key(spec.tenant, run) if control.get("names", run) != run else b""
 
     def make(
         self,
@@ -38,6 +45,8 @@ class ActionMaker:
         """The action; where the effect refuses to describe it, the call carries the refusal down the road."""
         branch, _, name, arguments = call.signature
         described = self._describe(call, kind, name, arguments, effects or self._gate.effects)
+        if call.denial is None and (self._has_scope or kind == "delegation"):
+            call.denial = refusal_of(self._control, kind, name)
         if described.subjects:
             subjects = tuple(sorted({*subjects, *described.subjects}))
         return Action(
@@ -52,12 +61,18 @@ class ActionMaker:
             described=described,
             environment=self._environment,
             on_behalf_of=self._on_behalf_of,
-            idempotency_key=call.step,
+            idempotency_key=self._idempotency_key(call),
             resources=self._resources,
+            ancestors=self._ancestors,
             labels=labels,
             subjects=subjects,
             build=self._spec.build,
         )
+
+    def _idempotency_key(self, call: Call) -> str:
+        if not self._own_key:
+            return call.step
+        return hmac.digest(self._own_key, call.step.encode(), "sha256").hex()[:32]
 
     def _describe(self, call: Call, kind: ActionKind, name: str, arguments: bytes, effects: Effects) -> Description:
         try:
@@ -68,3 +83,8 @@ class ActionMaker:
         if self._gate.governing is not None and (clauses := self._gate.governing(self._agent, name)):
             return replace(described, specs=tuple(sorted({*described.specs, *clauses})))
         return described
+
+
+def names_of(opened: dict[str, Any]) -> RunId:
+    """The run under whose key the steps of this one are named: itself, or the first it was forked from."""
+    return RunId(opened["control"].get("names", opened["run"]))

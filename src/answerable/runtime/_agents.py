@@ -64,5 +64,8 @@ class Agents:
             raise AgentUnknown(agent=name, known=", ".join(sorted(self._by_name)) or "none")
         return spec
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
     def __iter__(self) -> Any:
         return iter(self._by_name.values())

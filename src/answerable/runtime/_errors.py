@@ -12,13 +12,24 @@ __all__ = [
     "AgentFailed",
     "AgentUnknown",
     "CallInProgress",
+    "ControlRefused",
+    "DelegationRefused",
+    "DelegationTooDeep",
     "Held",
     "InputInvalid",
+    "NotDelegated",
     "RepeatedCall",
     "ReplayDiverged",
+    "RollbackIncomplete",
     "RunCancelled",
+    "RunKilled",
+    "RunPaused",
     "RunUnknown",
+    "ScheduleInvalid",
+    "ScheduleUnknown",
     "SessionUnknown",
+    "SharedValueMoved",
+    "SignalInvalid",
     "SignalTimedOut",
     "StepLimitExceeded",
     "TimeLimitExceeded",
@@ -123,6 +134,61 @@ class Held(Refused):
 
 
 @dataclass(eq=False, kw_only=True)
+class RunKilled(Refused):
+    """A person killed the run."""
+
+    code = "refused.run_killed"
+    what = "run `{run}` was killed: {reason}"
+    why = "nothing more begins in a killed run; what was dispatched before is on the record"
+    fix = "have it done anew (`answerable runs retry {run}`), or undone (`answerable runs rollback {run}`)"
+
+    run: str
+    reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class RunPaused(Refused):
+    """A session's call waits for its run to be resumed, and its caller has waited long enough."""
+
+    code = "refused.run_paused"
+    what = "`{name}` was not done yet: run `{run}` is paused"
+    why = "nothing begins in a paused run"
+    fix = "have it resumed (`answerable runs resume {run}`), then make the same call again"
+
+    name: str
+    run: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ControlRefused(Refused):
+    """What was ordered of a run does not fit how it stands."""
+
+    code = "refused.control"
+    what = "`{do}` of run `{run}` refused: {problem}"
+    fix = "look at the run with `answerable runs show {run}`"
+
+    run: str
+    do: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class RollbackIncomplete(Permanent):
+    """Something that a run did could not be undone."""
+
+    code = "execution.rollback_incomplete"
+    what = "run `{run}` is undone in part: {undone} effects undone, {left} left, the next of them `{at}`: {problem}"
+    why = "effects are undone in reverse order, and none is left out in silence"
+    fix = "remove the cause and roll back again (what is undone stays so), or leave it out with `--partial`"
+
+    run: str
+    undone: int
+    left: int
+    at: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
 class SessionUnknown(Refused):
     """The agent has no open session of this id."""
 
@@ -133,6 +199,93 @@ class SessionUnknown(Refused):
 
     agent: str
     session: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ScheduleInvalid(ConfigError):
+    """A schedule says nothing that the gate could follow."""
+
+    code = "config.schedule_invalid"
+    what = "schedule `{name}` cannot be followed: {problem}"
+    fix = "give `every` (a time of a second or more) or `cron` (five fields) with a `timezone` like `Europe/Berlin`"
+
+    name: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class ScheduleUnknown(Refused):
+    """There is no schedule of this name."""
+
+    code = "refused.schedule_unknown"
+    what = "there is no schedule `{name}` on the record"
+    why = "a schedule is there from when a gate of its application first started"
+    fix = "list them with `answerable schedules list`"
+
+    name: str
+
+
+@dataclass(eq=False, kw_only=True)
+class SharedValueMoved(Permanent):
+    """Another run wrote the value meanwhile."""
+
+    code = "execution.shared_value_moved"
+    what = "`{key}` was not written: version {expected} was expected, and it is at {found}"
+    why = "what another run wrote meanwhile would be lost"
+    fix = "read it again, and write what follows from that"
+
+    key: str
+    expected: int
+    found: int
+
+
+@dataclass(eq=False, kw_only=True)
+class SignalInvalid(Refused):
+    """A signal has a name that is not free, or carries something else than is awaited."""
+
+    code = "refused.signal_invalid"
+    what = "signal `{name}` is of no use: {problem}"
+    fix = "send what the agent's code declares where it awaits the signal"
+
+    name: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class NotDelegated(Refused):
+    """The run acts under another's authority, which was not given for this."""
+
+    code = "refused.not_delegated"
+    what = "`{name}` refused: what was delegated to this run is {allowed}"
+    why = "a run may do no more than whoever delegated it allowed"
+    fix = "delegate with more in `allow`, if the delegating agent may do it itself"
+
+    name: str
+    allowed: str
+
+
+@dataclass(eq=False, kw_only=True)
+class DelegationTooDeep(Refused):
+    """The run may not delegate further."""
+
+    code = "refused.delegation_depth"
+    what = "delegation to `{agent}` refused: the run is as deep as its limits allow"
+    why = "a bound on depth ends agents that delegate to each other for ever"
+    fix = "do it in this run, or raise `depth` in the limits of the agent that started"
+
+    agent: str
+
+
+@dataclass(eq=False, kw_only=True)
+class DelegationRefused(Refused):
+    """Nothing can be delegated to this agent from here."""
+
+    code = "refused.delegation"
+    what = "delegation to `{agent}` refused: {problem}"
+    fix = "delegate to an agent of this application and environment"
+
+    agent: str
+    problem: str
 
 
 @dataclass(eq=False, kw_only=True)

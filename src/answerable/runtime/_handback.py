@@ -7,6 +7,7 @@ nothing that a replay would know of and this slice does not.
 
 import heapq
 from collections import defaultdict, deque
+from typing import Any
 
 from answerable.core import Effect, Outcome, StepKey
 from answerable.ledger import History, Reader, Recorded
@@ -27,11 +28,19 @@ class HandBack:
         labels, subjects: of all outcomes handed back, sorted.
     """
 
-    def __init__(self, history: History, reader: Reader, bounds: Bounds, subjects: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        history: History,
+        reader: Reader,
+        bounds: Bounds,
+        *,
+        subjects: tuple[str, ...],
+        labels: tuple[str, ...],
+    ) -> None:
         self.calls: dict[StepKey, Call] = {}
         self.unclaimed_effects: dict[StepKey, str] = {}
-        self.at: str = history.opened["at"]
-        self.labels: tuple[str, ...] = ()
+        self.at: str = history.began
+        self.labels = labels
         self.subjects = subjects
         self._history = history
         self._bounds = bounds
@@ -123,7 +132,9 @@ class HandBack:
             elif queue and (lowest is None or queue[0].seq < lowest):
                 lowest, found = queue[0].seq, name
         if found is not None:
-            return self._listening[found].popleft(), self._signals[found].popleft()
+            signal = self._signals[found].popleft()
+            self._history.taken.add(signal.seq)
+            return self._listening[found].popleft(), signal
         if self._ready:
             _, call, recorded = heapq.heappop(self._ready)
             return call, recorded
@@ -153,8 +164,9 @@ class HandBack:
 def _outcome_of(call: Call, recorded: Recorded) -> Outcome:
     """The outcome that a timer, a signal or a marker stands for."""
     if recorded.kind == "signal":
-        labels = (f"untrusted:signal.{recorded.name}",)
-        return Outcome(status="ok", value=recorded.payload, labels=labels, seq=recorded.seq, at=recorded.at)
+        labels = (f"untrusted:signal.{recorded.name}",) if recorded.labels is None else recorded.labels
+        said: dict[str, Any] = {"value": recorded.payload, "labels": labels, "subjects": recorded.subjects}
+        return Outcome(status="ok", seq=recorded.seq, at=recorded.at, **said)
     _, kind, name, arguments = call.signature
     if kind == "timer" and name.startswith("signal:"):
         waited_us = int(arguments.removeprefix(b'{"us":').removesuffix(b"}"))

@@ -67,6 +67,9 @@ class SliceJournal:
         while (under_way := self._performing.pending(action)) is not None:
             await asyncio.shield(under_way)  # an earlier slice of this worker began it and is still at it
             await self._inner.refresh()
+        while self._inner.history.order == "pause":
+            await self._waits.answered(action.step)
+            self._waits.asked(action.step)
         claim = await self._inner.claim(action)
         if claim.outcome is None and claim.doubt is None and action.effect is not Effect.READ:
             await self._waits.cleared(action)
@@ -75,6 +78,8 @@ class SliceJournal:
     async def open(self, action: Action, decision: Decision) -> Step:
         """Record the intent, the hold or the refusal."""
         step = await self._inner.open(action, decision)
+        if step.status == "moved":  # by an order to pause, maybe, which `claim` must know of
+            await self._inner.refresh()
         if step.status == "admitted" and step.intent:
             self._performing.begin(action)
         return step

@@ -22,6 +22,7 @@ class Limits:
         tokens: tokens read and written by models; held by the budget.
         cost_nano_usd: price in 10⁻⁹ US dollars; held by the budget.
         identical_calls: how often the same call may give the same result, unless a timer or signal came between.
+        depth: how deep runs may delegate to others, and how often hand over.
     """
 
     steps: int | None = 1000
@@ -29,6 +30,7 @@ class Limits:
     tokens: int | None = None
     cost_nano_usd: int | None = None
     identical_calls: int | None = 5
+    depth: int | None = 3
 
     def to_json(self) -> dict[str, int]:
         """As `run.open` states them, so that budgets follow from the record alone."""
@@ -38,6 +40,7 @@ class Limits:
             "tokens": self.tokens,
             "costNanoUsd": self.cost_nano_usd,
             "identicalCalls": self.identical_calls,
+            "depth": self.depth,
         }
         return {name: value for name, value in said.items() if value is not None}
 

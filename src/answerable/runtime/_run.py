@@ -3,12 +3,16 @@
 import logging
 import random
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
-from answerable.core import RunId, parse_time, stable_json
+from answerable.core import RunId, error_from_json, parse_time, stable_json
 from answerable.runtime._calls import SliceFuture
+from answerable.runtime._errors import RunCancelled, SignalInvalid
+from answerable.runtime._gate import Ending
+from answerable.runtime._limits import Limits
+from answerable.runtime._shared import SharedState
 from answerable.runtime._slice import Slice
 from answerable.runtime._typed import from_json, json_schema, to_json
 
@@ -33,6 +37,11 @@ class Run:
         self._chance: random.Random | None = None
         self.input = input_
         """What the run was started with."""
+
+    @property
+    def shared(self) -> SharedState:
+        """State shared with the runs that this one delegates, goes on as, or came of."""
+        return SharedState(self._slice, self._branch)
 
     @property
     def id(self) -> RunId:
@@ -69,8 +78,9 @@ class Run:
         said: dict[str, Any] = {"messages": messages, "maxTokens": max_tokens}
         if schema is not None:
             said["schema"] = schema if isinstance(schema, dict) else json_schema(schema)
-        asked = model or self._slice.spec.model
-        return _reply(self._slice.call(self._branch, "model", asked, to_json(said)), schema)
+        body = to_json(said)
+        asked = model or _own_model(self._slice, self._branch, body)
+        return _reply(self._slice.call(self._branch, "model", asked, body), schema)
 
     def approval(self, question: str, *, role: str, timeout: timedelta | None = None) -> Coroutine[Any, Any, Any]:
         """Returns once a person of this role said yes; what it returns says so.
@@ -93,9 +103,52 @@ class Run:
 
         Raises:
             SignalTimedOut: none came within `timeout` (a number is in seconds).
+            SignalInvalid: what came is not of `type`.
         """
         limit = timedelta(seconds=timeout) if isinstance(timeout, int | float) else timeout
-        return _typed(self._slice.signal(self._branch, name, limit), type)
+        return _typed(self._slice.signal(self._branch, name, limit), name, type)
+
+    def delegate(
+        self, agent: str, given: Any = None, *, allow: Sequence[str] | None = None, limits: Limits | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """What another agent returned, which did this in a run of its own.
+
+        It may do what policy lets it do and lets this agent do too, and is charged to this run's budgets. It
+        ends when this run does.
+
+        Args:
+            agent: the other agent's name.
+            given: its input.
+            allow: names of what it may do, `*` at will: `shop.*`, `model:*`; None for all that this run may do.
+            limits: its bounds, within its own and this run's.
+
+        Raises:
+            Refused: policy, depth or scope forbid it, or the other was refused.
+            ExecutionError: the other failed.
+        """
+        said: dict[str, Any] = {"input": given}
+        said.update({} if allow is None else {"allow": list(allow)})
+        said.update({} if limits is None else {"limits": limits.to_json()})
+        return _delegated(self._slice, self._branch, self._slice.call(self._branch, "delegation", agent, to_json(said)))
+
+    async def hand_over(self, agent: str, given: Any = None) -> NoReturn:
+        """End this run, and have another agent go on in its place; whoever awaits this run awaits that one.
+
+        Raises:
+            Refused: policy or depth forbid it; this run goes on then.
+        """
+        said = to_json({"input": given, "handOver": True})
+        (await self._slice.call(self._branch, "delegation", agent, said)).result  # noqa: B018 - raises a refusal
+        await self._slice.pass_on(Ending(kind="continued", agent=agent, result=given))
+        raise RunCancelled
+
+    async def continue_as_new(self, given: Any = None) -> NoReturn:
+        """End this run and go on as a new one with this input, so that a run without end has no endless journal.
+
+        Signals that nobody took go with it, and so do what the run was exposed to and its budgets.
+        """
+        await self._slice.pass_on(Ending(kind="continued", result=given))
+        raise RunCancelled
 
     def version(self, name: str) -> Coroutine[Any, Any, bool]:
         """Whether to take the code behind this marker: False in a run that went past here without it."""
@@ -129,6 +182,15 @@ class Run:
         log.info("%s: %s", self._slice.run, text)
 
 
+def _own_model(slice_: Slice, branch: str, arguments: bytes) -> str:
+    """The model that a call which names none asks: in a fork another one, but for the calls it shares."""
+    changed = slice_.control.get("models")
+    for earlier in (slice_.spec.model, *changed["before"]) if changed else ():
+        if slice_.is_shared((branch, "model", earlier, arguments)):
+            return str(earlier)
+    return str(changed["now"]) if changed else slice_.spec.model
+
+
 async def _result(future: SliceFuture) -> Any:
     return (await future).result
 
@@ -137,9 +199,23 @@ async def _nothing(future: SliceFuture) -> None:
     await future
 
 
-async def _typed(future: SliceFuture, wanted: Any) -> Any:
+async def _typed(future: SliceFuture, name: str, wanted: Any) -> Any:
     outcome = await future
-    return outcome.result if wanted is None or outcome.status != "ok" else from_json(wanted, outcome.value)
+    if wanted is None or outcome.status != "ok":
+        return outcome.result
+    try:
+        return from_json(wanted, outcome.value)
+    except ValueError as error:
+        problem = f"what it carries is not what is awaited ({type(error).__name__})"
+        raise SignalInvalid(name=name, problem=problem) from None
+
+
+async def _delegated(slice_: Slice, branch: str, future: SliceFuture) -> Any:
+    child = (await future).result["run"]
+    said = (await slice_.signal(branch, f"child:{child}", None)).result
+    if said["state"] == "done":
+        return said["result"]
+    raise error_from_json(said["error"])
 
 
 async def _reply(future: SliceFuture, schema: Any) -> Any:

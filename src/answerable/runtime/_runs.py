@@ -1,7 +1,7 @@
 """Runs from outside: start one, await its result, signal it, settle what is in doubt."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from answerable.core import RunId, StepKey, TenantId, error_from_json, new_run_id, stable_json
 from answerable.ledger import Draft, Ledger, Phase, Prepared, Reader, Receipt, Tx, metadata
 from answerable.runtime._agents import Agents
-from answerable.runtime._errors import InputInvalid, RunUnknown
+from answerable.runtime._errors import InputInvalid, RunUnknown, SignalInvalid
 from answerable.runtime._limits import Limits
+from answerable.runtime._links import links_from
 from answerable.runtime._typed import from_json, input_type, to_json
 
-__all__ = ["RunRow", "Runs", "RunsProjection", "find_run", "list_runs"]
+__all__ = ["RunRow", "Runs", "RunsProjection", "agent_of", "find_by_key", "find_run", "list_runs"]
 
 _runs = sa.Table(
     "runs",
@@ -112,7 +113,7 @@ class RunRow:
     """A run as it stands on the record.
 
     Args:
-        state: `open`, `done`, `failed` or `killed`.
+        state: `open`, `done`, `failed`, `killed`, or `continued`: it goes on as another run.
         started, ended: RFC 3339 UTC.
         result: id of its `run.close` receipt.
         error: code of the error it ended with.
@@ -133,6 +134,17 @@ def find_run(reader: Reader, run: RunId) -> RunRow | None:
     """The run, if there is one."""
     rows = reader.rows(_FIND, run=run)
     return _row(rows[0]) if rows else None
+
+
+def find_by_key(reader: Reader, tenant: TenantId, agent: str, key: str) -> RunId | None:
+    """The agent's run that was started with this key, if there is one."""
+    rows = reader.rows(_BY_KEY, tenant=tenant, agent=agent, start_key=key)
+    return RunId(rows[0][0]) if rows else None
+
+
+def agent_of(tx: Tx, run: RunId) -> str:
+    """The id of the run's agent, as an open transaction sees it."""
+    return str(tx.rows(_FIND, run=run)[0][3])
 
 
 def list_runs(reader: Reader, *, tenant: TenantId = TenantId("default"), most: int = 100) -> list[RunRow]:
@@ -164,6 +176,7 @@ class Runs:
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
         limits: Limits | None = None,
+        schedule: Mapping[str, str] | None = None,
     ) -> RunId:
         """Start a run, on disk when this returns; the same `key` gives the same run.
 
@@ -175,6 +188,7 @@ class Runs:
             resources: what the run is about, as `type:id`; policy may hold the run to it.
             subjects: the people its data concern.
             limits: instead of the agent's own.
+            schedule: name and due time of the schedule that starts it.
 
         Raises:
             AgentUnknown: no such agent here.
@@ -186,7 +200,7 @@ class Runs:
             from_json(input_type(spec.fn), body)
         except ValueError as error:
             raise InputInvalid(agent=agent, problem=type(error).__name__) from None
-        if key and (known := self._by_key(spec.tenant, agent, key)) is not None:
+        if key and (known := find_by_key(self._ledger.reader, spec.tenant, agent, key)) is not None:
             return known
         run = new_run_id()
         control: dict[str, Any] = {
@@ -196,6 +210,7 @@ class Runs:
             "limits": (limits or spec.limits).to_json(),
         }
         control.update({"startKey": key} if key else {})
+        control.update({"schedule": dict(schedule)} if schedule else {})
         control.update({"subjects": sorted(subjects)} if subjects else {})
         control.update({"specs": spec.specs} if spec.specs else {})
         appended = await self._ledger.open_run(
@@ -215,7 +230,7 @@ class Runs:
             )
         )
         if appended.status == "dup":  # the same key, a moment earlier
-            return self._by_key(spec.tenant, agent, key) or run
+            return find_by_key(self._ledger.reader, spec.tenant, agent, key) or run
         return run
 
     async def result(self, run: RunId) -> Any:
@@ -232,6 +247,8 @@ class Runs:
             ended = asyncio.get_running_loop().create_future()
             self._awaited.setdefault(run, []).append(ended)
             await ended
+        if row.state == "continued":
+            return await self.result(self._latest(run))
         receipt = self._ledger.reader.find(row.result)
         text = self._ledger.reader.text(receipt).output if receipt is not None else None
         said = orjson.loads(text or b"null")
@@ -239,77 +256,112 @@ class Runs:
             raise error_from_json(said)
         return said
 
-    async def signal(self, run: RunId, name: str, payload: Any = None) -> None:
-        """Send a signal; the run finds it when it asks for it.
+    async def signal(self, run: RunId, name: str, payload: Any = None, *, key: str = "") -> None:
+        """Send a signal; the run finds it when it asks for it. One that goes on as another gets it there.
+
+        Args:
+            run: which.
+            name: what the run awaits it by.
+            payload: what it carries, as JSON.
+            key: names the signal: of several with the same key, the run gets one.
 
         Raises:
             RunUnknown: no such run, or it has ended.
+            SignalInvalid: no such name can be given.
         """
-        row = self._find_open(run)
-        appended = await self._ledger.append(
-            Draft(
-                tenant=row.tenant,
-                run=run,
-                phase="signal",
-                agent=row.agent_id,
-                members={"control": {"name": name}},
-                input=to_json(payload),
-                wake=True,
+        if not name or ":" in name:  # SECURITY: so begin the names of the gate's own, a child's answer among them
+            raise SignalInvalid(name=name, problem="a name is not empty, and has no colon in it")
+        once = f"s:{run}:{key}" if key else ""
+        while True:
+            row = self._find_open(self._latest(run))
+            appended = await self._ledger.append(
+                Draft(
+                    tenant=row.tenant,
+                    run=row.run,
+                    phase="signal",
+                    agent=row.agent_id,
+                    once=once,
+                    members={"control": {"name": name}},
+                    input=to_json(payload),
+                    wake=True,
+                )
             )
-        )
-        if appended.status == "closed":
-            raise RunUnknown(run=run, problem="the run has ended")
+            if appended.status != "closed":  # else it ended meanwhile, or goes on as another
+                return
 
     async def resolve(
-        self, run: RunId, step: StepKey, *, happened: bool, result: Any = None, by: str, reason: str
+        self,
+        run: RunId,
+        step: StepKey,
+        *,
+        happened: bool,
+        result: Any = None,
+        by: str,
+        reason: str,
+        evidence: Sequence[dict[str, str]] = (),
     ) -> None:
         """Settle a step in doubt by a person's word: with this result, or as not having happened.
+
+        Args:
+            evidence: what shows it, each `{"kind": …, "digest": "sha256:…"}`; it stands on the receipts.
 
         Raises:
             RunUnknown: no such run, it has ended, or the step is not in doubt.
         """
         row = self._find_open(run)
+        unknown = RunUnknown(run=run, problem=f"step `{step}` is not in doubt in this run")
         history = self._ledger.reader.history(run)
         intent = history.intents.get(step)
         if intent is None or intent.is_written_off or step in history.finals:
-            raise RunUnknown(run=run, problem=f"step `{step}` is not in doubt in this run")
+            raise unknown
         receipt = self._ledger.reader.find(intent.receipt)
         assert receipt is not None
         said = receipt.predicate
-        person = self._ledger.pseudonym(row.tenant, by)
-        control = {"do": "resolve" if happened else "write-off", "intent": intent.receipt, "by": person}
+        shown: dict[str, Any] = {"evidence": [dict(each) for each in evidence]} if evidence else {}
         common: dict[str, Any] = {
             "tenant": row.tenant,
             "run": run,
             "agent": row.agent_id,
             "step": step,
             "branch": said.get("branch", ""),
+            "wake": True,
         }
-        written = await self._ledger.append(
-            Draft(
-                phase="control",
-                once="" if happened else f"w:{intent.receipt}",
-                members={"control": control},
-                input=stable_json({"by": by, "reason": reason}),
-                wake=not happened,
-                **common,
-            )
+        control = {"do": "resolve" if happened else "write-off", "intent": intent.receipt}
+        word = Draft(
+            phase="control",
+            # INVARIANT: written off at most once, by whoever is first: the probe or a person.
+            once="" if happened else f"w:{intent.receipt}",
+            members={"control": {**control, "by": self._ledger.pseudonym(row.tenant, by), **shown}},
+            input=stable_json({"by": by, "reason": reason}),
+            **common,
         )
-        if written.status == "closed":
-            raise RunUnknown(run=run, problem="the run has ended")
-        if happened:
-            await self._ledger.append(
-                Draft(
-                    phase="outcome",
-                    attempt=intent.attempt,
-                    intent=intent.receipt,
-                    once=f"o:{run}:{step}",
-                    members={"action": said["action"], "effect": {"status": "ok", "observedBy": "independent"}},
-                    output=to_json(result),
-                    wake=True,
-                    **common,
-                )
-            )
+        outcome = Draft(
+            phase="outcome",
+            attempt=intent.attempt,
+            intent=intent.receipt,
+            once=f"o:{run}:{step}",
+            members={
+                "action": said["action"],
+                "effect": {"status": "ok", "observedBy": "independent", **shown},
+            },
+            output=to_json(result),
+            **common,
+        )
+
+        def work(tx: Any) -> None:
+            for draft in [word, outcome] if happened else [word]:
+                status = tx.append(draft).status
+                if status != "ok":  # raised, so that neither is written: a word without its outcome settles nothing
+                    raise RunUnknown(run=run, problem="the run has ended") if status == "closed" else unknown
+
+        await self._ledger.writer.submit(work)
+
+    def _latest(self, run: RunId) -> RunId:
+        """The run that this one goes on as, by now."""
+        while self._find(run).state == "continued":
+            links = links_from(self._ledger.reader, run)
+            run = next(link.run for link in links if link.how in ("continue", "hand-over"))
+        return run
 
     def _find(self, run: RunId) -> RunRow:
         row = find_run(self._ledger.reader, run)
@@ -322,10 +374,6 @@ class Runs:
         if row.state != "open":
             raise RunUnknown(run=run, problem="the run has ended")
         return row
-
-    def _by_key(self, tenant: TenantId, agent: str, key: str) -> RunId | None:
-        rows = self._ledger.reader.rows(_BY_KEY, tenant=tenant, agent=agent, start_key=key)
-        return RunId(rows[0][0]) if rows else None
 
     def _told(self, runs: Sequence[str]) -> None:
         for run in runs:

@@ -30,8 +30,8 @@ from answerable.runtime._actions import ActionMaker
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call, SliceFuture
 from answerable.runtime._deliveries import Deliveries
-from answerable.runtime._errors import Held
-from answerable.runtime._gate import Gate
+from answerable.runtime._errors import Held, RunPaused
+from answerable.runtime._gate import Gate, killed
 from answerable.runtime._journal import SliceAuthorizer, SliceJournal
 from answerable.runtime._limits import Bounds
 
@@ -121,6 +121,11 @@ class Session:
         self._in_a_hurry = asyncio.Event()
 
     @property
+    def killed(self) -> AnswerableError | None:
+        """That a person killed it, if one did."""
+        return killed(self._history) if self._history.order == "kill" else None
+
+    @property
     def is_busy(self) -> bool:
         """Whether a call is under way."""
         return bool(self._works)
@@ -159,25 +164,32 @@ class Session:
             found.task.add_done_callback(found.turned)
         return await self._wait(found)
 
-    async def refusal(self, name: str, arguments: bytes, *, because: AnswerableError | None = None) -> Outcome | None:
+    async def refusal(self, *names: str, arguments: bytes, because: AnswerableError | None = None) -> Outcome | None:
         """The refusal of a tool call that a model proposes, on the record; None if the agent may make it.
 
-        Nothing is executed. A call that needs approval may be made: it is held where it is made.
+        Nothing is executed. A call that needs approval may be made: it is held where it is made. So may one
+        that repeats a call still open: policy would count that call against its own repetition.
 
         Args:
+            names: the tools that the model may mean; it is refused where all of them are.
             because: why it is refused, where that is known before policy is asked.
         """
-        asked = ("tool", name, arguments)
-        # Proposals are not told apart by what they say: each is judged anew.
-        step = self._step((*asked, None), f"proposed:{secrets.token_hex(8)}")
-        work = self._new_work(asked, "tool", step, denial=because)
-        try:
-            decision = await self._authorizer.authorize(work.action)
-            if decision.verdict != "deny":
+        for left, name in enumerate(names, start=1 - len(names)):
+            asked = ("tool", name, arguments)
+            if self._is_open((*asked, None)):
                 return None
-            return (await self._journal.open(work.action, decision)).refusal
-        finally:
-            self._forget(work)
+            # Proposals are not told apart by what they say: each is judged anew.
+            step = self._step((*asked, None), f"proposed:{secrets.token_hex(8)}")
+            work = self._new_work(asked, "tool", step, denial=because)
+            try:
+                decision = await self._authorizer.authorize(work.action)
+                if decision.verdict != "deny":
+                    return None
+                if not left:
+                    return (await self._journal.open(work.action, decision)).refusal
+            finally:
+                self._forget(work)
+        raise AssertionError("there is a last name")
 
     def delivered(self, outcome: Outcome) -> None:
         """The agent has this outcome: the same call made again is a new one."""
@@ -301,6 +313,12 @@ class Session:
             self._latest[series] = latest
         return self._latest[series]
 
+    def _is_open(self, series: _Series) -> bool:
+        """Whether the last such call is under way, held, in doubt, or has an answer that nobody had."""
+        latest = self._latest_of(series)
+        final = self._history.finals.get(self._step(series, latest))
+        return latest >= 0 and (final is None or not self._was_delivered(final))
+
     def _is_known(self, step: StepKey) -> bool:
         history = self._history
         return step in history.finals or step in history.intents or step in history.held or step in self._works
@@ -364,6 +382,8 @@ class Session:
 
     def _waiting(self, work: _Work) -> AnswerableError:
         step, name = work.action.step, work.action.name
+        if self._history.order == "pause":
+            return RunPaused(name=name, run=self.run)
         intent = self._history.intents.get(step)
         if intent is not None and not intent.is_written_off:
             return OutcomeUnknown(name=name, reason="no answer came, and neither key nor probe can tell")

@@ -1,7 +1,6 @@
 """Sessions of this gate: opened when an agent first calls, kept through restarts, closed when idle."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,7 +9,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from answerable.core import RunId, new_run_id, stable_json
+from answerable.core import Outcome, RunId, new_run_id, stable_json
 from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, metadata
 from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
@@ -89,6 +88,7 @@ class Sessions:
         self._by_run: dict[str, Session] = {}
         self._by_name: dict[tuple[str, str], Session] = {}
         self._opening = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
         gate.ledger.leases.listen(self._told)
 
     async def start(self) -> None:
@@ -99,6 +99,7 @@ class Sessions:
                 await self._take(RunId(run), "")
             except AgentUnknown as error:
                 log.warning("session %s stays closed to calls: %s", run, error)
+        self._told(list(self._by_run))
 
     async def serve(self) -> None:
         """Close idle sessions, until cancelled."""
@@ -113,6 +114,7 @@ class Sessions:
 
     async def stop(self) -> None:
         """Let what is under way end; the sessions stay open for the next gate."""
+        await asyncio.gather(*self._ending)
         for session in self._by_run.values():
             await session.finish()
 
@@ -145,9 +147,12 @@ class Sessions:
             return await self._open(agent, name, on_behalf_of=on_behalf_of, resources=resources)
 
     async def close(self, session: Session) -> None:
-        """End a session: its run is closed as done."""
+        """End a session: its run is closed as done, or as killed where a person ordered it."""
         self._forget(session)
         await session.finish()
+        killed = session.killed
+        outcome = Outcome(status="ok") if killed is None else Outcome.of_error("refused", killed)
+        effect = {"status": outcome.status, "observedBy": "gate", **({"error": killed.code} if killed else {})}
         await self._gate.ledger.append(
             Draft(
                 tenant=session.spec.tenant,
@@ -156,8 +161,8 @@ class Sessions:
                 agent=session.spec.agent_id,
                 build=session.spec.build,
                 once=f"c:{session.run}",
-                members={"control": {"state": "done"}, "effect": {"status": "ok", "observedBy": "gate"}},
-                output=b"null",
+                members={"control": {"state": "killed" if killed else "done"}, "effect": effect},
+                output=outcome.value,
                 fence=session.lease.fence,
                 wake=True,
             )
@@ -236,5 +241,11 @@ class Sessions:
 
     def _told(self, runs: Sequence[str]) -> None:
         for run in runs:
-            with contextlib.suppress(KeyError):
-                self._by_run[run].wake()
+            session = self._by_run.get(run)
+            if session is None:
+                continue
+            session.wake()
+            if session.killed is not None:
+                ending = asyncio.get_running_loop().create_task(self.close(session))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)

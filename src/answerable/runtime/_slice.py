@@ -31,11 +31,12 @@ from answerable.core import (
 )
 from answerable.ledger import RunJournal, SliceLost
 from answerable.ledger import Slice as Lease
-from answerable.runtime._actions import ActionMaker
+from answerable.runtime._actions import ActionMaker, names_of
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call, Signature, SliceFuture, mark_draft, step_key
+from answerable.runtime._delegation import ChainAuthorizer
 from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled
-from answerable.runtime._gate import Ending, Gate
+from answerable.runtime._gate import Ending, Gate, ordered
 from answerable.runtime._handback import HandBack
 from answerable.runtime._journal import SliceAuthorizer, SliceJournal
 from answerable.runtime._limits import Bounds
@@ -58,24 +59,26 @@ class Slice:
         self.spec = spec
         self.run = lease.run
         self.tenant = spec.tenant
-        self.run_key = Mac(gate.ledger.run_key(spec.tenant, lease.run))
+        self.run_key = Mac(gate.ledger.run_key(spec.tenant, names_of(opened)))
         self.wakes = 0
         self.history = journal.history
         self._opened = opened
-        self._control = opened["control"]
+        self.control = opened["control"]
         self._lease = lease
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
         self._watch = TaskWatch(self._loop, self._on_still)
+        chain = self.control.get("chain")
+        authorizer = ChainAuthorizer(gate.authorizer, chain) if chain else gate.authorizer
         self._road = Road(
             journal=SliceJournal(journal, self, gate.performing),
-            authorizer=SliceAuthorizer(gate.authorizer, self),
+            authorizer=SliceAuthorizer(authorizer, self),
             effects=gate.effects,
             reporter=gate.reporter,
         )
-        self._bounds = Bounds(self._control.get("limits", {}))
-        subjects = tuple(self._control.get("subjects", ()))
-        self._back = HandBack(journal.history, gate.ledger.reader, self._bounds, subjects)
+        self._bounds = Bounds(self.control.get("limits", {}))
+        carried = {name: tuple(self.control.get(name, ())) for name in ("subjects", "labels")}
+        self._back = HandBack(journal.history, gate.ledger.reader, self._bounds, **carried)
         self._occurrences: dict[Signature, int] = {}
         self._versions: list[Call] = []
         self._gated: dict[StepKey, asyncio.Future[None]] = {}
@@ -90,7 +93,7 @@ class Slice:
         self._is_sealed = False
         self._is_closing = False
         self._diverged: ReplayDiverged | None = None
-        self._actions = ActionMaker(gate, spec, lease.run, self._control, on_behalf_of)
+        self._actions = ActionMaker(gate, spec, lease.run, self.control, on_behalf_of)
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
 
     # -- what the agent's `Run` calls, synchronously, at the moment of the call ------------------------------------
@@ -161,6 +164,17 @@ class Slice:
             self._stir()
         return future
 
+    def is_shared(self, signature: Signature) -> bool:
+        """Whether the next such call is one whose outcome a fork shares."""
+        step = step_key(self.run_key, signature, self._occurrences.get(signature, 0))
+        return step in self.history.shared
+
+    def pass_on(self, ending: Ending) -> SliceFuture:
+        """The run is over for this agent, and goes on as another run; the future is never answered."""
+        self._check_open()
+        self._end(ending)
+        return SliceFuture(loop=self._loop)
+
     @property
     def at(self) -> str:
         """Time on the record of the last outcome handed back."""
@@ -187,7 +201,7 @@ class Slice:
         await self._unwind()
         await self._finish_work()
         del self._road  # it refers back to the slice: nothing of a run is left for the garbage collector
-        return self._finished(ending) if ending.kind == "finished" else ending
+        return self._finished(ending) if ending.kind in ("finished", "continued") else ending
 
     def wake(self) -> None:
         """Something was recorded that this run waits for, or may."""
@@ -198,6 +212,9 @@ class Slice:
             self.gate.ledger.refresh(self.history)
         except Exception as error:  # noqa: BLE001 - the record cannot be read: the slice cannot go on
             self._lose(error)
+            return
+        if self.history.order:
+            self._end(ordered(self.history))
             return
         self._back.absorb()
         for wait in list(self._waits.values()):

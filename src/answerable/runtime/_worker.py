@@ -6,20 +6,22 @@ import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 
 from answerable.core import AnswerableError, FaultPoint, Outcome, Refused, RunId, reach
-from answerable.ledger import Again, Draft, Gone, Stale
+from answerable.ledger import Again, Draft, Gone, History, Stale
 from answerable.ledger import Busy as LedgerBusy
 from answerable.ledger import Parked as LedgerParked
 from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._closing import close_run, successor_draft
 from answerable.runtime._errors import AgentFailed, AgentUnknown, InputInvalid
-from answerable.runtime._gate import Ending, Gate
+from answerable.runtime._gate import Ending, Gate, ordered
 from answerable.runtime._ports import Advanced, Busy, Done, Parked, Retry
+from answerable.runtime._rollback import RollBack
 from answerable.runtime._run import Run
 from answerable.runtime._slice import Slice
 from answerable.runtime._tasks import install_task_factory
@@ -30,7 +32,7 @@ __all__ = ["Worker"]
 log = logging.getLogger("answerable.runtime")
 
 _PAUSE = timedelta(seconds=5)
-_STOPPED = "refused.stopped"
+_KILLED = ("refused.stopped", "refused.run_killed")
 
 
 class Worker:
@@ -77,49 +79,65 @@ class Worker:
         ledger = self._gate.ledger
         journal = await ledger.journal(lease)
         opened = journal.history.opened
+        if journal.history.order == "kill":
+            return await self._close(journal.history, lease, ordered(journal.history))
+        if journal.history.order == "pause":
+            return await self._park(lease, None)
         try:
             spec = self._agents.get(opened["control"]["agent"])
         except AgentUnknown as error:
             log.warning("run %s waits: %s", lease.run, error)
             return await self._give_back(lease)
+        if opened["control"].get("origin", {}).get("how") == "rollback":
+            roll_back = RollBack(ledger.reader, opened["control"]["origin"], self._gate.compensation)
+            spec = replace(spec, fn=roll_back.undo)
         slice_ = Slice(self._gate, spec, lease, journal, self._initiator(opened))
         self._slices[lease.run] = slice_
         ending = await slice_.drive(_agent(spec, slice_, journal.history.input))
-        if ending.kind == "finished":
-            return await self._close(spec, lease, ending)
+        if ending.kind in ("finished", "killed", "continued"):
+            return await self._close(journal.history, lease, ending, spec)
         if ending.kind == "lost":
             log.warning("run %s: the slice was lost: %s", lease.run, ending.error)
             return await self._give_back(lease)
-        reach(FaultPoint.BEFORE_PARK)
         # Wakes that the slice has seen are no news; any other makes `park` answer Again.
-        parked = await ledger.leases.park(replace(lease, seen=lease.seen + slice_.wakes), ending.until)
+        return await self._park(replace(lease, seen=lease.seen + slice_.wakes), ending.until)
+
+    async def _park(self, lease: Lease, until: datetime | None) -> Advanced | Again:
+        reach(FaultPoint.BEFORE_PARK)
+        parked = await self._gate.ledger.leases.park(lease, until)
         if isinstance(parked, LedgerParked):
             reach(FaultPoint.AFTER_PARK)
             return Parked(parked.until)
         return self._retry() if isinstance(parked, Stale) else parked
 
-    async def _close(self, spec: AgentSpec, lease: Lease, ending: Ending) -> Advanced:
-        ledger = self._gate.ledger
+    async def _close(self, history: History, lease: Lease, ending: Ending, spec: AgentSpec | None = None) -> Advanced:
+        ledger, successor = self._gate.ledger, None
         outcome = _outcome(lease.run, ending)
-        state, effect = "done", {"status": outcome.status, "observedBy": "gate"}
+        if ending.kind == "continued" and spec is not None:
+            by = self._agents.get(ending.agent) if ending.agent else spec
+            successor = successor_draft(ledger, history, ending, by)
+            outcome = Outcome(status="ok", value=to_json({"continuedBy": successor.run}))
+        state = "done" if successor is None else "continued"
+        effect = {"status": outcome.status, "observedBy": "gate"}
         if outcome.status != "ok":
             effect["error"] = orjson.loads(outcome.value)["code"]
-            state = "killed" if effect["error"] == _STOPPED else "failed"
+            state = "killed" if effect["error"] in _KILLED else "failed"
         reach(FaultPoint.BEFORE_RUN_CLOSE)
-        appended = await ledger.append(
-            Draft(
-                tenant=spec.tenant,
-                run=lease.run,
-                phase="run.close",
-                agent=spec.agent_id,
-                build=spec.build,
-                once=f"c:{lease.run}",
-                members={"control": {"state": state}, "effect": effect},
-                output=outcome.value,
-                fence=lease.fence,
-                wake=True,
-            )
+        draft = Draft(
+            tenant=history.opened["tenant"],
+            run=lease.run,
+            phase="run.close",
+            agent=history.opened["agent"]["id"],
+            build=spec.build if spec is not None else "",
+            once=f"c:{lease.run}",
+            members={"control": {"state": state}, "effect": effect},
+            output=outcome.value,
+            fence=lease.fence,
+            wake=True,
         )
+        appended = await close_run(ledger, history, draft, successor=successor)
+        if appended is None:
+            return await self._give_back(lease)
         reach(FaultPoint.AFTER_RUN_CLOSE)
         return self._retry() if appended.status == "stale" else Done()
 

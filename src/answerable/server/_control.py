@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -25,7 +25,10 @@ from answerable.server._errors import GateSilent, NotYours
 __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 
 SOCKET = "gate.sock"
-_WRITES = ("decide", "signal", "resolve", "stop", "lift", "key", "person_key", "accept")
+_WRITES = (
+    *("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule"),
+    *("stop", "lift", "key", "person_key", "accept"),
+)
 _RETRY_S = 0.05
 
 
@@ -40,8 +43,35 @@ class Writes(Protocol):
     async def signal(self, *, run: str, name: str, payload: Any) -> Any:
         """Send a named signal to a run."""
 
-    async def resolve(self, *, run: str, step: str, happened: bool, result: Any, by: str, reason: str) -> Any:
+    async def resolve(
+        self,
+        *,
+        run: str,
+        step: str,
+        happened: bool,
+        result: Any,
+        by: str,
+        reason: str,
+        evidence: Sequence[dict[str, str]] = (),
+    ) -> Any:
         """Say what became of an effect in doubt."""
+
+    async def order(self, *, do: Literal["pause", "resume", "kill"], run: str, by: str, reason: str) -> Any:
+        """Pause, resume or kill a run."""
+
+    async def fork(
+        self, *, run: str, at: str, by: str, reason: str, changed: Mapping[str, Any] | None = None, key: str = ""
+    ) -> Any:
+        """Open a run that shares what had begun before a place in this one."""
+
+    async def retry(self, *, run: str, by: str, reason: str, key: str = "") -> Any:
+        """Try a run again from the step that it failed with."""
+
+    async def roll_back(self, *, run: str, to: str = "", by: str, reason: str, partial: bool = False) -> Any:
+        """Open a run that undoes what this one did."""
+
+    async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> Any:
+        """Pause or resume a schedule."""
 
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         """Have nothing more done in a scope: `run:…`, `agent:…`, `tool:…`, `model:…`, `tenant`, `all`."""

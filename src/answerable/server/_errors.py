@@ -11,6 +11,7 @@ __all__ = [
     "KeyMissing",
     "KeyRefused",
     "NotYours",
+    "OperatorNeeded",
     "PersonKeyRefused",
     "RequestMalformed",
     "ToolNotSeen",
@@ -94,6 +95,18 @@ class AgentNotServed(Refused):
     fix = "register it with `app.wired(...)`, or use the gate that serves it"
 
     agent: str
+
+
+@dataclass(eq=False, kw_only=True)
+class OperatorNeeded(Refused):
+    """The key is a person's who may not control runs."""
+
+    code = "refused.operator_needed"
+    what = "request refused: this key does not act as `{role}`"
+    why = "whoever controls runs could end or undo anybody's work"
+    fix = "use a key with that role: `answerable person key new NAME --role {role}`"
+
+    role: str
 
 
 @dataclass(eq=False, kw_only=True)

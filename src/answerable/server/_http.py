@@ -1,4 +1,4 @@
-"""The gate's one port: model endpoints, approvals, health and readiness, and whatever else is mounted."""
+"""The gate's one port: model endpoints, approvals, runs, health and readiness, and whatever else is mounted."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,7 @@ from answerable.app import Gate
 from answerable.server._approvals import approval_routes
 from answerable.server._draining import Draining
 from answerable.server._models import ModelEndpoint
+from answerable.server._runs import run_routes
 
 __all__ = ["http_app"]
 
@@ -37,6 +38,7 @@ def http_app(gate: Gate, draining: Draining | None = None, *, mounted: Sequence[
     routes: list[BaseRoute] = [
         *mounted,
         *approval_routes(gate),
+        *run_routes(gate),
         Route("/healthz", healthy),
         Route("/readyz", ready),
         Route("/v1/chat/completions", ModelEndpoint(gate, "chat"), methods=["POST"]),

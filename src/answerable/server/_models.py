@@ -160,9 +160,9 @@ def _check_for(gate: Gate, session: Session) -> Check:
     async def check(name: str, arguments: bytes) -> str | None:
         if name in own or "*" in own:
             return None
-        served = gate.tool_named(name)
-        unseen = ToolNotSeen(tool=name) if served is None else None
-        refusal = await session.refusal(served or name, _object(arguments), because=unseen)
+        served = gate.tools_named(name)
+        unseen = None if served else ToolNotSeen(tool=name)
+        refusal = await session.refusal(*(served or (name,)), arguments=_object(arguments), because=unseen)
         if refusal is None:
             return None
         said = orjson.loads(refusal.value)["message"]

@@ -3,6 +3,7 @@
 from answerable.tools._declaration import AmountOf, ToolDeclaration
 from answerable.tools._errors import (
     ArgumentsInvalid,
+    CompensationUnfit,
     ToolChanged,
     ToolFailed,
     ToolHeld,
@@ -45,6 +46,7 @@ __all__ = [
     "Answer",
     "ArgumentsInvalid",
     "ClientSaid",
+    "CompensationUnfit",
     "ListedTool",
     "NobodyAsked",
     "Peer",

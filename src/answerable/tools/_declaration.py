@@ -56,7 +56,8 @@ class ToolDeclaration:
         probe: finds out whether a lost call happened. For a Python tool a function
             `(key, **arguments)` that returns the result, `NOT_DONE`, or `None` if it cannot say; for a
             served tool the name of a read tool of that server that answers `{"found": bool, …result}`.
-        compensate: the tool that undoes it.
+        compensate: the tool that undoes it, called with this call's arguments, else with its result's fields,
+            under the names of its own parameters.
         amount: the money it moves, from its arguments.
         resource: what it acts on, `order:{order_id}` or a function of the arguments.
         subjects: whose data it concerns, templates or a function of the arguments.

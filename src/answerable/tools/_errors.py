@@ -3,6 +3,7 @@
 Refused
 ├── ToolUnknown              no tool of that name
 ├── ToolsNotListed           its server has not been asked yet
+├── CompensationUnfit        the tool that undoes it cannot be called with what is known
 ├── ToolHeld                 its server says something else of it than was accepted
 ├── ToolNotHeld              there is nothing to accept
 ├── ToolListingMoved         what was to be accepted is not what its server says
@@ -28,6 +29,7 @@ from answerable.core import ConfigError, Permanent, Refused, Transient
 
 __all__ = [
     "ArgumentsInvalid",
+    "CompensationUnfit",
     "ToolChanged",
     "ToolFailed",
     "ToolHeld",
@@ -57,6 +59,20 @@ class ToolUnknown(Refused):
 
     tool: str
     advice: str
+
+
+@dataclass(eq=False, kw_only=True)
+class CompensationUnfit(Refused):
+    """The tool that undoes a call needs something that the call does not give."""
+
+    code = "refused.compensation_unfit"
+    what = "`{tool}` cannot be undone with `{by}`: nothing gives its `{parameter}`"
+    why = "each parameter of the undoing tool is what the call was given under that name, else what it returned"
+    fix = "give the parameter the name that it has in the arguments or the result of `{tool}`"
+
+    tool: str
+    by: str
+    parameter: str
 
 
 @dataclass(eq=False, kw_only=True)

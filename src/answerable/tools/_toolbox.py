@@ -10,6 +10,7 @@ from typing import Any
 
 from answerable.action import Finding, Step
 from answerable.core import ActionKind, AnswerableError, ConfigError, Description, Effect, Money, Outcome
+from answerable.tools._compensation import undoing_arguments
 from answerable.tools._declaration import Arguments, Probe, ToolDeclaration
 from answerable.tools._drivers import Http, McpServer, Stdio
 from answerable.tools._errors import ToolHeld, ToolNotServed, ToolsNotListed, ToolUnknown, ToolUnusable
@@ -134,11 +135,15 @@ class Toolbox:
         Raises:
             ToolServerUnavailable: a server does not start, stays silent or speaks something else.
             ConfigError: a declaration does not fit what a server has.
+            ToolUnknown: a declaration names a tool to undo it that there is not.
         """
         for name, server in self._servers.items():
             if name not in self._listed:
                 await self._list(server)
                 self._listed.add(name)
+        for name, tool in self._tools.items():
+            if isinstance(tool, FunctionTool):
+                self._undoing(name)
         if checks_declared:
             self.check_declared()
 
@@ -224,6 +229,15 @@ class Toolbox:
         advice = "did you mean " + " or ".join(f"`{match}`" for match in close) + "?" if close else "declare it first"
         raise ToolUnknown(tool=name, advice=advice)
 
+    def compensation(self, name: str, arguments: Mapping[str, Any], result: Any) -> tuple[str, dict[str, Any]] | None:
+        """The tool that undoes a call, and what it is called with; None where none is declared.
+
+        Raises:
+            ToolUnknown, CompensationUnfit: there is one, and it cannot be called.
+        """
+        by = self._undoing(name)
+        return None if by is None else (by.name, undoing_arguments(name, by, arguments, result))
+
     def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
         """What the call is, from its declaration.
 
@@ -244,6 +258,14 @@ class Toolbox:
             return await self.tool(step.action.name).probe(step.action)
         except Exception:  # noqa: BLE001 - a person is asked instead
             return "cannot say"
+
+    def _undoing(self, name: str) -> Tool | None:
+        declared = self.tool(name).declaration.compensate
+        if declared is None:
+            return None
+        server, dot, _ = name.rpartition(".")
+        sibling = f"{server}{dot}{declared}"  # a served tool may name another of its server
+        return self.tool(sibling if sibling in self._tools else declared)
 
     def _keep(self, tool: Tool) -> None:
         if tool.name in self._tools:

@@ -166,3 +166,23 @@ def test_the_record_is_written_by_one_at_a_time_and_read_by_anyone(tmp_path: Pat
         reader.close()
 
     with_gate(an_app(tmp_path, policy), body)
+
+
+def test_a_model_means_a_tool_by_its_name_with_or_without_dots_or_by_its_servers_own_name(
+    tmp_path: Path, policy: Path
+) -> None:
+    app = an_app(tmp_path, policy)
+    for name in ("shop.look", "yard.look", "yard.mow"):
+
+        @app.tool(effect="read", name=name)
+        def look() -> str:
+            return "green"
+
+    async def body(gate: Gate) -> None:
+        assert gate.tools_named("add") == ("add",)
+        for said in ("yard.mow", "yard__mow", "yard_mow", "mcp__answerable__yard__mow", "mcp__yard__mow", "mow"):
+            assert gate.tools_named(said) == ("yard.mow",)
+        assert gate.tools_named("look") == ("shop.look", "yard.look")
+        assert gate.tools_named("trim") == ()
+
+    with_gate(app, body)

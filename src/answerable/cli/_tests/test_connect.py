@@ -1,14 +1,15 @@
 """The lines that `connect` prints are those that work."""
 
 import ast
+import json
 
 import pytest
 
-from answerable.cli._connect import FRAMEWORKS
+from answerable.cli._connect import LINES
 from answerable.cli._main import run
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", LINES)
 def test_the_lines_name_the_url_and_the_key(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(["connect", framework, "--url", "http://gate:1/", "--key", "ans_k", "--model", "m"])
     said = capsys.readouterr().out
@@ -16,7 +17,10 @@ def test_the_lines_name_the_url_and_the_key(framework: str, capsys: pytest.Captu
     assert "http://gate:1" in said
     assert "http://gate:1//" not in said
     assert "ans_k" in said
-    if framework != "claude-code":
+    assert "/mcp" in said
+    if framework == "cursor":
+        json.loads(said)
+    elif framework != "claude-code":
         ast.parse(said)
 
 
@@ -27,4 +31,4 @@ def test_the_lines_for_the_vendors_sdks_run(framework: str, capsys: pytest.Captu
 
     exec(capsys.readouterr().out, names)
 
-    assert str(getattr(names["client"], "base_url", "")).startswith("http://127.0.0.1:8700")
+    assert str(getattr(names["model"], "base_url", "")).startswith("http://127.0.0.1:8700")

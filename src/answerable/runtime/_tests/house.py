@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from answerable.action import Finding, OutcomeUnknown, Step
+from answerable.action import Effects, Finding, OutcomeUnknown, Step
 from answerable.core import (
     Action,
     ActionKind,
@@ -26,16 +26,19 @@ from answerable.ledger import Ledger, Receipt
 from answerable.runtime import (
     Agents,
     AgentSpec,
+    DelegationEffects,
     Gate,
     InputInvalid,
     Limits,
     Performing,
     Runs,
     RunsProjection,
+    SharedEffects,
     StoreEngine,
     Worker,
 )
 from answerable.runtime._decisions import DecisionEffects
+from answerable.runtime._gate import Compensation
 
 __all__ = ["Everyone", "House", "Shed", "until"]
 
@@ -104,6 +107,26 @@ class Everyone:
         return decide() if decide else Decision(verdict="permit", rules=("all",))
 
 
+class _ByKind:
+    """The shed, but for what the runtime itself performs."""
+
+    def __init__(self, shed: Shed, own: dict[ActionKind, Effects]) -> None:
+        self._shed = shed
+        self._own = own
+
+    def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
+        return self._of(kind).describe(kind, name, arguments)
+
+    async def execute(self, step: Step) -> Outcome:
+        return await self._of(step.action.kind).execute(step)
+
+    async def probe(self, step: Step) -> Finding:
+        return await self._of(step.action.kind).probe(step)
+
+    def _of(self, kind: ActionKind) -> Effects:
+        return self._own.get(kind, self._shed)
+
+
 class Silent:
     def report(self, step: Step, outcome: Outcome) -> None:
         pass
@@ -119,6 +142,7 @@ class House:
         *,
         linger: timedelta = timedelta(milliseconds=2),
         unwind: timedelta = timedelta(seconds=5),
+        compensation: Compensation = lambda name, arguments, result: None,
         **ledger: Any,
     ) -> None:
         self._directory = directory
@@ -128,6 +152,7 @@ class House:
         self.agents = Agents()
         self._linger = linger
         self._unwind = unwind
+        self._compensation = compensation
         self.ledger_tenant = TenantId("default")
         self.run = RunId("")
         self.seen: list[Receipt] = []
@@ -139,10 +164,14 @@ class House:
         self.gate = Gate(
             ledger=self.ledger,
             authorizer=self.policy,
-            effects=self.shed,
+            effects=_ByKind(
+                self.shed,
+                {"delegation": DelegationEffects(self.ledger, self.agents), "memory": SharedEffects(self.ledger)},
+            ),
             reporter=Silent(),
             performing=Performing(),
             linger=self._linger,
+            compensation=self._compensation,
             unwind=self._unwind,
         )
         self.runs = Runs(self.ledger, self.agents)

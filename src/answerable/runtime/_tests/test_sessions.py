@@ -201,15 +201,37 @@ def test_a_proposed_call_is_refused_on_the_record_and_a_permitted_one_leaves_not
 
     async def story(house: House, sessions: Sessions, session: Session) -> None:
         house.policy.decide["write"] = deny
-        refused = await session.refusal("write", ARGUMENTS)
+        refused = await session.refusal("write", arguments=ARGUMENTS)
         assert refused is not None
         assert refused.receipt
-        assert await session.refusal("write_other", ARGUMENTS) is None
+        assert await session.refusal("write_other", arguments=ARGUMENTS) is None
         assert house.phases(session.run) == ["run.open", "denied"]
 
     through(tmp_path, story, shed)
 
     assert shed.calls == []
+
+
+def test_a_proposed_call_that_may_mean_several_tools_is_refused_only_where_all_of_them_are(tmp_path: Path) -> None:
+    async def story(house: House, sessions: Sessions, session: Session) -> None:
+        house.policy.decide["shop.write"] = deny
+        assert await session.refusal("shop.write", "desk.write", arguments=ARGUMENTS) is None
+        house.policy.decide["desk.write"] = deny
+        assert await session.refusal("shop.write", "desk.write", arguments=ARGUMENTS) is not None
+        assert house.phases(session.run) == ["run.open", "denied"]
+
+    through(tmp_path, story, Shed())
+
+
+def test_a_proposed_repetition_of_a_call_in_doubt_may_be_made_whatever_policy_says_of_a_new_one(tmp_path: Path) -> None:
+    async def story(house: House, sessions: Sessions, session: Session) -> None:
+        with pytest.raises(OutcomeUnknown):
+            await write(session, "lose")
+        house.policy.decide["lose"] = deny
+        assert await session.refusal("lose", arguments=ARGUMENTS) is None
+        assert await session.refusal("lose", arguments=b'{"other":1}') is not None
+
+    through(tmp_path, story, Shed())
 
 
 def test_a_breach_of_its_limits_is_refused_and_survives_a_restart(tmp_path: Path) -> None:
@@ -376,7 +398,7 @@ def test_a_keyed_write_that_failed_is_not_made_again(tmp_path: Path) -> None:
 def test_each_refused_proposal_has_a_receipt_of_its_own_however_alike_they_are(tmp_path: Path) -> None:
     async def story(house: House, sessions: Sessions, session: Session) -> None:
         house.policy.decide["write"] = deny
-        refused = await asyncio.gather(*(session.refusal("write", ARGUMENTS) for _ in range(5)))
+        refused = await asyncio.gather(*(session.refusal("write", arguments=ARGUMENTS) for _ in range(5)))
         assert len({each.receipt for each in refused if each is not None}) == 5
 
     through(tmp_path, story, Shed())

@@ -1,7 +1,8 @@
 """Which tools, prompts and resources an endpoint shows, and under which names.
 
-`/mcp` shows all, named `server.tool`; `/mcp/{server}` shows one server's under its own names, so that a
-client which knew the server needs a new URL and nothing else.
+`/mcp` shows all: tools named `server__tool`, because model providers refuse names with dots and clients hand
+names on as they are. `/mcp/{server}` shows one server's under its own names, so that a client which knew the
+server needs a new URL and nothing else.
 """
 
 from dataclasses import replace
@@ -15,6 +16,7 @@ from answerable.tools import RelayedServer, ServedTool, ServerFace, Tool, Toolbo
 __all__ = ["Names"]
 
 _NOT_FOUND = -32002
+_DOT = "__"
 _KNOWN = ("tools", "resources", "prompts", "completions", "logging")
 
 
@@ -65,11 +67,21 @@ class Names:
         toolbox = self._toolbox
         # A held tool is not shown: what its server says of it now, nobody has accepted.
         found = [name for name in toolbox.names() if name.startswith(self._prefix) and not toolbox.is_held(name)]
-        return [_listed(self._toolbox.tool(name), name.removeprefix(self._prefix)) for name in found]
+        return [_listed(toolbox.tool(name), self._shown(name)) for name in found]
 
     def full(self, name: str) -> str:
-        """The gate's name of a tool."""
-        return self._prefix + name
+        """The gate's name of a tool, which clients may use as well as the one they are shown."""
+        if self._prefix or "." in name:
+            return self._prefix + name
+        known = self._toolbox.names()
+        if name in known:
+            return name
+        server, _, inner = name.partition(_DOT)
+        unlisted = f"{server}.{inner}" if inner and server in self._servers else name
+        return next((each for each in known if self._shown(each) == name), unlisted)
+
+    def _shown(self, name: str) -> str:
+        return name.removeprefix(self._prefix) if self._prefix else name.replace(".", _DOT)
 
     def offering(self, method: str) -> list[RelayedServer]:
         """The servers that answer a method."""

@@ -86,7 +86,10 @@ class Reply:
     def _begin(self, name: str) -> EventStream:
         if self.stream is None:
             self.stream = EventStream(name)
-            self._writing = asyncio.create_task(self.stream.write(self._send_watched, self._told))
+            reader = (
+                self.stream.enter()
+            )  # at once: what is said of the stream before it is written is about this reader
+            self._writing = asyncio.create_task(self.stream.write(self._send_watched, self._told, reader=reader))
         return self.stream
 
     def _break_silence(self) -> None:

@@ -37,6 +37,7 @@ class EventStream:
         self._count = 0
         self._readers = 0
         self._reader = 0
+        self._paused_at = 0
         self._news = asyncio.Event()
 
     @property
@@ -57,32 +58,40 @@ class EventStream:
         self.is_over = True
         self._news.set()
 
+    def enter(self) -> int:
+        """A new reader, in the place of the one before."""
+        self._readers += 1
+        self._reader = self._readers
+        self._news.set()
+        return self._reader
+
     def pause(self) -> None:
-        """Hang up on the reader."""
+        """Hang up on the reader, once it has what was said so far."""
+        self._paused_at = self._count
         self._reader = 0
         self._news.set()
 
-    async def write(self, send: Send, headers: Mapping[str, str], *, after: int = 0) -> bool:
+    async def write(self, send: Send, headers: Mapping[str, str], *, reader: int, after: int = 0) -> bool:
         """Write events as they come, until the last; whether that was reached.
 
         Args:
+            reader: who entered.
             after: how many of them the reader has.
         """
-        self._readers += 1
-        self._reader = reader = self._readers
-        self._news.set()  # whoever read before is to notice that this reader took its place
         raw = [(name.encode(), said.encode()) for name, said in {**headers, **_HEADERS}.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         at = max(after, self._count - len(self._events))
         while True:
-            if self._reader != reader:
+            is_paused = self._reader == 0
+            if not is_paused and self._reader != reader:
                 break
             self._news.clear()
-            if fresh := self._since(at):
-                at = self._count
+            until = self._paused_at if is_paused else self._count
+            if fresh := self._between(at, until):
+                at = until
                 await send({"type": "http.response.body", "body": fresh, "more_body": True})
                 continue
-            if self.is_over:
+            if self.is_over or is_paused:
                 break
             try:
                 async with asyncio.timeout(_QUIET_S):
@@ -99,7 +108,8 @@ class EventStream:
         self, send: Send, receive: Receive, headers: Mapping[str, str], *, after: int = 0
     ) -> None:
         """Write events until the reader leaves."""
-        writing = asyncio.ensure_future(self.write(send, headers, after=after))
+        reader = self.enter()
+        writing = asyncio.ensure_future(self.write(send, headers, reader=reader, after=after))
         leaving = asyncio.ensure_future(_left(receive))
         try:
             await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -110,7 +120,7 @@ class EventStream:
             if not writing.cancelled():
                 with contextlib.suppress(OSError):
                     writing.result()
-            elif self._reader:
+            elif self._reader == reader:
                 self._reader = 0
 
     def _put(self, more: bytes, body: bytes) -> None:
@@ -119,11 +129,11 @@ class EventStream:
         self._events.append(b"%b%bdata: %b\r\n\r\n" % (place, more, body))
         self._news.set()
 
-    def _since(self, at: int) -> bytes:
-        missing = self._count - at
-        if missing <= 0:
+    def _between(self, at: int, until: int) -> bytes:
+        if until <= at:
             return b""
-        found = b"".join(list(self._events)[-missing:])
+        first = self._count - len(self._events)
+        found = b"".join(list(self._events)[max(0, at - first) : until - first])
         if not self.name:
             self._events.clear()
         return found

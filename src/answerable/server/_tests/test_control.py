@@ -42,8 +42,23 @@ class Desk:
     async def signal(self, *, run: str, name: str, payload: Any) -> Any:
         return await self._write("signal", run=run, name=name, payload=payload)
 
-    async def resolve(self, *, run: str, step: str, happened: bool, result: Any, by: str, reason: str) -> Any:
-        return await self._write("resolve", run=run, step=step, happened=happened, result=result, by=by, reason=reason)
+    async def resolve(self, **arguments: Any) -> Any:
+        return await self._write("resolve", **arguments)
+
+    async def fork(self, **arguments: Any) -> Any:
+        return await self._write("fork", **arguments)
+
+    async def retry(self, **arguments: Any) -> Any:
+        return await self._write("retry", **arguments)
+
+    async def roll_back(self, **arguments: Any) -> Any:
+        return await self._write("roll_back", **arguments)
+
+    async def schedule(self, **arguments: Any) -> Any:
+        return await self._write("schedule", **arguments)
+
+    async def order(self, **arguments: Any) -> Any:
+        return await self._write("order", **arguments)
 
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("stop", scope=scope, reason=reason, by=by)

@@ -43,7 +43,7 @@ def test_events_are_read_in_order_and_the_last_one_ends_the_stream() -> None:
     async def story() -> None:
         stream, reader = EventStream(), Reader()
         stream.add({"n": 1})
-        reading = asyncio.create_task(stream.write(reader.send, {}))
+        reading = asyncio.create_task(stream.write(reader.send, {}, reader=stream.enter()))
         await reader.read.wait()
         stream.add({"n": 2})
         stream.end()
@@ -59,13 +59,13 @@ def test_a_reader_that_is_sent_away_comes_back_for_what_it_has_not_heard() -> No
     async def story() -> None:
         stream, first, second = EventStream("s"), Reader(), Reader()
         stream.prime(100)
-        reading = asyncio.create_task(stream.write(first.send, {}))
+        reading = asyncio.create_task(stream.write(first.send, {}, reader=stream.enter()))
         await first.read.wait()
         stream.pause()
         was_whole = await reading
         stream.add({"n": 1})
         stream.end()
-        is_whole = await stream.write(second.send, {}, after=1)
+        is_whole = await stream.write(second.send, {}, reader=stream.enter(), after=1)
 
         assert (was_whole, is_whole) == (False, True)
         assert first.text == "id: s-1\r\nretry: 100\r\ndata: \r\n\r\n"
@@ -74,13 +74,28 @@ def test_a_reader_that_is_sent_away_comes_back_for_what_it_has_not_heard() -> No
     run(story())
 
 
+def test_a_reader_that_is_sent_away_before_it_began_still_hears_what_was_said_until_then() -> None:
+    async def story() -> None:
+        stream, reader = EventStream("s"), Reader()
+        entered = stream.enter()
+        stream.prime(100)
+        stream.pause()
+        stream.add({"n": 1})
+
+        assert not await stream.write(reader.send, {}, reader=entered)
+        assert reader.text == "id: s-1\r\nretry: 100\r\ndata: \r\n\r\n"
+        assert reader.is_over
+
+    run(story())
+
+
 def test_a_second_reader_takes_the_place_of_the_first() -> None:
     async def story() -> None:
         stream, first, second = EventStream("s"), Reader(), Reader()
         stream.add({"n": 1})
-        old = asyncio.create_task(stream.write(first.send, {}))
+        old = asyncio.create_task(stream.write(first.send, {}, reader=stream.enter()))
         await first.read.wait()
-        new = asyncio.create_task(stream.write(second.send, {}))
+        new = asyncio.create_task(stream.write(second.send, {}, reader=stream.enter()))
         await second.read.wait()
         stream.add({"n": 2})
         stream.end()

@@ -1,0 +1,166 @@
+"""Delegation: an agent has another do part of its work, with no more authority than it has itself.
+
+A delegated run is a run of its own. What it may do is what policy lets its agent do *and* lets every
+agent do that delegated to it, within the names that each of them allowed, within the budgets of all of
+them, and to a bounded depth. `docs/concepts/runs.md`, "Delegation".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import orjson
+
+from answerable.action import Authorizer, Finding, Step
+from answerable.core import (
+    Action,
+    ActionKind,
+    AgentId,
+    AnswerableError,
+    Decision,
+    Description,
+    Effect,
+    FactScope,
+    Outcome,
+    RunId,
+    new_run_id,
+    stable_json,
+)
+from answerable.ledger import Draft, Ledger
+from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._errors import DelegationRefused, DelegationTooDeep, InputInvalid, NotDelegated
+from answerable.runtime._links import find_delegate
+from answerable.runtime._typed import from_json, input_type, to_json
+
+__all__ = ["ChainAuthorizer", "DelegationEffects", "delegated_control", "narrowest", "refusal_of"]
+
+
+def refusal_of(control: Mapping[str, Any], kind: ActionKind, name: str) -> AnswerableError | None:
+    """Why a run may not act so, by what was delegated to it."""
+    named = name if kind == "tool" else f"{kind}:{name}"
+    for allowed in control.get("scope", ()):
+        if not any(fnmatchcase(named, pattern) for pattern in allowed):
+            return NotDelegated(name=named, allowed=", ".join(allowed) or "nothing")
+    if kind == "delegation" and control.get("limits", {}).get("depth", 1) <= 0:
+        return DelegationTooDeep(agent=name)
+    return None
+
+
+def narrowest(*limits: Mapping[str, int]) -> dict[str, int]:
+    """The tightest of several bounds, each as `run.open` states it."""
+    names = dict.fromkeys(name for each in limits for name in each)
+    return {name: min(each[name] for each in limits if name in each) for name in names}
+
+
+class ChainAuthorizer:
+    """Policy, asked for the acting agent and for everyone whose authority it acts under."""
+
+    def __init__(self, inner: Authorizer, chain: Sequence[str]) -> None:
+        self._inner = inner
+        self._chain = tuple(chain)
+
+    async def authorize(self, action: Action) -> Decision:
+        """The narrowest of the decisions: denied if any is, held if any is."""
+        decision = await self._inner.authorize(action)
+        for agent in self._chain:
+            if decision.verdict == "deny":
+                break
+            other = await self._inner.authorize(replace(action, agent=AgentId(agent)))
+            decision = _narrower(decision, other, action.name)
+        return decision
+
+
+def _narrower(own: Decision, other: Decision, name: str) -> Decision:
+    if other.verdict == "deny":
+        return other
+    if own.verdict == other.verdict == "hold" and own.obligations != other.obligations:
+        problem = f"`{name}` needs two different approvals, by its own agent's policy and by its delegator's"
+        return replace(own, verdict="deny", error=DelegationRefused(agent=name, problem=problem))
+    kept = own if own.verdict == "hold" else other if other.verdict == "hold" else own
+    versions: dict[str, int] = {}
+    for fact in (*own.facts, *other.facts):
+        versions[fact.name] = min(fact.version, versions.get(fact.name, fact.version))
+    return replace(kept, facts=tuple(FactScope(scope, version) for scope, version in versions.items()))
+
+
+class DelegationEffects:
+    """The effect of kind `delegation`: a child run is opened, once per step; or, to hand over, nothing yet."""
+
+    def __init__(self, ledger: Ledger, agents: Agents) -> None:
+        self._ledger = ledger
+        self._agents = agents
+
+    def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
+        """A write that honours its key: the child's `run.open` is unique by the step.
+
+        Raises:
+            DelegationRefused: no such agent here.
+            InputInvalid: it takes another input.
+        """
+        if name not in self._agents:
+            raise DelegationRefused(agent=name, problem="no agent of this name is registered here")
+        try:
+            from_json(input_type(self._agents.get(name).fn), stable_json(orjson.loads(arguments).get("input")))
+        except ValueError as error:
+            raise InputInvalid(agent=name, problem=type(error).__name__) from None
+        return Description(effect=Effect.WRITE, target=f"agent:{name}", honours_key=True)
+
+    async def execute(self, step: Step) -> Outcome:
+        """Open the child; its id comes back."""
+        action = step.action
+        spec = self._agents.get(action.name)
+        said = orjson.loads(action.arguments)
+        if spec.environment != action.environment:
+            problem = f"it belongs to `{spec.environment}`, and this run to `{action.environment}`"
+            return Outcome.of_error("refused", DelegationRefused(agent=action.name, problem=problem))
+        if said.get("handOver"):
+            return Outcome(status="ok", value=stable_json({"handOver": action.name}))
+        reader = self._ledger.reader
+        opened = reader.opened(action.run)
+        new = new_run_id()
+        control = delegated_control(opened, spec, given=said.get("limits", {}), labels=action.labels)
+        control["chain"] = list(dict.fromkeys((*control.get("chain", ()), opened["agent"]["id"])))
+        control["scope"] = [*control.get("scope", ()), *([said["allow"]] if "allow" in said else [])]
+        control["ancestors"] = [*opened["control"].get("ancestors", ()), action.run]
+        control["origin"] = {"how": "delegate", "run": action.run, "step": action.step}
+        control["answers"] = {"run": action.run, "name": f"child:{new}"}
+        appended = await self._ledger.open_run(
+            Draft(
+                tenant=action.tenant,
+                run=new,
+                phase="run.open",
+                agent=spec.agent_id,
+                build=spec.build,
+                once=f"d:{action.run}:{step.action.step}",
+                on_behalf_of=opened.get("onBehalfOf", ""),
+                members={"control": control},
+                input=to_json(said.get("input")),
+                output=stable_json({"onBehalfOf": action.on_behalf_of}) if action.on_behalf_of else None,
+                subjects=action.subjects,
+            )
+        )
+        child = new if appended.status == "ok" else find_delegate(reader, action.run, action.step)
+        return Outcome(status="ok", value=stable_json({"run": child}))
+
+    async def probe(self, step: Step) -> Finding:
+        """Whether the child was opened."""
+        child = find_delegate(self._ledger.reader, step.action.run, step.action.step)
+        return Outcome(status="ok", value=stable_json({"run": child})) if child else "did not happen"
+
+
+def delegated_control(
+    opened: Mapping[str, Any], spec: AgentSpec, *, given: Mapping[str, int], labels: Sequence[str]
+) -> dict[str, Any]:
+    """What the `run.open` of a child, or of who takes over, has of the run it comes from: never more than that."""
+    above: dict[str, Any] = opened["control"]
+    control: dict[str, Any] = {
+        name: above[name] for name in ("resources", "subjects", "chain", "scope", "family") if name in above
+    }
+    limits = narrowest(above.get("limits", {}), spec.limits.to_json(), given)
+    if "depth" in limits:
+        limits["depth"] = min(limits["depth"], above.get("limits", {}).get("depth", limits["depth"]) - 1)
+    control.update(agent=spec.name, environment=spec.environment, limits=limits, labels=sorted(labels))
+    control.setdefault("family", RunId(opened["run"]))
+    control.update({"specs": spec.specs} if spec.specs else {})
+    return control

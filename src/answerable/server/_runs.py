@@ -1,0 +1,181 @@
+"""`/runs`: runs, and what people order of them, as JSON. The command line, a console, a chat bot are views of it.
+
+SECURITY: only a person's key with the role `operator` opens it (`answerable person key new NAME --role operator`).
+Whoever asks is named by the key, never by the request.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from answerable.app import Gate
+from answerable.core import AnswerableError, ExecutionError, RunId
+from answerable.identity import PersonKey
+from answerable.runtime import ControlRefused, RunUnknown, find_order, find_run, links_from, list_runs
+from answerable.server._errors import OperatorNeeded, PersonKeyRefused, RequestMalformed
+from answerable.server._front import secret_of
+
+__all__ = ["OPERATOR", "run_routes"]
+
+OPERATOR = "operator"
+_MOST_BYTES = 1 << 20
+_MOST_RUNS = 1000
+
+_Said = Mapping[str, Any]
+_TAKES: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    "pause": {},
+    "resume": {},
+    "kill": {},
+    "fork": {"at": (str,), "changed": (dict,), "key": (str,)},
+    "retry": {"key": (str,)},
+    "rollback": {"to": (str,), "partial": (bool,)},
+    "resolve": {"step": (str,), "happened": (bool,), "result": (object,), "evidence": (list,)},
+}
+"""What each order takes beside its reason. A signal is no order: it takes a name and a payload."""
+
+
+def run_routes(gate: Gate) -> list[BaseRoute]:
+    """The routes of a running gate's runs."""
+    desk = _Desk(gate)
+    return [
+        Route("/runs", desk.list, methods=["GET"]),
+        Route("/runs/{run}", desk.show, methods=["GET"]),
+        Route("/runs/{run}/signal", desk.signal, methods=["POST"]),
+        Route("/runs/{run}/{do}", desk.order, methods=["POST"]),
+    ]
+
+
+class _Desk:
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def list(self, request: Request) -> Response:
+        """Runs, the newest first; `?most=` at most so many."""
+
+        async def found(person: PersonKey) -> Any:
+            most = request.query_params.get("most", "50")
+            if not most.isascii() or not most.isdigit() or not 0 < int(most) <= _MOST_RUNS:
+                raise RequestMalformed(problem=f"`most` is a number from 1 to {_MOST_RUNS}")
+            return {"runs": [asdict(row) for row in list_runs(self._gate.reader, most=int(most))]}
+
+        return await self._answer(request, found)
+
+    async def show(self, request: Request) -> Response:
+        """One run: how it stands, what is ordered of it, and what came of it. Its texts stay on the record."""
+
+        async def found(person: PersonKey) -> Any:
+            run = RunId(request.path_params["run"])
+            row = find_run(self._gate.reader, run)
+            if row is None:
+                raise RunUnknown(run=run, problem="there is no such run")
+            order = find_order(self._gate.reader, run)
+            opened = self._gate.reader.opened(run)["control"]
+            gave = [asdict(link) for link in links_from(self._gate.reader, run)]
+            return {
+                **asdict(row),
+                "order": asdict(order) if order else None,
+                "origin": opened.get("origin"),
+                "gave": gave,
+            }
+
+        return await self._answer(request, found)
+
+    async def signal(self, request: Request) -> Response:
+        """Send a signal: `{"name": …, "payload": …, "key": …}`."""
+
+        async def sent(person: PersonKey) -> Any:
+            takes = {"name": (str,), "payload": (object,), "key": (str,)}
+            said = _checked(await _body(request), takes, needs=("name",))
+            run = RunId(request.path_params["run"])
+            await self._gate.runs.signal(run, said["name"], said.get("payload"), key=said.get("key", ""))
+            return {"run": run, "signal": said["name"]}
+
+        return await self._answer(request, sent)
+
+    async def order(self, request: Request) -> Response:
+        """Order something of a run, with a reason."""
+
+        async def ordered(person: PersonKey) -> Any:
+            do, run = request.path_params["do"], request.path_params["run"]
+            if do not in _TAKES:
+                raise RequestMalformed(problem=f"`{do}` is no order; a run takes {', '.join(_TAKES)} and signal")
+            needs = ("reason", "step", "happened") if do == "resolve" else ("reason",)
+            said = dict(_checked(await _body(request), {"reason": (str,), **_TAKES[do]}, needs=needs))
+            if not said["reason"].strip():
+                raise RequestMalformed(problem="it gives no `reason`, which goes on the record")
+            return await self._do(do, run, person.person, said)
+
+        return await self._answer(request, ordered)
+
+    async def _do(self, do: str, run: str, by: str, said: dict[str, Any]) -> Any:
+        desk = self._gate.desk
+        if do == "fork":
+            return await desk.fork(run=run, by=by, at=said.pop("at", ""), **said)
+        if do == "retry":
+            return await desk.retry(run=run, by=by, **said)
+        if do == "rollback":
+            return await desk.roll_back(run=run, by=by, **said)
+        if do == "resolve":
+            return await desk.resolve(run=run, by=by, result=said.pop("result", None), **said)
+        return await desk.order(do=do, run=run, by=by, **said)  # type: ignore[arg-type]
+
+    async def _answer(self, request: Request, do: Callable[[PersonKey], Awaitable[Any]]) -> Response:
+        try:
+            return _json(await do(self._operator(request)))
+        except AnswerableError as error:
+            return _json({"error": error.to_json()}, _status_of(error))
+
+    def _operator(self, request: Request) -> PersonKey:
+        secret = secret_of(request.headers)
+        person = self._gate.person_keys.find(secret)
+        if person is None:
+            raise PersonKeyRefused(is_agent=self._gate.agent_keys.find(secret) is not None)
+        if OPERATOR not in person.roles:
+            raise OperatorNeeded(role=OPERATOR)
+        return person
+
+
+async def _body(request: Request) -> Any:
+    body = await request.body()
+    if len(body) > _MOST_BYTES:
+        raise RequestMalformed(problem=f"its body is larger than {_MOST_BYTES} bytes")
+    try:
+        return orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError:
+        raise RequestMalformed(problem="its body is not JSON") from None
+
+
+def _checked(said: Any, takes: Mapping[str, tuple[type, ...]], *, needs: tuple[str, ...]) -> _Said:
+    if not isinstance(said, dict):
+        raise RequestMalformed(problem="its body is not an object")
+    if unknown := said.keys() - takes.keys():
+        raise RequestMalformed(problem=f"`{min(unknown)}` means nothing here; it may hold {', '.join(takes)}")
+    for name in needs:
+        if name not in said:
+            raise RequestMalformed(problem=f"it lacks `{name}`")
+    for name, value in said.items():
+        if not isinstance(value, takes[name]):
+            raise RequestMalformed(problem=f"`{name}` is of the wrong type")
+    return said
+
+
+def _status_of(error: AnswerableError) -> int:
+    if isinstance(error, PersonKeyRefused):
+        return 403 if error.is_agent else 401
+    if isinstance(error, RequestMalformed):
+        return 400
+    if isinstance(error, RunUnknown):
+        return 404
+    if isinstance(error, ControlRefused):
+        return 409
+    return 500 if isinstance(error, ExecutionError) else 403
+
+
+def _json(said: Any, status: int = 200) -> Response:
+    headers = {"cache-control": "no-store"}
+    return Response(orjson.dumps(said), status, headers, media_type="application/json")
