@@ -40,6 +40,7 @@ from answerable.identity import (
 from answerable.ledger import (
     DirectoryInUse,
     KeyFileUnsafe,
+    LogContradicted,
     NoStore,
     NothingToExport,
     ObjectErased,
@@ -144,6 +145,17 @@ from answerable.tools import (
     ToolUnknown,
     ToolUnusable,
 )
+from answerable.witness import (
+    LogConfigInvalid,
+    NoteMalformed,
+    QuorumMalformed,
+    TimestampInvalid,
+    TimestampsNotInstalled,
+    Unreachable,
+    VerifierKeyMalformed,
+    WitnessBusy,
+    WitnessUnnamed,
+)
 
 __all__ = [
     "AgentFailed",
@@ -188,6 +200,8 @@ __all__ = [
     "KeyMissing",
     "KeyRefused",
     "LocalModelMissing",
+    "LogConfigInvalid",
+    "LogContradicted",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",
@@ -200,6 +214,7 @@ __all__ = [
     "NotDelegated",
     "NotOnRecord",
     "NotYours",
+    "NoteMalformed",
     "NothingToExport",
     "NoticeInvalid",
     "NoticeLost",
@@ -217,6 +232,7 @@ __all__ = [
     "PolicyFailed",
     "PolicyInvalid",
     "ProviderUnusable",
+    "QuorumMalformed",
     "RecordedError",
     "Refused",
     "RepeatNotAllowed",
@@ -251,6 +267,8 @@ __all__ = [
     "StoreDamaged",
     "TimeLimitExceeded",
     "TimedOut",
+    "TimestampInvalid",
+    "TimestampsNotInstalled",
     "ToolChanged",
     "ToolFailed",
     "ToolHeld",
@@ -268,5 +286,9 @@ __all__ = [
     "ToolUnusable",
     "ToolsNotListed",
     "Transient",
+    "Unreachable",
+    "VerifierKeyMalformed",
+    "WitnessBusy",
+    "WitnessUnnamed",
     "WorkerStuck",
 ]

@@ -1,10 +1,12 @@
-"""The command `answerable-verify BUNDLE [--trust FILE] [--json]`."""
+"""The command `answerable-verify BUNDLE [--trust FILE] [--json] [--html FILE]`."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from answerable_verify._page import page
 from answerable_verify._trust import BadTrust
 from answerable_verify._verify import verify
 
@@ -22,8 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bundle", metavar="BUNDLE", help="an evidence ZIP")
-    parser.add_argument("--trust", metavar="FILE", help="your own trust file: which keys are the gate's and the log's")
+    parser.add_argument("bundle", metavar="BUNDLE", help="an evidence ZIP, or a .tlog-proof")
+    parser.add_argument("--trust", metavar="FILE", help="your own trust file: which keys are whose")
+    parser.add_argument("--html", metavar="FILE", help="also write the report as a page")
     parser.add_argument("--json", action="store_true", help="the whole report as JSON")
     chosen = parser.parse_args(arguments)
     try:
@@ -34,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"answerable-verify: `{chosen.bundle}` cannot be read: {error.strerror}\n")
         return 2
+    if chosen.html:
+        Path(chosen.html).write_text(page(report, of=Path(chosen.bundle).name), "utf-8")
     text = json.dumps(report.to_json(), indent=2) if chosen.json else "\n".join(report.lines())
     sys.stdout.write(text + "\n")
     return report.exit_code

@@ -16,7 +16,7 @@ Say = Callable[[str, str, Receipt | None], None]
 _MAY_FOLLOW_CLOSE = frozenset({"observation", "erasure"})
 
 
-def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say) -> None:
+def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say, may_begin_late: bool = False) -> None:
     """Check seq, prev, time and the closing count of one run.
 
     Args:
@@ -24,9 +24,12 @@ def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say) -> None:
         damaged: ids of receipts already found wrong: a link to one of them is not counted again, so
             that the receipts around it are not blamed.
         say: is told each fault.
+        may_begin_late: its beginning may lie before what there is of the log.
     """
     name = run[0].run
-    if run[0].seq != 0:
+    if run[0].seq != 0 and may_begin_late:
+        pass
+    elif run[0].seq != 0:
         say("chain", f"`{name}` has no receipt at seq {_span(0, run[0].seq)}", None)
     elif not name.startswith("control:") and run[0].phase != "run.open":
         say("chain", "the first receipt of a run is not its run.open", run[0])

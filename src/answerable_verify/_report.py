@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["COVERS", "Check", "Finding", "Report", "RunSummary", "Verdict"]
+__all__ = ["COVERS", "Assurance", "Check", "Finding", "Report", "RunSummary", "Verdict"]
 
 Verdict = Literal["verified", "self-consistent", "undetermined", "does not verify"]
+Assurance = Literal["", "dev", "local", "witnessed", "witnessed+monitored"]
 
 COVERS: Mapping[str, str] = {
     "container": "the file is a whole ZIP within bounds: no doubled, unsafe or oversized member",
@@ -16,7 +17,8 @@ COVERS: Mapping[str, str] = {
     "signature": "each receipt is signed (Ed25519) by a gate key of the trust, over its exact bytes",
     "key-role": "gate keys sign receipts only, and the log key signs checkpoints only",
     "chain": "in each run seq counts 0, 1, 2 …, prev names the receipt before, run.close states count and last",
-    "time": "the gate's clock never runs backwards within a run",
+    "key-period": "each receipt was written while its gate key was in use, by the dates of the trust file",
+    "time": "the gate's clock never runs backwards within a run, and agrees with those who watched the log",
     "counters": "boundary.n is never used twice, rises with the log, and leaves no number without an entry",
     "steps": "outcomes answer intents of their step and attempt, once; what is denied is never done",
     "approvals": "what was held went ahead only with enough approvals of exactly that action, given before, by others",
@@ -25,7 +27,10 @@ COVERS: Mapping[str, str] = {
     "texts": "each disclosed text is the one that a receipt committed to",
     "requests": "each disclosed decision request is of the action and agent it is cited for",
     "inclusion": "each receipt is an entry of the log whose root hash the checkpoint states",
+    "complete": "every entry of the log between the two checkpoints is here: nothing was left out",
     "checkpoint": "the checkpoint is of the trusted log and tenant, signed by the log key",
+    "witnesses": "cosignatures on the checkpoint hold: witnesses and monitors of the trust saw this one history",
+    "timestamps": "an authority of the trust stamped the checkpoint",
 }
 """What each check establishes when it passes, in the order in which the first fault is named."""
 
@@ -87,8 +92,9 @@ class Report:
     Args:
         verdict: `verified` against the verifier's own trust; `self-consistent` without one;
             `undetermined` where nothing is wrong and something cannot be told; `does not verify`.
-        assurance: `dev` where the keys are the bundle's own, `local` where they are pinned; empty where it
-            does not verify.
+        assurance: `dev` where the keys are the bundle's own, `local` where they are pinned, `witnessed` where
+            enough witnesses cosigned, `witnessed+monitored` where a monitor did too; empty where it does not
+            verify.
         findings: everything wrong, the first first.
         open_questions: why the verdict is `undetermined`.
         notes: facts a reader should know that are not faults.
@@ -96,7 +102,7 @@ class Report:
     """
 
     verdict: Verdict
-    assurance: Literal["", "dev", "local"]
+    assurance: Assurance
     checks: tuple[Check, ...]
     findings: tuple[Finding, ...] = ()
     open_questions: tuple[str, ...] = ()

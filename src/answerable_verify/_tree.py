@@ -6,7 +6,16 @@ Written from the RFC alone: the log that is checked here uses other code.
 import hashlib
 from collections.abc import Mapping, Sequence
 
-__all__ = ["BadProof", "leaf_hash", "node_hash", "path_root", "shared_root", "tree_root"]
+__all__ = [
+    "BadProof",
+    "check_consistency",
+    "leaf_hash",
+    "node_hash",
+    "path_root",
+    "prefix_root",
+    "shared_root",
+    "tree_root",
+]
 
 _DEEPEST = 64
 
@@ -108,3 +117,67 @@ def shared_root(leaves: Mapping[int, bytes], *, size: int, nodes: Mapping[tuple[
     if used != len(nodes):
         raise BadProof("the proof holds nodes that are not needed")
     return known[0]
+
+
+def prefix_root(size: int, nodes: Mapping[tuple[int, int], bytes]) -> bytes:
+    """The root of the first `size` leaves, from a shared proof of all leaves after them.
+
+    What such a proof is given on the left is exactly the largest whole subtrees of those first leaves.
+
+    Raises:
+        BadProof: one of them is missing.
+    """
+    root = b""
+    for level in range(size.bit_length()):
+        if not size >> level & 1:
+            continue
+        peak = nodes.get((level, (size >> level) - 1))
+        if peak is None:
+            raise BadProof(f"node {(size >> level) - 1} of level {level} is missing")
+        root = node_hash(peak, root) if root else peak
+    return root
+
+
+def check_consistency(*, old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequence[bytes]) -> None:
+    """Check that the tree of `old` leaves is the beginning of the tree of `new` leaves.
+
+    Takes SUBPROOF apart from its end, as the RFC builds it: each hash is given back to the two
+    subtrees that it belongs to.
+
+    Raises:
+        BadProof: it is not, or the proof does not fit.
+
+    Source: RFC 6962 §2.1.2.
+    """
+    if not 0 <= old <= new or new >= 1 << _DEEPEST:
+        raise BadProof(f"a tree of {old} cannot grow to one of {new}")
+    if old in (0, new):
+        if proof:
+            raise BadProof("there is nothing to prove, and a proof")
+        if old_root != (new_root if old else tree_root([])):
+            raise BadProof("two root hashes for one size")
+        return
+    nodes = list(proof)
+
+    def take() -> bytes:
+        if not nodes:
+            raise BadProof("the proof is too short")
+        return nodes.pop()
+
+    def roots(m: int, n: int, *, is_whole: bool) -> tuple[bytes, bytes]:
+        if m == n:
+            node = old_root if is_whole else take()
+            return node, node
+        k = 1 << (n - 1).bit_length() - 1
+        other = take()
+        if m <= k:
+            before, after = roots(m, k, is_whole=is_whole)
+            return before, node_hash(after, other)
+        before, after = roots(m - k, n - k, is_whole=False)
+        return node_hash(other, before), node_hash(other, after)
+
+    found = roots(old, new, is_whole=True)
+    if nodes:
+        raise BadProof("the proof is too long")
+    if found != (old_root, new_root):
+        raise BadProof("the older tree is not the beginning of the newer one")

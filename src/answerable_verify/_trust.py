@@ -6,19 +6,22 @@ Format: `docs/formats/trust.md`.
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from cryptography.x509 import load_pem_x509_certificate
 
 from answerable_verify._json import NotCanonical, read_json
 from answerable_verify._keys import BadKey, key_id, read_pem
 from answerable_verify._people import read_person_key
+from answerable_verify._watchers import BadVerifierKey, Cosigner, read_cosigner
 
 __all__ = ["BadTrust", "Trust", "claimed_trust", "read_trust"]
 
 FORMAT = "answerable-trust/1"
-_GATE_KEY = re.compile(r"gate_key(_[0-9]+)?")
-_PERSON_KEY = re.compile(r"person_key(_[0-9]+)?")
+_NUMBERED = re.compile(r"(gate_key|person_key|witness|monitor|tsa_root)(_[0-9]+)?(_from|_until)?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
 _LARGEST_BYTES = 1024 * 1024
 
 
@@ -35,12 +38,22 @@ class Trust:
         log_key: raw Ed25519 key that signs checkpoints.
         gate_keys: raw Ed25519 keys that sign receipts, by key id.
         people_keys: ids of the P-256 keys with which people sign answers; empty where it names none.
+        periods: from when and until when a gate key was in use, RFC 3339, by key id; either may be empty.
+        witnesses: who cosigns the log's checkpoints.
+        quorum: how many of them are enough.
+        monitors: who cosigns a checkpoint after checking every receipt under it.
+        tsa_roots: certificates of time-stamping authorities, PEM.
     """
 
     origin: str
     log_key: bytes
     gate_keys: Mapping[str, bytes]
     people_keys: frozenset[str] = frozenset()
+    periods: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    witnesses: tuple[Cosigner, ...] = ()
+    quorum: int = 0
+    monitors: tuple[Cosigner, ...] = ()
+    tsa_roots: tuple[bytes, ...] = ()
 
 
 def read_trust(path: Path | str) -> Trust:
@@ -62,13 +75,30 @@ def read_trust(path: Path | str) -> Trust:
         raise BadTrust(f"trust file `{path}` is not TOML: {error}") from None
     if said.get("format") != FORMAT:
         raise BadTrust(f'trust file `{path}` does not say format = "{FORMAT}"')
-    gates = [value for name, value in sorted(said.items()) if _GATE_KEY.fullmatch(name)]
-    trust = _trust(f"trust file `{path}`", said.get("origin"), said.get("log_key"), gates)
+    where = f"trust file `{path}`"
+    numbered: dict[str, list[tuple[str, Any]]] = {}
+    for name, value in sorted(said.items()):
+        found = _NUMBERED.fullmatch(name)
+        # What is misspelt would silently not be asked for.
+        if name not in ("format", "origin", "log_key", "quorum") and (
+            not found or (found[3] and found[1] != "gate_key") or not isinstance(value, str)
+        ):
+            raise BadTrust(f"{where} says `{name[:80]}`, which is not known or not text")
+        if found and not found[3]:
+            numbered.setdefault(found[1], []).append((name, value))
+    gates = numbered.get("gate_key", [])
+    trust = _trust(where, said.get("origin"), said.get("log_key"), [value for _, value in gates])
     try:
-        people = [read_person_key(str(value)) for name, value in said.items() if _PERSON_KEY.fullmatch(name)]
+        people = frozenset(read_person_key(pem) for _, pem in numbered.get("person_key", []))
     except BadKey as error:
-        raise BadTrust(f"trust file `{path}` has a person's key that is {error}") from None
-    return replace(trust, people_keys=frozenset(people))
+        raise BadTrust(f"{where} has a person's key that is {error}") from None
+    return replace(
+        trust,
+        people_keys=people,
+        periods={key_id(read_pem(pem)): period for name, pem in gates if any(period := _period(where, said, name))},
+        tsa_roots=tuple(_certificate(where, pem) for _, pem in numbered.get("tsa_root", [])),
+        **_watchers(where, trust, numbered, said.get("quorum")),
+    )
 
 
 def claimed_trust(body: bytes) -> Trust:
@@ -110,3 +140,43 @@ def _trust(where: str, origin: Any, log_pem: Any, gate_pems: list[Any]) -> Trust
     if log_key in gate_keys:
         raise BadTrust(f"{where} uses one key for log and gate: each role has its own")
     return Trust(origin=origin, log_key=log_key, gate_keys={key_id(key): key for key in gate_keys})
+
+
+def _watchers(where: str, trust: Trust, numbered: Mapping[str, list[tuple[str, Any]]], said: Any) -> dict[str, Any]:
+    """SECURITY: whoever signs the log, its receipts or as one witness does not count as another witness."""
+    taken = {trust.log_key, *trust.gate_keys.values()}
+    found: dict[str, list[Cosigner]] = {"witness": [], "monitor": []}
+    for role, cosigners in found.items():
+        for name, vkey in numbered.get(role, []):
+            try:
+                cosigner = read_cosigner(vkey)
+            except BadVerifierKey as error:
+                raise BadTrust(f"{where}: `{name}` is no verifier key: {error}") from None
+            if cosigner.public_key in taken:
+                raise BadTrust(f"{where}: the key of `{name}` is there in another role, or twice: each has its own")
+            taken.add(cosigner.public_key)
+            cosigners.append(cosigner)
+    count = len(found["witness"])
+    quorum = count if said is None else int(said) if isinstance(said, str) and said.isdecimal() else -1
+    if (count or said is not None) and not 1 <= quorum <= count:
+        raise BadTrust(f'{where}: `quorum` is not a number from "1" to the number of its witnesses, {count}')
+    return {"witnesses": tuple(found["witness"]), "quorum": quorum, "monitors": tuple(found["monitor"])}
+
+
+def _period(where: str, said: Mapping[str, Any], name: str) -> tuple[str, str]:
+    times = []
+    for end in ("from", "until"):
+        time = said.get(f"{name}_{end}", "")
+        if time and not _TIME.fullmatch(time):
+            raise BadTrust(f"{where}: `{name}_{end}` is not a time like 2026-11-21T00:00:00Z")
+        # Receipts write six decimals: brought to the same form, times compare as text.
+        times.append(time and f"{time[:19]}.{time[20:-1]:0<6}Z")
+    return times[0], times[1]
+
+
+def _certificate(where: str, pem: str) -> bytes:
+    try:
+        load_pem_x509_certificate(pem.encode())
+    except ValueError:
+        raise BadTrust(f"{where} has a `tsa_root` that is not a certificate in PEM") from None
+    return pem.encode()

@@ -12,21 +12,23 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from answerable_verify._checkpoint import BadCheckpoint, Checkpoint, read_checkpoint
+from answerable_verify._checkpoint import Checkpoint
 from answerable_verify._container import BadContainer, read_container
-from answerable_verify._history import check_chain, check_counters
-from answerable_verify._json import NotCanonical, read_json
+from answerable_verify._desk import Desk
+from answerable_verify._history import check_chain
+from answerable_verify._inlog import check_checkpoint, check_log, claimed_id
 from answerable_verify._keys import is_signed
 from answerable_verify._people import check_people
+from answerable_verify._proof import FIRST_LINE, BadProofFile, check_path, split_proof
 from answerable_verify._receipt import BadReceipt, Receipt, pae, read_receipt
-from answerable_verify._report import COVERS, Check, Finding, Report, RunSummary
+from answerable_verify._report import COVERS, Assurance, Check, Finding, Report, RunSummary
 from answerable_verify._steps import check_steps
 from answerable_verify._texts import check_requests, check_texts
-from answerable_verify._tree import BadProof, leaf_hash, shared_root
 from answerable_verify._trust import BadTrust, Trust, claimed_trust, read_trust
 
 __all__ = ["Seen", "verify", "verify_members"]
 
+_LARGEST_PROOF_BYTES = 2 << 20
 MANIFEST_FORMAT = "answerable-bundle/1"
 _RECEIPT_MEMBER = re.compile(r"receipts/[0-9]{6,}\.json")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
@@ -35,12 +37,13 @@ _REQUIRED = ("manifest.json", "checkpoint.txt", "proofs.json", "keys.json")
 _NOT_ESTABLISHED = (
     "that what the gate was told from outside is true: a receipt says what was observed, and by whom",
     "that nobody holds a copy of the gate's or the log's key: its holder can sign anything",
-    "that the log shows everybody the same history: that takes witnesses or two checkpoints compared",
     "that the gate's clock was right: times are the gate's own",
     "that nothing was done past the gate, where the agent could reach the outside without it",
     "that the policy would decide the same again: `answerable policy replay` shows that",
     "anything about report.html, README.txt and VERIFY.sh in the bundle: they are conveniences, and nobody signed them",
 )
+_NOT_WITNESSED = "that the log shows everybody the same history: that takes witnesses or two checkpoints compared"
+_NOT_MONITORED = "that somebody outside looked at every receipt of the log: that takes a monitor"
 _UNPINNED = "whose keys these are: without a trust file anybody could have made the whole bundle"
 
 
@@ -51,65 +54,49 @@ class Seen:
     good: dict[tuple[bytes, bytes], Receipt] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Desk:
-    """What is on the verifier's desk: the bundle, the trust, and what was found so far."""
-
-    members: Mapping[str, bytes]
-    trust: Trust | None
-    findings: list[Finding] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    questions: list[str] = field(default_factory=list)
-    damaged: set[str] = field(default_factory=set)
-    unreadable: int = 0
-
-    def say(
-        self, check: str, what: str, receipt: Receipt | None = None, *, member: str = "", claimed: str = ""
-    ) -> None:
-        self.findings.append(
-            Finding(
-                check=check,
-                what=what,
-                receipt=receipt.id if receipt else claimed,
-                member=receipt.member if receipt else member,
-            )
-        )
-
-    def json(self, name: str, check: str) -> Any:
-        """A JSON member that is an object; None, with a finding, where it is not."""
-        if name not in self.members:
-            return None  # the manifest check has said so
-        try:
-            value = read_json(self.members[name])
-        except NotCanonical as error:
-            self.say(check, str(error), member=name)
-            return None
-        if not isinstance(value, dict):
-            self.say(check, "not a JSON object", member=name)
-            return None
-        return value
-
-
 def verify(bundle: Path | str, trust: Path | str | None = None) -> Report:
     """Everything that can be told about a bundle, offline.
 
     Args:
-        bundle: an evidence ZIP, from anybody.
-        trust: the verifier's own trust file; without one the best verdict is `self-consistent`.
+        bundle: an evidence ZIP or a `.tlog-proof`, from anybody.
+        trust: the verifier's own trust file; without one the best verdict is `self-consistent`, and a
+            `.tlog-proof` cannot be judged.
 
     Raises:
         BadTrust: the trust file cannot be used.
         OSError: the bundle cannot be opened.
     """
     pinned = read_trust(trust) if trust is not None else None
+    with Path(bundle).open("rb") as file:
+        is_proof = file.read(len(FIRST_LINE)) == FIRST_LINE
+        raw = FIRST_LINE + file.read(_LARGEST_PROOF_BYTES) if is_proof else b""
     try:
-        members = read_container(bundle)
+        if is_proof:
+            return _verify_proof(raw, pinned)
+        return verify_members(read_container(bundle), pinned)
     except BadContainer as error:
         found = Finding(check="container", what=str(error), member=error.member)
         checks = tuple(_check(name, Counter({"container": 1}), {"container"}) for name in COVERS)
         return Report(verdict="does not verify", assurance="", checks=checks, findings=(found,))
-    return verify_members(members, pinned)
+
+
+def _verify_proof(raw: bytes, trust: Trust | None) -> Report:
+    """One receipt: whose it is, and that it is in the log."""
+    if trust is None:
+        raise BadTrust("a tlog-proof carries no keys: give a trust file")
+    try:
+        envelope, index, path, note = split_proof(raw)
+    except BadProofFile as error:
+        raise BadContainer(str(error)) from None
+    desk = Desk(members={"receipts/000001.json": envelope, "checkpoint.txt": note}, trust=trust)
+    desk.counts["container"] = 1
+    receipts = _read_receipts(desk, trust, Seen())
+    checkpoint = check_path(desk, envelope, index, path)
+    if checkpoint:
+        check_checkpoint(desk, checkpoint, receipts, trust)
+    desk.notes += [f"receipt `{each.id}`, phase {each.phase}, of `{each.run}`, entry {index}" for each in receipts]
+    desk.notes.append("one receipt: nothing is said of what came before and after it")
+    return _report(desk, receipts, (), checkpoint)
 
 
 def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, seen: Seen | None = None) -> Report:
@@ -120,16 +107,22 @@ def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, 
         trust: pinned keys.
         seen: kept by the caller between bundles that share receipts.
     """
-    desk = _Desk(members=members, trust=trust)
+    desk = Desk(members=members, trust=trust)
     desk.counts["container"] = len(members)
     manifest = _check_manifest(desk)
     keys = trust or _claimed_keys(desk)
     receipts = _read_receipts(desk, keys, seen or Seen())
-    runs = _check_runs(desk, receipts, manifest)
+    span = _span(desk, manifest)
+    runs = _check_runs(desk, receipts, manifest, span=span)
     _check_disclosed(desk, receipts)
     _check_people(desk, receipts)
-    checkpoint = _check_log(desk, receipts, keys)
+    checkpoint = check_log(desk, receipts, keys, span=span)
     _note_isolation(desk, receipts)
+    return _report(desk, receipts, runs, checkpoint)
+
+
+def _report(desk: Desk, receipts: list[Receipt], runs: tuple[RunSummary, ...], checkpoint: Checkpoint | None) -> Report:
+    trust = desk.trust
     rank = list(COVERS)
     desk.findings.sort(key=lambda found: rank.index(found.check))
     failed = {found.check for found in desk.findings}
@@ -137,7 +130,7 @@ def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, 
         verdict, assurance = "does not verify", ""
     else:
         verdict = "undetermined" if desk.questions else "verified" if trust else "self-consistent"
-        assurance = "local" if trust else "dev"
+        assurance = desk.assurance if trust else "dev"
     return Report(
         verdict=verdict,  # type: ignore[arg-type]
         assurance=assurance,  # type: ignore[arg-type]
@@ -146,7 +139,7 @@ def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, 
         open_questions=tuple(desk.questions),
         runs=runs,
         notes=tuple(desk.notes),
-        not_established=((() if trust else (_UNPINNED,)) + _NOT_ESTABLISHED),
+        not_established=not_established(assurance),  # type: ignore[arg-type]
         receipts=len(receipts),
         origin=checkpoint.origin if checkpoint else "",
         tree_size=checkpoint.size if checkpoint else 0,
@@ -158,7 +151,25 @@ def _check(name: str, counts: Counter[str], failed: set[str]) -> Check:
     return Check(name=name, covers=COVERS[name], status=status, count=counts[name])  # type: ignore[arg-type]
 
 
-def _check_manifest(desk: _Desk) -> dict[str, Any]:
+def not_established(assurance: Assurance) -> tuple[str, ...]:
+    """What a pass of this grade does not show."""
+    watched = {"witnessed": (_NOT_MONITORED,), "witnessed+monitored": ()}.get(assurance, (_NOT_WITNESSED,))
+    return (*((_UNPINNED,) if assurance == "dev" else ()), *_NOT_ESTABLISHED[:2], *watched, *_NOT_ESTABLISHED[2:])
+
+
+def _span(desk: Desk, manifest: dict[str, Any]) -> int | None:
+    """From which size of the log on the bundle says that it is complete."""
+    said = manifest.get("complete")
+    if said is None:
+        return None
+    found = said.get("from") if isinstance(said, dict) else None
+    if type(found) is not int or found < 0:
+        desk.say("complete", "the manifest does not say from which size on", member="manifest.json")
+        return None
+    return found
+
+
+def _check_manifest(desk: Desk) -> dict[str, Any]:
     for name in _REQUIRED:
         if name not in desk.members:
             desk.say("manifest", "the bundle has no such member", member=name)
@@ -176,13 +187,13 @@ def _check_manifest(desk: _Desk) -> dict[str, Any]:
         if name not in desk.members:
             desk.say("manifest", "listed, and missing from the bundle", member=name[:80])
         elif name not in listed:
-            desk.say("manifest", "not listed", member=name, claimed=_claimed_id(desk.members[name]))
+            desk.say("manifest", "not listed", member=name, claimed=claimed_id(desk.members[name]))
         elif hashlib.sha256(desk.members[name]).hexdigest() != listed[name]:
             desk.say(
                 "manifest",
                 "not the content that the manifest lists",
                 member=name,
-                claimed=_claimed_id(desk.members[name]),
+                claimed=claimed_id(desk.members[name]),
             )
     count = sum(1 for name in desk.members if name.startswith("receipts/"))
     if manifest.get("receipts") != count:
@@ -190,15 +201,7 @@ def _check_manifest(desk: _Desk) -> dict[str, Any]:
     return manifest
 
 
-def _claimed_id(content: bytes) -> str:
-    """The id that a damaged receipt still shows; empty where none can be read."""
-    try:
-        return read_receipt(content).id
-    except BadReceipt as error:
-        return error.receipt
-
-
-def _claimed_keys(desk: _Desk) -> Trust | None:
+def _claimed_keys(desk: Desk) -> Trust | None:
     if "keys.json" not in desk.members:
         return None
     try:
@@ -208,7 +211,7 @@ def _claimed_keys(desk: _Desk) -> Trust | None:
         return None
 
 
-def _read_receipts(desk: _Desk, keys: Trust | None, seen: Seen) -> list[Receipt]:
+def _read_receipts(desk: Desk, keys: Trust | None, seen: Seen) -> list[Receipt]:
     receipts = []
     for member in sorted(name for name in desk.members if name.startswith("receipts/")):
         if not _RECEIPT_MEMBER.fullmatch(member):
@@ -241,7 +244,7 @@ def _known(seen: Seen, name: bytes, keys: Trust | None) -> list[tuple[bytes, Rec
     return [(key, seen.good[name, key]) for key in public if (name, key) in seen.good]
 
 
-def _check_signature(desk: _Desk, receipt: Receipt, keys: Trust | None) -> bool:
+def _check_signature(desk: Desk, receipt: Receipt, keys: Trust | None) -> bool:
     if keys is None:
         desk.say("signature", "there is no key to check it with", receipt)
         return False
@@ -256,10 +259,24 @@ def _check_signature(desk: _Desk, receipt: Receipt, keys: Trust | None) -> bool:
     if not is_signed(pae(receipt.body), receipt.signature, public):
         desk.say("signature", "the signature does not hold: the receipt was altered after it was signed", receipt)
         return False
+    if period := keys.periods.get(receipt.key_id):
+        _check_period(desk, receipt, *period)
     return True
 
 
-def _check_runs(desk: _Desk, receipts: list[Receipt], manifest: dict[str, Any]) -> tuple[RunSummary, ...]:
+def _check_period(desk: Desk, receipt: Receipt, start: str, end: str) -> None:
+    """SECURITY: the gate states its own time; those who watch the log hold it to theirs."""
+    desk.counts["key-period"] += 1
+    at = receipt.predicate["at"]
+    if (start and at < start) or (end and at > end):
+        desk.say(
+            "key-period", f"written at {at}, when its key was not in use ({start or '…'} to {end or '…'})", receipt
+        )
+
+
+def _check_runs(
+    desk: Desk, receipts: list[Receipt], manifest: dict[str, Any], *, span: int | None
+) -> tuple[RunSummary, ...]:
     runs: dict[str, list[Receipt]] = {}
     ids: dict[str, Receipt] = {}
     for receipt in receipts:
@@ -276,23 +293,28 @@ def _check_runs(desk: _Desk, receipts: list[Receipt], manifest: dict[str, Any]) 
         faults = len(desk.findings)
         _check_order(desk, run)
         run.sort(key=lambda receipt: receipt.seq)
-        check_chain(run, damaged=desk.damaged, say=desk.say)
+        check_chain(run, damaged=desk.damaged, say=desk.say, may_begin_late=bool(span))
+        began_before = bool(span) and run[0].seq > 0
         is_whole = len(desk.findings) == faults and not desk.unreadable and desk.damaged.isdisjoint(r.id for r in run)
         # Where receipts are missing, those that answer them are not to blame.
-        steps = check_steps(run, say=desk.say if is_whole else _say_nothing)
-        if not is_whole:
+        steps = check_steps(run, say=desk.say if is_whole and not began_before else _say_nothing)
+        if began_before:
+            desk.notes.append(f"the steps of `{name}` were not judged: it began before the older checkpoint")
+        elif not is_whole:
             desk.notes.append(f"the steps of `{name}` were not judged: receipts of it are missing or damaged")
         for check in ("chain", "time"):
             desk.counts[check] += len(run)
-        if is_whole:
+        if is_whole and not began_before:
             desk.counts["steps"] += sum(1 for receipt in run if receipt.step)
             desk.counts["approvals"] += steps.approvals
             desk.counts["digests"] += steps.digests
         closed = next((receipt for receipt in run if receipt.phase == "run.close"), None)
         state = str(closed.section("control").get("state", "closed")) if closed else "open"
-        if closed is None and not name.startswith("control:"):
+        if closed is None and span is not None:
+            desk.notes.append(f"`{name}` was open at the checkpoint")
+        elif closed is None and not name.startswith("control:"):
             desk.questions.append(f"run `{name}` has no run.close: receipts after seq {run[-1].seq} may be missing")
-        unknown = tuple(intent.id for intent in steps.unknown)
+        unknown = () if began_before else tuple(intent.id for intent in steps.unknown)
         summaries.append(RunSummary(run=name, receipts=len(run), state=state, unknown=unknown))
     return tuple(summaries)
 
@@ -301,14 +323,14 @@ def _say_nothing(check: str, what: str, receipt: Receipt | None) -> None:
     pass
 
 
-def _check_order(desk: _Desk, run: list[Receipt]) -> None:
+def _check_order(desk: Desk, run: list[Receipt]) -> None:
     """Members stand in the order of the log, hence each run in the order of its seq."""
     for before, after in pairwise(run):
         if after.seq < before.seq:
             desk.say("chain", f"stands after `{before.id}`, whose seq is higher", after)
 
 
-def _check_disclosed(desk: _Desk, receipts: list[Receipt]) -> None:
+def _check_disclosed(desk: Desk, receipts: list[Receipt]) -> None:
     matched, undisclosed, faults = check_texts(
         desk.members, receipts, are_all_readable=not desk.damaged and not desk.unreadable
     )
@@ -320,105 +342,14 @@ def _check_disclosed(desk: _Desk, receipts: list[Receipt]) -> None:
         desk.notes.append(f"{undisclosed} committed texts are not disclosed here, so nothing is said of them")
 
 
-def _check_people(desk: _Desk, receipts: list[Receipt]) -> None:
+def _check_people(desk: Desk, receipts: list[Receipt]) -> None:
     pinned = desk.trust.people_keys if desk.trust else frozenset()
     desk.counts["people"] = check_people(receipts, pinned=pinned, say=desk.say)
     if desk.counts["people"] and not pinned:
         desk.notes.append("the trust file names no keys of people: that these keys are theirs is the gate's word")
 
 
-def _check_log(desk: _Desk, receipts: list[Receipt], keys: Trust | None) -> Checkpoint | None:
-    checkpoint = None
-    if "checkpoint.txt" in desk.members:
-        desk.counts["checkpoint"] = 1
-        try:
-            checkpoint = read_checkpoint(desk.members["checkpoint.txt"])
-        except BadCheckpoint as error:
-            desk.say("checkpoint", str(error), member="checkpoint.txt")
-    if checkpoint and keys:
-        _check_checkpoint(desk, checkpoint, receipts, keys)
-    proofs = desk.json("proofs.json", "inclusion")
-    if proofs is not None:
-        _check_inclusion(desk, proofs, checkpoint, receipts)
-    return checkpoint
-
-
-def _check_checkpoint(desk: _Desk, checkpoint: Checkpoint, receipts: list[Receipt], keys: Trust) -> None:
-    def say(check: str, what: str) -> None:
-        desk.say(check, what, member="checkpoint.txt")
-
-    if checkpoint.origin != keys.origin:
-        say("checkpoint", f"of the log `{checkpoint.origin[:120]}`, not of `{keys.origin}`")
-    elif not checkpoint.is_signed_by(keys.log_key):
-        if any(checkpoint.is_signed_by(key) for key in keys.gate_keys.values()):
-            say("key-role", "signed with the gate's key, which signs receipts only")
-        else:
-            say("checkpoint", "the log's signature is missing or does not hold")
-    tenant = checkpoint.origin.rpartition("/")[2]
-    for receipt in receipts:
-        if receipt.predicate["tenant"] != tenant:
-            desk.say("checkpoint", f"of another tenant than the log's, `{tenant[:64]}`", receipt)
-
-
-def _check_inclusion(
-    desk: _Desk, proofs: dict[str, Any], checkpoint: Checkpoint | None, receipts: list[Receipt]
-) -> None:
-    def say(what: str) -> None:
-        desk.say("inclusion", what, member="proofs.json")
-
-    places, nodes = proofs.get("leaves"), proofs.get("nodes")
-    size = checkpoint.size if checkpoint else proofs.get("size")
-    if (
-        proofs.get("size") != size
-        or type(size) is not int
-        or not isinstance(places, dict)
-        or not isinstance(nodes, dict)
-    ):
-        say("states another tree size than the checkpoint, or no leaves and nodes")
-        return
-    try:
-        given = {
-            (int(level), int(index)): bytes.fromhex(node)
-            for level, row in nodes.items()
-            for index, node in row.items()
-            if _HEX64.fullmatch(node) or _malformed()
-        }
-    except (ValueError, AttributeError, TypeError):
-        say("the nodes are malformed")
-        return
-    if any(type(index) is not int for index in places.values()) or len(set(places.values())) != len(places):
-        say("the leaves are malformed, or two receipts claim one leaf")
-        return
-    envelopes = {name: body for name, body in desk.members.items() if name.startswith("receipts/")}
-    desk.counts["inclusion"] = len(envelopes)
-    for member in sorted(envelopes.keys() ^ places.keys()):
-        there = member in envelopes
-        claimed = _claimed_id(envelopes[member]) if there else ""
-        desk.say(
-            "inclusion",
-            "has no place in the log" if there else "has a place in the log, and is missing from the bundle",
-            member=member[:80],
-            claimed=claimed,
-        )
-    leaves = {
-        places[name]: leaf_hash(hashlib.sha256(body).digest()) for name, body in envelopes.items() if name in places
-    }
-    try:
-        root = shared_root(leaves, size=size, nodes=given)
-    except BadProof as error:
-        say(f"the proof does not fit: {error}")
-        return
-    if checkpoint and root != checkpoint.root:
-        say("receipts and proof lead to another root hash than the checkpoint's: one was altered or never logged")
-    desk.counts["counters"] = len(receipts)
-    check_counters(receipts, places=places, say=desk.say)
-
-
-def _malformed() -> bool:
-    raise ValueError
-
-
-def _note_isolation(desk: _Desk, receipts: list[Receipt]) -> None:
+def _note_isolation(desk: Desk, receipts: list[Receipt]) -> None:
     kinds = sorted({str(receipt.section("boundary")["isolation"]) for receipt in receipts})
     if kinds:
         desk.notes.append(f"the agent was kept from the gate by: {', '.join(kinds)}")

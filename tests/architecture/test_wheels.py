@@ -46,7 +46,7 @@ def test_the_verifiers_wheel_works_alone_with_cryptography(tmp_path: Path) -> No
 
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"answerable_verify"}
     assert [name for name in names if "_tests/" in name] == []
-    assert [row.split(">")[0] for row in _requirements(wheel)] == ["cryptography"]
+    assert [row.split(">")[0] for row in _requirements(wheel) if "extra ==" not in row] == ["cryptography"]
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import answerable_verify.__main__ as found\n"
         "ours = [name for name in sys.modules if name.split('.')[0] == 'answerable']\n"

@@ -129,6 +129,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/control-a-run.md": _a_failed_trip,
     "docs/guides/several-agents.md": _team,
     "docs/guides/verify-evidence.md": _one_run,
+    "docs/guides/watch-the-log.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/serve-from-a-file.md": lambda folder: None,
     "docs/guides/govern-a-tool.md": _tools,
@@ -212,7 +213,7 @@ def test_every_guide_that_shows_commands_is_followed() -> None:
     assert pages | {"README.md"} == set(_READY)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("page", _READY, ids=lambda page: Path(page).stem)
 def test_a_guide_followed_to_the_letter_prints_what_it_shows(page: str, tmp_path: Path) -> None:
     reader = Reader(tmp_path)

@@ -1,6 +1,7 @@
 """`answerable doctor`."""
 
 import base64
+import json
 import shutil
 import stat
 import sys
@@ -14,7 +15,7 @@ import typer
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import say
 from answerable.core import AnswerableError
-from answerable.ledger import Reader, leaf_hash, root_hash
+from answerable.ledger import Reader, leaf_hash, log_folder, root_hash
 
 __all__ = ["command"]
 
@@ -79,8 +80,24 @@ def _record(data: Path) -> Iterator[Finding]:
             yield Finding(what="log", verdict="ok", said=f"{size} entries, as the latest checkpoint states")
         else:
             yield Finding(what="log", verdict="WRONG", said="the entries are not those of the latest checkpoint")
+    yield from _watchers(data, reader)
     is_served = (data / "gate.sock").exists()
     yield Finding(what="gate", verdict="ok", said="a gate owns the directory" if is_served else "no gate runs")
+
+
+def _watchers(data: Path, reader: Reader) -> Iterator[Finding]:
+    """Who signs for the logs, as publication last found it."""
+    for tenant in reader.tenants():
+        path = log_folder(data, tenant).path / "status.json"
+        if not path.exists():
+            continue
+        state = json.loads(path.read_text("utf-8"))
+        for who, problem in state["troubles"].items():
+            verdict: Literal["look", "WRONG"] = "WRONG" if who == "record" else "look"
+            yield Finding(what="watched", verdict=verdict, said=f"{tenant}: {who}: {problem}")
+        if state["is_quorate"]:
+            said = f"{tenant}: {state['size']} entries, cosigned by {', '.join(state['cosigned'])}"
+            yield Finding(what="watched", verdict="ok", said=said)
 
 
 def _base64(raw: bytes) -> str:

@@ -1,14 +1,16 @@
 """`answerable evidence export RUN …`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from answerable.cli._errors import FileUnusable
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import say
-from answerable.core import RunId
-from answerable.ledger import Reader, export_bundle, write_trust
+from answerable.core import RunId, TenantId
+from answerable.ledger import Reader, export_bundle, export_span, write_trust
+from answerable.witness import NoteMalformed, parse_head, parse_note, parse_vkey
 
 __all__ = ["command"]
 
@@ -17,12 +19,25 @@ command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Export 
 
 @command.command()
 def export(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="The runs to show.", show_default=False)],
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN…]", help="The runs to show; or `--all`.", show_default=False)
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every receipt of the tenant's log: nothing left out.")
+    ] = False,
+    since: Annotated[
+        Path | None, typer.Option("--since", metavar="FILE", help="With `--all`: from this checkpoint on.")
+    ] = None,
+    tenant: Annotated[str, typer.Option("--tenant", help="With `--all`: whose log.")] = "default",
     out: Annotated[Path, typer.Option("--out", help="A file, or a directory to put `<run>.evidence.zip` in.")] = Path(),
     trust: Annotated[
         Path | None, typer.Option("--trust-out", metavar="FILE", help="Also write this gate's keys as a trust file.")
     ] = None,
     withhold: Annotated[bool, typer.Option("--withhold", help="Leave the texts out: commitments only.")] = False,
+    disclose: Annotated[
+        list[str] | None,
+        typer.Option("--disclose", metavar="RECEIPT", help="Texts of this receipt only; may be repeated."),
+    ] = None,
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -30,12 +45,19 @@ def export(
 
     Whoever verifies it needs this gate's keys by a way they trust: `--trust-out` writes them.
     """
+    if bool(runs) == everything:
+        raise typer.BadParameter("name runs, or ask for `--all`")
     reader = Reader.open(data)
-    path = export_bundle(reader, [RunId(run) for run in runs], out, disclose=not withhold)
-    written = {"bundle": str(path), "runs": runs}
+    shown: bool | list[str] = disclose if disclose else not withhold
+    if everything:
+        older = _checkpoint(since) if since else ""
+        path = export_span(reader, out, tenant=TenantId(tenant), since=older, disclose=shown)
+    else:
+        path = export_bundle(reader, [RunId(run) for run in runs or ()], out, disclose=shown)
+    written: dict[str, Any] = {"bundle": str(path), "runs": runs or []}
     lines = [str(path)]
     if trust is not None:
-        written["trust"] = str(write_trust(reader, trust))
+        written["trust"] = str(write_trust(reader, trust, tenant=TenantId(tenant)))
         lines.append(f"{trust}: give it to the verifier by a way they trust, not with the bundle")
     say(written, lines, as_json=as_json)
 
@@ -43,7 +65,47 @@ def export(
 @command.command("trust")
 def trust_file(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = Path("trust.toml"),
+    tenant: Annotated[
+        str, typer.Option("--tenant", help="Whose log; `_system` is that of the gate's keys.")
+    ] = "default",
+    witness: Annotated[
+        list[str] | None, typer.Option("--witness", metavar="VKEY", help="A witness to ask for; may be repeated.")
+    ] = None,
+    quorum: Annotated[int | None, typer.Option("--quorum", min=1, help="How many witnesses; all by default.")] = None,
+    monitor: Annotated[
+        list[str] | None, typer.Option("--monitor", metavar="VKEY", help="A monitor; may be repeated.")
+    ] = None,
+    tsa_root: Annotated[
+        list[Path] | None,
+        typer.Option("--tsa-root", metavar="FILE", help="Certificate of a time-stamping authority; may be repeated."),
+    ] = None,
     data: Data = DATA,
 ) -> None:
-    """Write this gate's and log's public keys as a trust file."""
-    typer.echo(write_trust(Reader.open(data), out))
+    """Write this gate's and log's public keys as a trust file, with those of others that the reader believes."""
+    written = write_trust(
+        Reader.open(data),
+        out,
+        tenant=TenantId(tenant),
+        witnesses=[str(parse_vkey(vkey, role="witness")) for vkey in witness or ()],
+        quorum=quorum,
+        monitors=[str(parse_vkey(vkey, role="witness")) for vkey in monitor or ()],
+        tsa_roots=[_text(path) for path in tsa_root or ()],
+    )
+    typer.echo(written)
+
+
+def _checkpoint(path: Path) -> str:
+    text = _text(path)
+    try:
+        note = parse_note(text.encode())
+        parse_head(note)
+    except NoteMalformed as error:
+        raise FileUnusable(file=str(path), reason=error.problem) from None
+    return text
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileUnusable(file=str(path), reason=str(getattr(error, "strerror", "") or "it is not text")) from None

@@ -87,9 +87,6 @@ class AgentKeysProjection:
         """Keys come and go by receipts of their own."""
         return frozenset({"key"})
 
-    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
-        """It has no say in what is opened."""
-
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt; the gate's own keys are no agent's."""
         said = receipt.predicate

@@ -3,7 +3,8 @@
 One process owns a data directory and writes (`Ledger`); any process may read (`Reader`).
 """
 
-from answerable.ledger._bundle import Member, NothingToExport, export_bundle, write_trust
+from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
+from answerable.ledger._checkpoint import Head, log_vkey, read_head
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
@@ -11,6 +12,15 @@ from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Slice, 
 from answerable.ledger._ledger import SYSTEM, DirectoryInUse, Ledger, control_run
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
 from answerable.ledger._ports import Projection, Ruling, Signer, Tx
+from answerable.ledger._proofs import consistency_proof, inclusion_proof, is_consistent, tlog_proof
+from answerable.ledger._published import (
+    LogContradicted,
+    LogFolder,
+    RecordTiles,
+    log_folder,
+    monitor_secret,
+    receipt_lines,
+)
 from answerable.ledger._reader import NoStore, Reader, Texts
 from answerable.ledger._rebuild import TableRebuilt, rebuild
 from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
@@ -19,10 +29,12 @@ from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._sql import Prepared, metadata
 from answerable.ledger._store import StoreDamaged
+from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._vault import ObjectErased
 
 __all__ = [
     "SYSTEM",
+    "WIDTH",
     "Again",
     "Appended",
     "Busy",
@@ -30,11 +42,14 @@ __all__ = [
     "Draft",
     "FileSigner",
     "Gone",
+    "Head",
     "History",
     "Intent",
     "KeyFileUnsafe",
     "Leases",
     "Ledger",
+    "LogContradicted",
+    "LogFolder",
     "Member",
     "NoStore",
     "NothingToExport",
@@ -45,6 +60,7 @@ __all__ = [
     "Projection",
     "Reader",
     "Receipt",
+    "RecordTiles",
     "Recorded",
     "Ruling",
     "RunJournal",
@@ -57,17 +73,30 @@ __all__ = [
     "StoreDamaged",
     "TableRebuilt",
     "Texts",
+    "TileSource",
+    "Tree",
     "Tx",
     "action_digest",
     "begun_at",
+    "consistency_proof",
     "control_run",
     "envelope_json",
     "export_bundle",
+    "export_span",
     "inclusion_path",
+    "inclusion_proof",
+    "is_consistent",
     "leaf_hash",
+    "log_folder",
+    "log_vkey",
     "metadata",
+    "monitor_secret",
     "pae",
+    "read_head",
     "rebuild",
+    "receipt_lines",
     "root_hash",
+    "tile_path",
+    "tlog_proof",
     "write_trust",
 ]

@@ -7,18 +7,21 @@ import base64
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from answerable.core import EvidenceError, RunId, TenantId, canonical_json
-from answerable.ledger._merkle import leaf_hash
+from answerable.ledger._checkpoint import read_head
+from answerable.ledger._proofs import shared_proof
+from answerable.ledger._published import LogContradicted, RecordTiles, log_folder
 from answerable.ledger._reader import Reader, Texts
 from answerable.ledger._receipt import Receipt
 from answerable.ledger._report import report_html
+from answerable.ledger._tiles import Tree
 from answerable.ledger._vault import ObjectErased
 
-__all__ = ["Member", "NothingToExport", "export_bundle", "write_trust"]
+__all__ = ["Member", "NothingToExport", "export_bundle", "export_span", "write_trust"]
 
 _FORMAT = "answerable-bundle/1"
 _TRUST_FORMAT = "answerable-trust/1"
@@ -49,7 +52,12 @@ class Member:
 
 
 def export_bundle(
-    reader: Reader, runs: Sequence[RunId], out: Path, *, disclose: bool = True, extra: Sequence[Member] = ()
+    reader: Reader,
+    runs: Sequence[RunId],
+    out: Path,
+    *,
+    disclose: bool | Container[str] = True,
+    extra: Sequence[Member] = (),
 ) -> Path:
     """Write the evidence of one or more runs of a tenant; the path of the file comes back.
 
@@ -59,8 +67,8 @@ def export_bundle(
         reader: the record.
         runs: at least one, all of one tenant.
         out: the file to write, or a directory, where it is called `<first run>.evidence.zip`.
-        disclose: put the texts behind the commitments into the bundle; where a person was erased
-            there is none to put.
+        disclose: put the texts behind the commitments into the bundle, of all receipts or of those whose ids
+            these are; where a person was erased there is none to put.
         extra: further members (mandates, order books), covered by the manifest only.
 
     Raises:
@@ -69,21 +77,92 @@ def export_bundle(
     if out.is_dir():
         out = out / f"{runs[0]}.evidence.zip"
     receipts, tenant = _receipts(reader, runs)
+    # The checkpoint is read after the receipts, so that it covers them.
+    chosen = _Chosen(tenant=tenant, runs=runs, receipts=receipts, note=_checkpoint(reader, tenant, receipts[-1][0] + 1))
+    return _write(reader, chosen, out, disclose=disclose, extra=extra)
+
+
+def export_span(
+    reader: Reader,
+    out: Path,
+    *,
+    tenant: TenantId = TenantId("default"),
+    since: str = "",
+    disclose: bool | Container[str] = True,
+    extra: Sequence[Member] = (),
+) -> Path:
+    """Write everything that a tenant's log gained between two checkpoints; nothing can be left out of it unnoticed.
+
+    Args:
+        since: the older checkpoint, a signed note of this log; from the log's beginning where it is empty.
+        out: the file to write, or a directory, where it is called `<tenant>-<older size>-<size>.evidence.zip`.
+
+    Raises:
+        NothingToExport: the log did not grow since, or the checkpoint is of another log.
+        LogContradicted: the record is not what that checkpoint says it was.
+    """
+    older = read_head(since) if since else None
+    start = older.size if older else 0
+    note = _checkpoint(reader, tenant, start + 1)
+    head = read_head(note) if note else None
+    if head is None or start >= head.size or (older and older.origin != head.origin):
+        raise NothingToExport(run=f"log:{tenant}", reason=f"its log has nothing after entry {start} of that checkpoint")
+    tree = Tree(RecordTiles(reader, tenant), head.size)
+    if older and tree.range_hash(0, start) != older.root:
+        raise LogContradicted(origin=head.origin, size=head.size, published=start)
+    found = reader.receipts_at(tenant, start, head.size - start)
+    if out.is_dir():
+        out = out / f"{tenant}-{start}-{head.size}.evidence.zip"
+    runs = list(dict.fromkeys(RunId(receipt.predicate["run"]) for receipt in found))
+    chosen = _Chosen(
+        tenant=tenant, runs=runs, receipts=list(enumerate(found, start)), note=note, since=since, start=start
+    )
+    return _write(reader, chosen, out, disclose=disclose, extra=extra)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """What goes into a bundle.
+
+    Args:
+        receipts: each with its leaf index, in the order of the log.
+        note: the checkpoint that covers them.
+        since, start: of a complete bundle, the older checkpoint and its size.
+    """
+
+    tenant: TenantId
+    runs: Sequence[RunId]
+    receipts: Sequence[tuple[int, Receipt]]
+    note: str
+    since: str = ""
+    start: int | None = None
+
+
+def _checkpoint(reader: Reader, tenant: TenantId, size: int) -> str:
+    """The checkpoint of at least this size that most others signed; where nobody did, the record's latest."""
+    return log_folder(reader.directory, tenant).best(size) or reader.checkpoint(tenant)
+
+
+def _write(
+    reader: Reader, chosen: _Chosen, out: Path, *, disclose: bool | Container[str], extra: Sequence[Member]
+) -> Path:
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             listed: dict[str, str] = {}
-            for member in _members(reader, tenant, runs, receipts, disclose=disclose, extra=extra):
+            for member in _members(reader, chosen, disclose=disclose, extra=extra):
                 if member.name not in listed:
                     listed[member.name] = _put(archive, member)
             manifest = {
                 "format": _FORMAT,
-                "tenant": tenant,
-                "runs": list(runs),
-                "receipts": len(receipts),
-                "disclosed": disclose,
+                "tenant": chosen.tenant,
+                "runs": list(chosen.runs),
+                "receipts": len(chosen.receipts),
+                "disclosed": disclose is True,
                 "members": listed,
             }
+            if chosen.start is not None:
+                manifest["complete"] = {"from": chosen.start}
             _put(archive, Member("manifest.json", canonical_json(manifest)))
         partial.replace(out)
     finally:
@@ -91,19 +170,41 @@ def export_bundle(
     return out
 
 
-def write_trust(reader: Reader, path: Path, *, tenant: TenantId = TenantId("default")) -> Path:
-    """Write the keys of this gate and log as a trust file, to be handed over by a way the reader trusts."""
+def write_trust(
+    reader: Reader,
+    path: Path,
+    *,
+    tenant: TenantId = TenantId("default"),
+    witnesses: Sequence[str] = (),
+    quorum: int | None = None,
+    monitors: Sequence[str] = (),
+    tsa_roots: Sequence[str] = (),
+) -> Path:
+    """Write the keys of this gate and log as a trust file, to be handed over by a way the reader trusts.
+
+    Args:
+        witnesses, monitors: verifier keys of those who watch the log, as the reader had them from themselves.
+        quorum: how many of the witnesses are enough; all of them by default.
+        tsa_roots: certificates of time-stamping authorities, PEM.
+    """
     origin, log_key = reader.log_key(tenant)
     lines = [
         "# Keys to verify evidence of this gate against. Worth as much as the way it reached you.",
         f'format = "{_TRUST_FORMAT}"',
         f'origin = "{origin}"',
         f"log_key = {_toml(_pem(log_key))}",
+        *_numbered("gate_key", [_pem(key) for key in _gate_keys(reader).values()]),
+        *_numbered("witness", witnesses),
     ]
-    for number, key in enumerate(_gate_keys(reader).values()):
-        lines.append(f"gate_key{f'_{number + 1}' if number else ''} = {_toml(_pem(key))}")
+    if witnesses:
+        lines.append(f'quorum = "{len(witnesses) if quorum is None else quorum}"')
+    lines += [*_numbered("monitor", monitors), *_numbered("tsa_root", tsa_roots)]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
     return path
+
+
+def _numbered(name: str, values: Iterable[str]) -> list[str]:
+    return [f"{name}{f'_{number}' if number > 1 else ''} = {_toml(value)}" for number, value in enumerate(values, 1)]
 
 
 def _receipts(reader: Reader, runs: Sequence[RunId]) -> tuple[list[tuple[int, Receipt]], TenantId]:
@@ -125,29 +226,29 @@ def _receipts(reader: Reader, runs: Sequence[RunId]) -> tuple[list[tuple[int, Re
 
 
 def _members(
-    reader: Reader,
-    tenant: TenantId,
-    runs: Sequence[RunId],
-    receipts: Sequence[tuple[int, Receipt]],
-    *,
-    disclose: bool,
-    extra: Sequence[Member],
+    reader: Reader, chosen: _Chosen, *, disclose: bool | Container[str], extra: Sequence[Member]
 ) -> Iterator[Member]:
+    tenant, receipts = chosen.tenant, chosen.receipts
     names = [f"receipts/{number:06d}.json" for number in range(1, len(receipts) + 1)]
     for name, (_, receipt) in zip(names, receipts, strict=True):
         yield Member(name, receipt.envelope)
-    checkpoint = reader.checkpoint(tenant)  # read after the receipts, so that it covers them
     origin, log_key = reader.log_key(tenant)
-    size = int(checkpoint.split("\n")[1])
+    size = read_head(chosen.note).size
     leaves = {name: leaf for name, (leaf, _) in zip(names, receipts, strict=True)}
-    nodes = _shared_proof(reader.entries(tenant, size), leaves.values())
-    yield Member("checkpoint.txt", checkpoint.encode())
+    folder = log_folder(reader.directory, tenant)
+    nodes = shared_proof(Tree(RecordTiles(reader, tenant, folder), size), leaves.values())
+    yield Member("checkpoint.txt", chosen.note.encode())
+    if chosen.since:
+        yield Member("checkpoint.from.txt", chosen.since.encode())
+    for number, stamp in enumerate(folder.stamps(size), 1):
+        yield Member(f"timestamps/{number}.tsr", stamp)
     yield Member("proofs.json", canonical_json({"size": size, "leaves": leaves, "nodes": nodes}))
     gates = [{"keyid": name, "pem": _pem(key)} for name, key in _gate_keys(reader).items()]
     yield Member("keys.json", canonical_json({"gate": gates, "log": {"origin": origin, "pem": _pem(log_key)}}))
     texts: dict[str, Texts] = {}
-    if disclose:
-        yield from _disclosed(reader, receipts, texts)
+    if disclose is not False:
+        shown = receipts if disclose is True else [each for each in receipts if each[1].predicate["id"] in disclose]
+        yield from _disclosed(reader, shown, texts)
     yield Member("VERIFY.sh", _SCRIPT.read_bytes())
     yield Member("README.txt", _README.encode())
     page = report_html([receipt for _, receipt in receipts], texts, origin=origin, size=size)
@@ -174,23 +275,6 @@ def _disclosed(reader: Reader, receipts: Iterable[tuple[int, Receipt]], texts: d
             kept = reader.stored(name) if name else None
             if name and kept:
                 yield Member(f"{folder}/{name[7:]}", kept[1] + kept[0])
-
-
-def _shared_proof(entries: Sequence[bytes], leaves: Iterable[int]) -> dict[str, dict[str, str]]:
-    """The nodes that lead from all these leaves to the root and do not follow from them, by level and index."""
-    level = [leaf_hash(entry) for entry in entries]
-    known = set(leaves)
-    proof: dict[str, dict[str, str]] = {}
-    height = 0
-    while len(level) > 1:
-        missing = sorted({index ^ 1 for index in known if index ^ 1 < len(level)} - known)
-        if missing:
-            proof[str(height)] = {str(index): level[index].hex() for index in missing}
-        known = {index >> 1 for index in known}
-        pairs = [hashlib.sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
-        level = pairs + level[-1:] if len(level) % 2 else pairs
-        height += 1
-    return proof
 
 
 def _put(archive: zipfile.ZipFile, member: Member) -> str:
@@ -220,7 +304,8 @@ _README = """Evidence of one or more agent runs, for anybody to check.
 
   report.html      what was asked, decided and done, for a person to read
   receipts/        one signed receipt a file, in the order of the log
-  checkpoint.txt   the signed head of the log that the receipts are entries of
+  checkpoint.txt   the signed head of the log that the receipts are entries of, and who cosigned it
+  timestamps/      when authorities outside saw the checkpoint (RFC 3161), where any were asked
   proofs.json      how the receipts lead to the checkpoint's root hash
   disclosed/       texts behind the receipts' commitments: 32 bytes of salt, then the text
   policy/ specs/   the policy and the specifications in force, in the same form

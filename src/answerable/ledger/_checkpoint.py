@@ -5,10 +5,26 @@ Source: C2SP tlog-checkpoint, signed-note; `docs/formats/log.md`.
 
 import base64
 import hashlib
+from dataclasses import dataclass
 
 from answerable.ledger._ports import Signer
 
-__all__ = ["origin_of", "sign_checkpoint"]
+__all__ = ["Head", "log_vkey", "origin_of", "read_head", "sign_checkpoint"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What a checkpoint states; who signed it is told elsewhere."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+def read_head(note: str) -> Head:
+    """The head that a checkpoint of our own states."""
+    origin, size, root = note.split("\n")[:3]
+    return Head(origin=origin, size=int(size), root=base64.b64decode(root))
 
 
 def origin_of(log: Signer, tenant: str) -> str:
@@ -22,3 +38,13 @@ def sign_checkpoint(log: Signer, origin: str, size: int, root: bytes) -> str:
     key_hash = hashlib.sha256(origin.encode() + b"\n\x01" + log.public_key).digest()[:4]
     signature = base64.b64encode(key_hash + log.sign(text.encode())).decode()
     return f"{text}\n\N{EM DASH} {origin} {signature}\n"
+
+
+def log_vkey(origin: str, public_key: bytes) -> str:
+    """The log's key as others are told it.
+
+    Source: C2SP signed-note, "Verifier keys".
+    """
+    kind = b"\x01" + public_key
+    key_hash = hashlib.sha256(origin.encode() + b"\n" + kind).digest()[:4]
+    return f"{origin}+{key_hash.hex()}+{base64.b64encode(kind).decode()}"

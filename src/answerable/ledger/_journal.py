@@ -172,7 +172,7 @@ class _Opening:
         approvals: tuple[ReceiptId, ...] = ()
         budget: tuple[dict[str, Any], ...] = ()
         wait = ""
-        for projection in self._ledger.projections:
+        for projection in self._ledger.ruling:
             ruling = projection.check(tx, self._action, self._decision, self.digest)
             if ruling is None:
                 continue

@@ -27,7 +27,7 @@ from answerable.ledger._history import History
 from answerable.ledger._journal import RunJournal, action_digest
 from answerable.ledger._keys import FileSigner
 from answerable.ledger._leases import Leases, Slice
-from answerable.ledger._ports import Projection, Signer
+from answerable.ledger._ports import Projection, RulingProjection, Signer
 from answerable.ledger._reader import DATABASE, Reader
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
@@ -66,6 +66,7 @@ class Ledger:
     ) -> None:
         self.directory = directory
         self.projections = tuple(projections)
+        self.ruling = tuple(each for each in projections if isinstance(each, RulingProjection))
         self.reader = Reader.open(directory, vault=recorder.vault)
         self.glance = _Glance(self.reader, recorder)
         self.writer: Writer[Transaction]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import sqlalchemy as sa
 
@@ -10,7 +10,7 @@ from answerable.core import Action, AnswerableError, Decision, ReceiptId
 from answerable.ledger._receipt import Phase, Receipt
 from answerable.ledger._sql import Prepared
 
-__all__ = ["Projection", "Ruling", "Signer", "Tx"]
+__all__ = ["Projection", "Ruling", "RulingProjection", "Signer", "Tx"]
 
 
 class Signer(Protocol):
@@ -68,8 +68,10 @@ class Ruling:
 class Projection(Protocol):
     """Tables that follow from receipts: kept in the receipt's transaction, rebuilt from receipts alone.
 
+    One that has a say in what is opened is a `RulingProjection`.
+
     INVARIANT: `apply` reads only the receipt and its own tables; two applications for different runs
-    commute. `check` writes nothing.
+    commute.
     """
 
     @property
@@ -80,8 +82,13 @@ class Projection(Protocol):
     def phases(self) -> frozenset[Phase]:
         """The phases `apply` wants to see."""
 
-    def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
-        """Whether the action may be opened now; `digest` names it. Called inside `open`'s transaction."""
-
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""
+
+
+@runtime_checkable
+class RulingProjection(Projection, Protocol):
+    """A projection that is asked before an action is opened. INVARIANT: `check` writes nothing."""
+
+    def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
+        """Whether the action may be opened now; `digest` names it. Called inside `open`'s transaction."""

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from answerable.core import ConfigError, RunId, TenantId
 from answerable.ledger._history import History
-from answerable.ledger._merkle import inclusion_path, leaf_hash
 from answerable.ledger._receipt import Receipt
 from answerable.ledger._record import object_salt, split_texts
 from answerable.ledger._sharing import share
@@ -44,9 +43,23 @@ _BY_ID = Prepared(sa.select(*_COLUMNS).where(receipts.c.id == sa.bindparam("id")
 _LEAF = Prepared(sa.select(receipts.c.leaf).where(receipts.c.digest == sa.bindparam("digest")))
 _ENTRIES = Prepared(
     sa.select(receipts.c.digest)
-    .where(receipts.c.tenant == sa.bindparam("tenant"), receipts.c.leaf < sa.bindparam("size"))
+    .where(
+        receipts.c.tenant == sa.bindparam("tenant"),
+        receipts.c.leaf >= sa.bindparam("start"),
+        receipts.c.leaf < sa.bindparam("size"),
+    )
     .order_by(receipts.c.leaf)
 )
+_AT = Prepared(
+    sa.select(*_COLUMNS)
+    .where(
+        receipts.c.tenant == sa.bindparam("tenant"),
+        receipts.c.leaf >= sa.bindparam("start"),
+        receipts.c.leaf < sa.bindparam("size"),
+    )
+    .order_by(receipts.c.leaf)
+)
+_TENANTS = Prepared(sa.select(logs.c.tenant).order_by(logs.c.tenant))
 _LOG = Prepared(sa.select(logs.c.origin, logs.c.size, logs.c.checkpoint).where(logs.c.tenant == sa.bindparam("tenant")))
 _KEYS = Prepared(sa.select(keys.c.id, keys.c.key_id, keys.c.public, keys.c.role))
 _REPLAYED = frozenset({"run.open", "outcome", "denied", "signal", "approval"})
@@ -84,7 +97,8 @@ class Texts:
 class Reader:
     """The record, read-only. Sees what is committed, and nothing else."""
 
-    def __init__(self, connection: Connection, vault: Vault) -> None:
+    def __init__(self, connection: Connection, vault: Vault, directory: Path) -> None:
+        self.directory = directory
         self._connection = connection
         self._vault = vault
         self._key_ids: dict[int, str] = {}
@@ -99,7 +113,8 @@ class Reader:
         """
         if not (directory / DATABASE).exists():
             raise NoStore(directory=str(directory))
-        return cls(connect(directory / DATABASE, writable=False), vault or Vault(directory / "keys" / "master.key"))
+        vault = vault or Vault(directory / "keys" / "master.key")
+        return cls(connect(directory / DATABASE, writable=False), vault, directory)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -203,14 +218,20 @@ class Reader:
         """The index of the receipt's entry in its tenant's log."""
         return int(self.rows(_LEAF, digest=bytes.fromhex(receipt.digest[7:]))[0][0])
 
-    def entries(self, tenant: TenantId = TenantId("default"), size: int | None = None) -> list[bytes]:
-        """The first `size` log entries, 32 bytes each; all of them by default."""
-        found = self.rows(_ENTRIES, tenant=tenant, size=self.log_size(tenant) if size is None else size)
-        return [row[0] for row in found]
+    def entries(
+        self, tenant: TenantId = TenantId("default"), size: int | None = None, *, start: int = 0
+    ) -> list[bytes]:
+        """The log entries from `start` up to a tree of `size`, 32 bytes each; all of them by default."""
+        end = self.log_size(tenant) if size is None else size
+        return [row[0] for row in self.rows(_ENTRIES, tenant=tenant, start=start, size=end)]
 
-    def inclusion(self, tenant: TenantId, index: int, size: int) -> list[bytes]:
-        """The audit path of an entry in the tree of `size`, leaf to root (RFC 6962 §2.1.1)."""
-        return inclusion_path([leaf_hash(entry) for entry in self.entries(tenant, size)], index)
+    def receipts_at(self, tenant: TenantId, start: int, count: int) -> list[Receipt]:
+        """The receipts behind `count` log entries from `start` on, as far as there are."""
+        return [self._receipt(row) for row in self.rows(_AT, tenant=tenant, start=start, size=start + count)]
+
+    def tenants(self) -> list[TenantId]:
+        """Every tenant that has a log."""
+        return [TenantId(row[0]) for row in self.rows(_TENANTS)]
 
     def gate_keys(self) -> dict[str, bytes]:
         """Raw public keys (32 bytes) that signed receipts, by key id."""

@@ -1,7 +1,7 @@
 """Signing many receipts at a time: a few here, many by a second process while the gate goes on."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from answerable.ledger._ports import Signer
@@ -21,8 +21,8 @@ class SecondSigner(Protocol):
     def is_ready(self) -> bool:
         """Whether it has started; never waits."""
 
-    def send(self, message: bytes) -> None:
-        """Have it sign a message."""
+    def send(self, messages: Sequence[bytes]) -> None:
+        """Have it sign these messages."""
 
     def receive(self, count: int) -> list[bytes]:
         """The signatures of the next `count` messages, 64 bytes each."""
@@ -84,8 +84,7 @@ class SignQueue:
                 assert self._start is not None
                 self._helper = self._start()
             if self._helper.is_ready():
-                for message in self._messages[self._sent :]:
-                    self._helper.send(message)
+                self._helper.send(self._messages[self._sent :])
                 self._sent = len(self._messages)
         except OSError as error:
             # Those sent before are lost with it; `take` signs them again.

@@ -198,7 +198,10 @@ done 3<"$work/heads" 4<"$work/read"
 echo "signatures   $held of $total receipts are signed by a gate key"
 
 # --- chain, time, counters, tenant ------------------------------------------------------------------------
-jq -n --slurpfile proofs <(jq -c . proofs.json 2>/dev/null || echo '{}') --rawfile hashes "$work/hashes" \
+# From which size of the log on the bundle says that it is complete: runs may have begun before.
+since=$(jq -r '.complete.from // empty | if type == "number" and . >= 0 and . == floor then . else "?" end' manifest.json 2>/dev/null)
+case $since in *\?*) say "complete: (manifest.json): does not say from which size on"; since='' ;; esac
+jq -n --arg since "$since" --slurpfile proofs <(jq -c . proofs.json 2>/dev/null || echo '{}') --rawfile hashes "$work/hashes" \
   --rawfile names "$work/members" --rawfile read <(sed -n 'p;n' "$work/read") --rawfile damaged "$work/damaged" -r '
   def lines: split("\n") | map(select(. != ""));
   ($hashes | lines | map({key: .[65:], value: ("sha256:" + .[0:64])}) | from_entries) as $digest
@@ -210,7 +213,8 @@ jq -n --slurpfile proofs <(jq -c . proofs.json 2>/dev/null || echo '{}') --rawfi
   | . as $all
   | def at($r; $check; $what): "fault \($check): \($r.id) (\($r.member)): \($what)";
   (group_by(.run)[] | sort_by(.seq) as $run | $run[0] as $first
-    | (if $first.seq != 0 then "fault chain: `\($first.run)` has no receipt at seq 0"
+    | (if $first.seq != 0 and $since != "" and $since != "0" then "late the steps of `\($first.run)` began before the older checkpoint"
+       elif $first.seq != 0 then "fault chain: `\($first.run)` has no receipt at seq 0"
        elif $first.phase != "run.open" and ($first.run | startswith("control:") | not)
          then at($first; "chain"; "the first receipt of a run is not its run.open") else empty end),
       (range(1; $run | length) as $i | $run[$i - 1] as $b | $run[$i] as $a
@@ -225,7 +229,8 @@ jq -n --slurpfile proofs <(jq -c . proofs.json 2>/dev/null || echo '{}') --rawfi
       ($run[] | select(.phase == "run.close") | select(.control.count != .seq or .control.last != .prev)
         | at(.; "chain"; "run.close does not state its own seq as count and its prev as last")),
       (if ([$run[] | select(.phase == "run.close")] | length) == 0 and ($first.run | startswith("control:") | not)
-         then "open run `\($first.run)` has no run.close: receipts after seq \($run[-1].seq) may be missing" else empty end),
+         then (if $since == "" then "open run `\($first.run)` has no run.close: receipts after seq \($run[-1].seq) may be missing"
+           else "late `\($first.run)` was open at the checkpoint" end) else empty end),
       (([$run[] | select(.phase == "outcome" or .phase == "denied") | {key: .step, value: true}] | from_entries) as $done
         | ([$run[] | select(.phase == "control" and .control.do == "write-off") | {key: .control.intent, value: true}]
            | from_entries) as $off
@@ -251,38 +256,105 @@ echo "texts        $(wc -l <"$work/texts" | tr -d ' ') disclosed texts match the
 
 # --- checkpoint --------------------------------------------------------------------------------------------
 size='' root=''
-check_checkpoint() {
-  local lines name_line encoded key_hash
-  mapfile -t lines <checkpoint.txt
+decode() { printf '%s' "$1" | openssl base64 -d -A 2>/dev/null; }
+hex() { od -An -v -tx1 | tr -d ' \n'; }
+check_checkpoint() { # check_checkpoint FILE: sets size and root, and leaves the signed text in $work/note
+  local file=$1 lines name_line encoded key_hash
+  size='' root=''
+  mapfile -t lines <"$file"
   if [ "${#lines[@]}" -lt 5 ] || [ -n "${lines[3]}" ] || ! [[ ${lines[1]} =~ ^(0|[1-9][0-9]{0,15})$ ]]; then
-    say "checkpoint: (checkpoint.txt): not a checkpoint"; return
+    say "checkpoint: ($file): not a checkpoint"; return
   fi
   size=${lines[1]}
-  root=$(printf '%s' "${lines[2]}" | openssl base64 -d -A 2>/dev/null | od -An -v -tx1 | tr -d ' \n')
-  [ "$(printf '%s' "${lines[2]}" | openssl base64 -d -A 2>/dev/null | openssl base64 -A)" = "${lines[2]}" ] \
-    || say "checkpoint: (checkpoint.txt): the root hash is not canonical base64"
+  root=$(decode "${lines[2]}" | hex)
+  [ "$(decode "${lines[2]}" | openssl base64 -A)" = "${lines[2]}" ] \
+    || say "checkpoint: ($file): the root hash is not canonical base64"
   if [ "${lines[0]}" != "$origin" ]; then
-    say "checkpoint: (checkpoint.txt): of the log ${lines[0]}, not of $origin"; return
+    say "checkpoint: ($file): of the log ${lines[0]}, not of $origin"; return
   fi
-  [ "tenants ${origin##*/}" = "$(grep '^tenants ' "$work/chain")" ] || say "checkpoint: the receipts are of another tenant"
   printf '%s\n%s\n%s\n' "${lines[0]}" "${lines[1]}" "${lines[2]}" >"$work/note"
   key_hash=$({ printf '%s\n\x01' "$origin"; cat "$work/keys/log.raw"; } | openssl dgst -sha256 -r | cut -c 1-8)
   for name_line in "${lines[@]:4}"; do
     [ "${name_line% *}" = $'\xe2\x80\x94'" $origin" ] || continue
     encoded=${name_line##* }
-    printf '%s' "$encoded" | openssl base64 -d -A >"$work/notesig" 2>/dev/null
+    decode "$encoded" >"$work/notesig"
     [ "$(openssl base64 -A -in "$work/notesig")" = "$encoded" ] || continue
-    [ "$(head -c 4 "$work/notesig" | od -An -v -tx1 | tr -d ' \n')" = "$key_hash" ] || continue
+    [ "$(head -c 4 "$work/notesig" | hex)" = "$key_hash" ] || continue
     tail -c +5 "$work/notesig" >"$work/sig/note"
     if openssl pkeyutl -verify -rawin -pubin -inkey "$work/keys/log.pem" -in "$work/note" -sigfile "$work/sig/note" \
       >/dev/null 2>&1; then
-      echo "checkpoint   log $origin of $size entries, signed by the log key"
+      echo "checkpoint   log $origin of $size entries, signed by the log key ($file)"
       return
     fi
   done
-  say "checkpoint: (checkpoint.txt): the log's signature is missing or does not hold"
+  say "checkpoint: ($file): the log's signature is missing or does not hold"
 }
-[ ! -f checkpoint.txt ] || check_checkpoint
+older_root=''
+if [ -n "$since" ] && [ "$since" != 0 ]; then
+  if [ -f checkpoint.from.txt ]; then
+    check_checkpoint checkpoint.from.txt
+    older_root=$root
+    [ "$size" = "$since" ] || say "complete: (checkpoint.from.txt): of another size than the manifest states"
+  else
+    say "complete: (checkpoint.from.txt): the older checkpoint is missing"
+  fi
+fi
+size='' root=''
+if [ -f checkpoint.txt ]; then
+  check_checkpoint checkpoint.txt
+  [ -z "$size" ] || [ "tenants ${origin##*/}" = "$(grep '^tenants ' "$work/chain")" ] \
+    || say "checkpoint: the receipts are of another tenant"
+fi
+
+# --- those who watched the log: cosignatures (C2SP tlog-cosignature), timestamps (RFC 3161) ------------------
+cosigned() { # cosigned VKEY: 0 where the checkpoint carries a cosignature of this key that holds
+  local name=${1%%+*} rest=${1#*+} line seconds
+  decode "${rest#*+}" | tail -c +2 >"$work/cosigner.raw"
+  { printf '\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00'; cat "$work/cosigner.raw"; } >"$work/cosigner.der"
+  while IFS= read -r line; do
+    [ "${line% *}" = $'\xe2\x80\x94'" $name" ] || continue
+    decode "${line##* }" >"$work/cosig"
+    [ "$(head -c 4 "$work/cosig" | hex)" = "${rest%%+*}" ] || continue
+    if [ "$(wc -c <"$work/cosig")" -eq 76 ]; then
+      seconds=$((16#$(tail -c +5 "$work/cosig" | head -c 8 | hex)))
+      tail -c 64 "$work/cosig" >"$work/sig/cosig"
+      { printf 'cosignature/v1\ntime %d\n' "$seconds"; cat "$work/note"; } >"$work/cosigned"
+      if openssl pkeyutl -verify -rawin -pubin -keyform DER -inkey "$work/cosigner.der" -in "$work/cosigned" \
+        -sigfile "$work/sig/cosig" >/dev/null 2>&1; then
+        return 0
+      fi
+    fi
+    say "witnesses: (checkpoint.txt): the cosignature of $name does not hold"
+    return 1
+  done < <(tail -n +5 checkpoint.txt)
+  return 1
+}
+unwitnessed=''
+check_watchers() {
+  local vkey asked=0 found=0 monitors=0 quorum stamp file
+  while IFS= read -r vkey; do
+    asked=$((asked + 1))
+    ! cosigned "$vkey" || found=$((found + 1))
+  done < <(trusted 'witness[_0-9]*')
+  quorum=$(trusted quorum)
+  if [ "$asked" -gt 0 ]; then
+    echo "witnesses    $found of $asked witnesses cosigned the checkpoint"
+    [ "$found" -ge "${quorum:-$asked}" ] || unwitnessed="the trust file asks for ${quorum:-$asked} witnesses, and $found cosigned"
+  fi
+  while IFS= read -r vkey; do ! cosigned "$vkey" || monitors=$((monitors + 1)); done < <(trusted 'monitor[_0-9]*')
+  [ "$monitors" -eq 0 ] || echo "monitors     $monitors signed the checkpoint"
+  while IFS= read -r file; do printf '%b' "$file"; done < <(trusted 'tsa_root[_0-9]*') >"$work/roots.pem"
+  if [ -s "$work/roots.pem" ] && [ -d timestamps ]; then
+    found=0 asked=0
+    for stamp in timestamps/*.tsr; do
+      asked=$((asked + 1))
+      ! openssl ts -verify -data "$work/note" -in "$stamp" -CAfile "$work/roots.pem" >/dev/null 2>&1 || found=$((found + 1))
+    done
+    echo "timestamps   $found of $asked stamped the checkpoint, by an authority of the trust file"
+    [ "$found" -gt 0 ] || say "timestamps: none holds under the roots of the trust file"
+  fi
+}
+[ -z "$trust" ] || [ ! -f "$work/note" ] || [ -z "$size" ] || check_watchers
 
 # --- inclusion: all receipts to one root, one openssl call a level --------------------------------------------
 check_inclusion() {
@@ -334,13 +406,32 @@ check_inclusion() {
 }
 [ -z "$size" ] || [ ! -f proofs.json ] || check_inclusion
 
+# --- completeness: every entry from the older checkpoint to this one ----------------------------------------------
+check_complete() {
+  local level node='' found=''
+  jq -e --argjson since "$since" --argjson size "$size" \
+    '[.leaves[]] | sort == [range($since; $size)]' proofs.json >/dev/null 2>&1 \
+    || say "complete: (proofs.json): not every entry from $since to $size is here"
+  for ((level = 0; since >> level > 0; level++)); do
+    ((since >> level & 1)) || continue
+    node=$(jq -r --arg level "$level" --arg index "$(((since >> level) - 1))" '.nodes[$level][$index] // ""' proofs.json)
+    if [ -z "$found" ]; then found=$node; else
+      found=$(printf '%b' "$(printf '%s' "01$node$found" | sed 's/../\\x&/g')" | openssl dgst -sha256 -r | cut -c 1-64)
+    fi
+  done
+  [ "$found" = "$older_root" ] || say "complete: (checkpoint.from.txt): it is not the beginning of this log"
+  echo "complete     all entries from $since to $size"
+}
+[ -z "$since" ] || [ -z "$size" ] || [ ! -f proofs.json ] || check_complete
+
 # --- verdict ---------------------------------------------------------------------------------------------------
 finish
-sed -n -e 's/^unknown /unknown: /p' -e 's/^open /open question: /p' "$work/chain" | printable
+sed -n -e 's/^unknown /unknown: /p' -e 's/^open /open question: /p' -e 's/^late /note: /p' "$work/chain" | printable
+[ -z "$unwitnessed" ] || echo "open question: $unwitnessed"
 echo "not checked here: the rules of steps and approvals, and what decisions were asked; answerable-verify does"
 echo "not shown by a pass: that what the gate was told was true, that its keys and its clock were kept right,"
 echo "  that others are shown the same log; report.html is unsigned"
-if grep -q '^open ' "$work/chain"; then
+if [ -n "$unwitnessed" ] || grep -q '^open ' "$work/chain"; then
   echo "UNDETERMINED: nothing is wrong, and something cannot be told"
   exit 3
 elif [ -z "$trust" ]; then

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -57,9 +56,6 @@ class LinksProjection:
     def phases(self) -> frozenset[Phase]:
         """A run says where it comes from when it is opened."""
         return frozenset({"run.open"})
-
-    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
-        """It has no say in what is opened."""
 
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""

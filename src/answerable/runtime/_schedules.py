@@ -147,9 +147,6 @@ class SchedulesProjection:
         """What is said of schedules, and the runs they start."""
         return frozenset({"control", "run.open"})
 
-    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
-        """It has no say in what is opened."""
-
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""
         said = receipt.predicate

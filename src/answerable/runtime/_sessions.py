@@ -50,9 +50,6 @@ class SessionsProjection:
         """How a session begins and ends."""
         return frozenset({"run.open", "run.close"})
 
-    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
-        """It has no say in what is opened."""
-
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""
         said = receipt.predicate

@@ -116,9 +116,6 @@ class SharedValuesProjection:
         """A value is written by a receipt of its own."""
         return frozenset({"control"})
 
-    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
-        """It has no say in what is opened."""
-
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""
         said = receipt.predicate

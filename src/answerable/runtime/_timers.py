@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -58,9 +57,6 @@ class TimersProjection:
     def phases(self) -> frozenset[Phase]:
         """Timers, and the ends of runs."""
         return frozenset({"timer", "run.close"})
-
-    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
-        """It has no say in what is opened."""
 
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""

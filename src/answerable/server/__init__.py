@@ -15,6 +15,7 @@ from answerable.server._errors import (
     ToolNotSeen,
 )
 from answerable.server._serve import serve_gate
+from answerable.server._witness import serve_witness
 
 __all__ = [
     "AgentNotServed",
@@ -32,4 +33,5 @@ __all__ = [
     "Writes",
     "control",
     "serve_gate",
+    "serve_witness",
 ]

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from answerable.server._listen import listen_until_signal
 
 if TYPE_CHECKING:
     from answerable.app import Gate
@@ -27,64 +28,24 @@ async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callab
         on_listening: called with the address once connections are taken.
     """
     # Here, because every command imports this package and only one needs a web server.
-    import uvicorn
-
     from answerable.server._draining import Draining
     from answerable.server._http import http_app
+    from answerable.server._log import log_routes, publishing_logs
     from answerable.server._mcp import mcp_routes
 
-    class Quiet(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            # uvicorn would raise the signal again at its end, before the gate has closed its record.
-            yield
+    draining = Draining()
 
-    loop = asyncio.get_running_loop()
+    async def drain() -> None:
+        draining.begin()
+        gate.sessions.hurry()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(draining.quiet(), gate.times.drain.total_seconds())
+
     # A page in a browser on this machine must not reach the gate by a name of its own.
     hosts = _BY_LOOPBACK if host in _LOOPBACK else ()
-    async with contextlib.AsyncExitStack() as stack:
-        draining = Draining()
-        mounted = await stack.enter_async_context(mcp_routes(gate, hosts=hosts))
-        config = uvicorn.Config(
-            http_app(gate, draining, mounted=mounted),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_CUT_S,
+    data = gate.reader.directory
+    async with mcp_routes(gate, hosts=hosts) as mounted, publishing_logs(data):
+        app = http_app(gate, draining, mounted=[*mounted, *log_routes(data)])
+        await listen_until_signal(
+            app, host=host, port=port, on_listening=on_listening, before_end=drain, patience_s=_CUT_S
         )
-        server = Quiet(config)
-        stops: list[asyncio.Task[None]] = []
-
-        async def drain() -> None:
-            draining.begin()
-            gate.sessions.hurry()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(draining.quiet(), gate.times.drain.total_seconds())
-            server.should_exit = True
-
-        def stop() -> None:
-            if stops:
-                server.should_exit = True
-            else:
-                stops.append(asyncio.create_task(drain()))
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-            stack.callback(loop.remove_signal_handler, number)
-        serving = asyncio.create_task(server.serve())
-        try:
-            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
-                await asyncio.sleep(0.01)
-            if server.started:
-                bound = server.servers[0].sockets[0].getsockname()
-                on_listening(f"http://{bound[0]}:{bound[1]}")
-            await asyncio.shield(serving)
-        finally:
-            server.should_exit = True
-            await serving
-            for task in stops:
-                task.cancel()

@@ -102,9 +102,6 @@ class PinsProjection:
         """Pins come and go by receipts of their own."""
         return frozenset({"control"})
 
-    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
-        """It has no say in what is opened: a held tool is refused before."""
-
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""
         said = receipt.predicate

@@ -9,10 +9,8 @@ import pytest
 
 from answerable.core import RunId
 from answerable.ledger import Member, NothingToExport, Reader, export_bundle, write_trust
-from answerable.ledger._bundle import _shared_proof
-from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
 from answerable.ledger._tests.evidence import a_record, work
-from answerable_verify import _tree, read_container, read_trust, verify
+from answerable_verify import read_container, read_trust, verify
 
 
 class Record:
@@ -94,26 +92,6 @@ def test_the_trust_file_holds_the_keys_of_gate_and_log(record: Record, tmp_path:
 
     assert (trust.origin, trust.log_key) == record.reader.log_key()
     assert trust.gate_keys == record.reader.gate_keys()
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 31, 64, 100])
-def test_the_shared_proof_leads_every_choice_of_leaves_to_the_root_and_holds_no_more(size: int) -> None:
-    entries = [number.to_bytes(32, "big") for number in range(size)]
-    root = root_hash([leaf_hash(entry) for entry in entries])
-
-    for chosen in ({0}, {size - 1}, set(range(size)), set(range(0, size, 3)), {size // 2, size - 1}):
-        proof = _shared_proof(entries, chosen)
-        nodes = {(int(level), int(i)): bytes.fromhex(node) for level, row in proof.items() for i, node in row.items()}
-        leaves = {index: leaf_hash(entries[index]) for index in chosen}
-
-        assert _tree.shared_root(leaves, size=size, nodes=nodes) == root
-        paths = {node for index in chosen for node in inclusion_path([leaf_hash(entry) for entry in entries], index)}
-        assert set(nodes.values()) <= paths
-        for one in nodes:
-            with pytest.raises(_tree.BadProof):
-                _tree.shared_root(leaves, size=size, nodes={key: node for key, node in nodes.items() if key != one})
-        with pytest.raises(_tree.BadProof):
-            _tree.shared_root(leaves, size=size, nodes={**nodes, (40, 7): bytes(32)})
 
 
 class Page(HTMLParser):

@@ -1,0 +1,58 @@
+"""What is on the verifier's desk while it works."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from answerable_verify._json import NotCanonical, read_json
+from answerable_verify._receipt import Receipt
+from answerable_verify._report import Finding
+from answerable_verify._trust import Trust
+
+__all__ = ["Desk"]
+
+
+@dataclass(slots=True)
+class Desk:
+    """What is on the verifier's desk: the bundle, the trust, and what was found so far.
+
+    Args:
+        assurance: what those who watched the log add to a trust that pins its keys.
+    """
+
+    members: Mapping[str, bytes]
+    trust: Trust | None
+    findings: list[Finding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    damaged: set[str] = field(default_factory=set)
+    unreadable: int = 0
+    assurance: Literal["local", "witnessed", "witnessed+monitored"] = "local"
+
+    def say(
+        self, check: str, what: str, receipt: Receipt | None = None, *, member: str = "", claimed: str = ""
+    ) -> None:
+        self.findings.append(
+            Finding(
+                check=check,
+                what=what,
+                receipt=receipt.id if receipt else claimed,
+                member=receipt.member if receipt else member,
+            )
+        )
+
+    def json(self, name: str, check: str) -> Any:
+        """A JSON member that is an object; None, with a finding, where it is not."""
+        if name not in self.members:
+            return None  # the manifest check has said so
+        try:
+            value = read_json(self.members[name])
+        except NotCanonical as error:
+            self.say(check, str(error), member=name)
+            return None
+        if not isinstance(value, dict):
+            self.say(check, "not a JSON object", member=name)
+            return None
+        return value

@@ -1,0 +1,262 @@
+"""A bundle's receipts in the log: inclusion, checkpoint, and those who watched it.
+
+Format: `docs/formats/log.md`, `docs/formats/bundle.md`.
+"""
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from answerable_verify._checkpoint import BadCheckpoint, Checkpoint, read_checkpoint
+from answerable_verify._desk import Desk
+from answerable_verify._history import check_counters
+from answerable_verify._receipt import BadReceipt, Receipt, read_receipt
+from answerable_verify._timestamps import BadTimestamp, can_read, stamped_at
+from answerable_verify._tree import BadProof, leaf_hash, prefix_root, shared_root
+from answerable_verify._trust import Trust
+from answerable_verify._watchers import cosigned
+
+__all__ = ["check_checkpoint", "check_log", "claimed_id", "read_note"]
+
+OLDER = "checkpoint.from.txt"
+_HEX64 = re.compile(r"[0-9a-f]{64}")
+_SKEW_S = 300  # how far the gate's clock may be from those outside before it counts as wrong
+
+
+def check_log(desk: Desk, receipts: list[Receipt], keys: Trust | None, *, span: int | None) -> Checkpoint | None:
+    """Check that the receipts are in the log, and that the log is what others saw.
+
+    Args:
+        span: the size from which on the bundle says that it holds every entry; None where it does not say so.
+    """
+    checkpoint = read_note(desk, "checkpoint.txt")
+    if checkpoint and keys:
+        check_checkpoint(desk, checkpoint, receipts, keys)
+    proofs = desk.json("proofs.json", "inclusion")
+    if proofs is not None:
+        nodes = _check_inclusion(desk, proofs, checkpoint, receipts)
+        if nodes is not None and checkpoint and keys and span is not None:
+            _check_complete(desk, proofs["leaves"], nodes, checkpoint, receipts, keys, span)
+    return checkpoint
+
+
+def read_note(desk: Desk, member: str) -> Checkpoint | None:
+    """A checkpoint of the bundle; None, with a finding, where it cannot be read."""
+    if member not in desk.members:
+        return None  # the manifest check has said so
+    desk.counts["checkpoint"] += 1
+    try:
+        return read_checkpoint(desk.members[member])
+    except BadCheckpoint as error:
+        desk.say("checkpoint", str(error), member=member)
+        return None
+
+
+def check_checkpoint(
+    desk: Desk, checkpoint: Checkpoint, receipts: list[Receipt], keys: Trust, *, member: str = "checkpoint.txt"
+) -> None:
+    """Check whose log it is, and who saw it."""
+    _check_signed(desk, checkpoint, receipts, keys, member)
+    if desk.trust is None:
+        return
+    seen_s = _check_watchers(desk, checkpoint, desk.trust, member)
+    if member == OLDER:
+        if seen_s:
+            _check_clock(desk, receipts, not_before_s=max(seen_s))
+        return
+    seen_s += _check_timestamps(desk, checkpoint, desk.trust)
+    if seen_s:
+        _check_clock(desk, receipts, not_after_s=min(seen_s))
+
+
+def _check_watchers(desk: Desk, checkpoint: Checkpoint, trust: Trust, member: str) -> list[int]:
+    """When those of the trust cosigned, in seconds since 1970."""
+    pinned = (*trust.witnesses, *trust.monitors)
+    times, false = cosigned(checkpoint, pinned)
+    desk.counts["witnesses"] += len(times) + len(false)
+    for cosigner in false:
+        desk.say("witnesses", f"the cosignature of `{cosigner.name}` does not hold", member=member)
+    for cosigner, at_s in times.items():
+        role = "monitor" if cosigner in trust.monitors else "witness"
+        desk.notes.append(f"{member}: cosigned by the {role} `{cosigner.name}` at {_time(at_s)}")
+    if member == OLDER:
+        return list(times.values())
+    enough = sum(witness in times for witness in trust.witnesses)
+    if trust.witnesses and enough >= trust.quorum:
+        is_monitored = any(monitor in times for monitor in trust.monitors)
+        desk.assurance = "witnessed+monitored" if is_monitored else "witnessed"
+    elif trust.witnesses:
+        desk.questions.append(
+            f"cosigned by {enough} of {len(trust.witnesses)} witnesses, and your trust file asks for {trust.quorum}:"
+            " whether others are shown the same log cannot be told"
+        )
+    if trust.monitors and not any(monitor in times for monitor in trust.monitors):
+        desk.notes.append("no monitor of the trust file signed this checkpoint")
+    return list(times.values())
+
+
+def _check_timestamps(desk: Desk, checkpoint: Checkpoint, trust: Trust) -> list[int]:
+    """When authorities of the trust stamped the checkpoint, in seconds since 1970."""
+    stamps = {name: body for name, body in desk.members.items() if name.startswith("timestamps/")}
+    if not trust.tsa_roots or not stamps:
+        if stamps or trust.tsa_roots:
+            desk.notes.append(f"{len(stamps)} timestamps, {len(trust.tsa_roots)} authorities in the trust file")
+        return []
+    if not can_read():
+        desk.notes.append(f"{len(stamps)} timestamps are not checked: install answerable-verify[timestamps]")
+        return []
+    found, faults = [], []
+    for name, body in sorted(stamps.items()):
+        try:
+            at = stamped_at(body, checkpoint.signed, trust.tsa_roots)
+        except BadTimestamp as error:
+            faults.append((name, str(error)))
+            continue
+        found.append(int(at.timestamp()))
+        desk.notes.append(f"{name}: an authority of the trust file saw the checkpoint at {_time(found[-1])}")
+    desk.counts["timestamps"] = len(stamps)
+    for name, fault in faults:
+        if found:  # another authority's, which the trust file does not name
+            desk.notes.append(f"{name}: not by an authority of the trust file")
+        else:
+            desk.say("timestamps", f"holds under no root of the trust file: {fault}", member=name)
+    return found
+
+
+def _check_clock(
+    desk: Desk, receipts: list[Receipt], *, not_before_s: int | None = None, not_after_s: int | None = None
+) -> None:
+    """Check the gate's times against those of others: what they saw was written before, and what comes later, after."""
+    for receipt in receipts:
+        at_s = datetime.fromisoformat(receipt.predicate["at"]).timestamp()
+        if not_after_s is not None and at_s > not_after_s + _SKEW_S:
+            seen = _time(not_after_s)
+            desk.say("time", f"written at {receipt.predicate['at']}, and seen outside before, at {seen}", receipt)
+        if not_before_s is not None and at_s < not_before_s - _SKEW_S:
+            seen = _time(not_before_s)
+            desk.say("time", f"written at {receipt.predicate['at']}, and not in the log seen at {seen}", receipt)
+
+
+def _time(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat()[:19] + "Z"
+
+
+def _check_complete(
+    desk: Desk,
+    places: dict[str, int],
+    nodes: dict[tuple[int, int], bytes],
+    checkpoint: Checkpoint,
+    receipts: list[Receipt],
+    keys: Trust,
+    span: int,
+) -> None:
+    """Check that nothing between the older checkpoint and this one was left out."""
+    wanted = set(range(span, checkpoint.size))
+    desk.counts["complete"] = len(wanted) or 1
+    missing = sorted(wanted - set(places.values()))
+    if missing or not wanted:
+        first = missing[0] if missing else span
+        desk.say("complete", f"entry {first} of the log is not here, and {len(missing)} in all", member="proofs.json")
+    if len(places) > len(wanted):
+        desk.say("complete", f"holds entries from before entry {span}", member="proofs.json")
+    if not span:
+        return
+    older = read_note(desk, OLDER)
+    if older is None:
+        desk.say("complete", "the older checkpoint is missing", member=OLDER)
+        return
+    check_checkpoint(desk, older, receipts, keys, member=OLDER)
+    try:
+        root = prefix_root(span, nodes)
+    except BadProof as error:
+        desk.say("complete", f"the older log does not follow from the proof: {error}", member="proofs.json")
+        return
+    if older.size != span or older.root != root:
+        desk.say("complete", "the older checkpoint is not the beginning of this log", member=OLDER)
+
+
+def _check_signed(desk: Desk, checkpoint: Checkpoint, receipts: list[Receipt], keys: Trust, member: str) -> None:
+    def say(check: str, what: str) -> None:
+        desk.say(check, what, member=member)
+
+    if checkpoint.origin != keys.origin:
+        say("checkpoint", f"of the log `{checkpoint.origin[:120]}`, not of `{keys.origin}`")
+    elif not checkpoint.is_signed_by(keys.log_key):
+        if any(checkpoint.is_signed_by(key) for key in keys.gate_keys.values()):
+            say("key-role", "signed with the gate's key, which signs receipts only")
+        else:
+            say("checkpoint", "the log's signature is missing or does not hold")
+    tenant = checkpoint.origin.rpartition("/")[2]
+    for receipt in receipts:
+        if receipt.predicate["tenant"] != tenant:
+            desk.say("checkpoint", f"of another tenant than the log's, `{tenant[:64]}`", receipt)
+
+
+def _check_inclusion(
+    desk: Desk, proofs: dict[str, Any], checkpoint: Checkpoint | None, receipts: list[Receipt]
+) -> dict[tuple[int, int], bytes] | None:
+    """The proof's nodes; None where it does not hold."""
+
+    def say(what: str) -> None:
+        desk.say("inclusion", what, member="proofs.json")
+
+    places, nodes = proofs.get("leaves"), proofs.get("nodes")
+    size = checkpoint.size if checkpoint else proofs.get("size")
+    if (
+        proofs.get("size") != size
+        or type(size) is not int
+        or not isinstance(places, dict)
+        or not isinstance(nodes, dict)
+    ):
+        say("states another tree size than the checkpoint, or no leaves and nodes")
+        return None
+    try:
+        given = {
+            (int(level), int(index)): bytes.fromhex(node)
+            for level, row in nodes.items()
+            for index, node in row.items()
+            if _HEX64.fullmatch(node) or _malformed()
+        }
+    except (ValueError, AttributeError, TypeError):
+        say("the nodes are malformed")
+        return None
+    if any(type(index) is not int for index in places.values()) or len(set(places.values())) != len(places):
+        say("the leaves are malformed, or two receipts claim one leaf")
+        return None
+    envelopes = {name: body for name, body in desk.members.items() if name.startswith("receipts/")}
+    desk.counts["inclusion"] = len(envelopes)
+    for member in sorted(envelopes.keys() ^ places.keys()):
+        there = member in envelopes
+        claimed = claimed_id(envelopes[member]) if there else ""
+        desk.say(
+            "inclusion",
+            "has no place in the log" if there else "has a place in the log, and is missing from the bundle",
+            member=member[:80],
+            claimed=claimed,
+        )
+    leaves = {
+        places[name]: leaf_hash(hashlib.sha256(body).digest()) for name, body in envelopes.items() if name in places
+    }
+    try:
+        root = shared_root(leaves, size=size, nodes=given)
+    except BadProof as error:
+        say(f"the proof does not fit: {error}")
+        return None
+    if checkpoint and root != checkpoint.root:
+        say("receipts and proof lead to another root hash than the checkpoint's: one was altered or never logged")
+    desk.counts["counters"] = len(receipts)
+    check_counters(receipts, places=places, say=desk.say)
+    return given
+
+
+def _malformed() -> bool:
+    raise ValueError
+
+
+def claimed_id(content: bytes) -> str:
+    """The id that a damaged receipt still shows; empty where none can be read."""
+    try:
+        return read_receipt(content).id
+    except BadReceipt as error:
+        return error.receipt
