@@ -101,12 +101,6 @@ def test_an_untouched_bundle_verifies_and_lists_the_effect_whose_fate_is_unknown
     assert report.receipts > 200
     # Of a trust file and a bundle that are plain, with answers that nobody signed.
     unasked = {"people", "key-period", "complete", "witnesses", "timestamps"}
-        "people",
-        "key-period",
-        "complete",
-        "witnesses",
-        "timestamps",
-    }  # of a trust file and a bundle that are plain
     assert {check.name for check in report.checks if check.status != "passed"} == unasked
     assert sum(len(run.unknown) for run in report.runs) == 1
     assert report.not_established
