@@ -17,7 +17,11 @@ __all__ = ["CHROMIUM", "Tab", "browsing"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _PATIENCE_S = 20
-_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
+_FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"),
+    *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
+    "--disable-sync",
+)
 
 
 class Tab:
@@ -95,7 +99,7 @@ class Tab:
 @contextmanager
 def browsing(profile: Path) -> Iterator[Tab]:
     """A browser with a profile of its own, for the length of a block."""
-    assert CHROMIUM is not None
+    assert CHROMIUM is not None, "these tests need a browser: apt-get install chromium"
     ours_in, theirs_out = os.pipe()
     theirs_in, ours_out = os.pipe()
     shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'

@@ -16,10 +16,9 @@ import pytest
 from answerable.core import RunId
 from answerable.ledger import Reader, export_bundle, write_trust
 from answerable_verify import verify
-from tests.integration.browser import CHROMIUM, Tab, browsing
+from tests.integration.browser import Tab, browsing
 
 pytestmark = [pytest.mark.requirement("GV-2"), pytest.mark.timeout(120)]
-needs_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt install chromium)")
 
 _GATE = """
 import asyncio
@@ -112,7 +111,6 @@ def enter(tab: Tab, served: Served, secret: str) -> None:
     tab.wait("!document.getElementById('inside').hidden")
 
 
-@needs_a_browser
 def test_a_person_edits_and_approves_with_a_passkey_and_the_evidence_verifies(tmp_path: Path, served: Served) -> None:
     secret = served.key_of("kim", "lead")
 
@@ -139,7 +137,6 @@ def test_a_person_edits_and_approves_with_a_passkey_and_the_evidence_verifies(tm
     assert next(check.count for check in report.checks if check.name == "people") == 1
 
 
-@needs_a_browser
 def test_who_has_a_passkey_answers_neither_without_it_nor_with_one_that_does_not_know_who_is_there(
     tmp_path: Path, served: Served
 ) -> None:

@@ -8,7 +8,7 @@ import hmac
 import time
 from dataclasses import dataclass, field
 
-import httpx
+import aiohttp
 import orjson
 
 from answerable.policy._errors import NoticeInvalid, NoticeLost
@@ -16,7 +16,7 @@ from answerable.policy._notices import Notice
 
 __all__ = ["Webhook"]
 
-_TIMEOUT_S = 10.0
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _SHORTEST_SECRET = 24
 
 
@@ -60,12 +60,16 @@ class Webhook:
             "webhook-signature": f"v1,{signature}",
         }
         try:
-            async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
-                answer = await client.post(self.url, content=body, headers=headers)
-        except httpx.HTTPError as error:
+            # Followed, a redirect would take a signed notice to an address nobody declared.
+            async with (
+                aiohttp.ClientSession(timeout=_TIMEOUT) as client,
+                client.post(self.url, data=body, headers=headers, allow_redirects=False) as answer,
+            ):
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise NoticeLost(channel=self.name, problem=type(error).__name__) from None
-        if not answer.is_success:
-            raise NoticeLost(channel=self.name, problem=f"it answered {answer.status_code}")
+        if not 200 <= status < 300:
+            raise NoticeLost(channel=self.name, problem=f"it answered {status}")
 
     def _key(self) -> bytes:
         return base64.b64decode(self.secret.removeprefix("whsec_"), validate=True)
