@@ -174,7 +174,7 @@ BUGS = (
     Bug(
         name="whoever asked for a run may approve what it does",
         file="answerable/policy/_deciding.py",
-        right="        if found.not_initiator and found.initiator and self._is(found.initiator, by, tenant):",
+        right="        if found.terms.not_initiator and self._is(found.initiator, by, found.tenant):",
         wrong="        if False:",
         tests=("src/answerable/policy/_tests/test_approvals.py",),
     ),

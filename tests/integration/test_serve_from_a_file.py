@@ -146,10 +146,10 @@ def test_a_file_alone_serves_tools_and_models(tmp_path: Path) -> None:
             answer = await client.call_tool("shop.echo", {"text": "hello"})
 
         assert answer.content[0].text == "hello"  # type: ignore[union-attr]
-        assert listed["shop.echo"] is not None
-        assert listed["shop.echo"].read_only_hint
-        assert listed["shop.pay"] is not None
-        assert not listed["shop.pay"].read_only_hint  # declared by nobody: it writes
+        assert listed["shop__echo"] is not None
+        assert listed["shop__echo"].read_only_hint
+        assert listed["shop__pay"] is not None
+        assert not listed["shop__pay"].read_only_hint  # declared by nobody: it writes
         assert await ask(there.url, there.key, "0") == "Fine."
 
     through(tmp_path, story)
@@ -164,7 +164,7 @@ def test_a_new_clients_held_call_goes_on_once_a_person_approved_over_http_and_is
             detail = (await there.get(f"/approvals/{approval}")).json()
             decided = await there.post(f"/approvals/{approval}/approve", {"reason": "known customer"})
             answer = await paying
-        again = await there.post(f"/approvals/{approval}/approve", {})
+        again = await there.post(f"/approvals/{approval}/reject", {"reason": "too late"})
 
         assert detail["arguments"] == {"order": "1001"}
         assert detail["rules"] == ["all", "payments-need-a-lead"]
