@@ -179,6 +179,7 @@ def test_over_http_only_people_answer_in_their_roles_and_as_policy_lets_them(ser
             kim.post(f"/approvals/{first}/approve", json={"arguments": {"to": 1}}).json()["error"]["code"],
             kim.post(f"/approvals/{first}/reject", json={}).json()["error"]["code"],
             kim.post(f"/approvals/{first}/approve", content=b"[").json()["error"]["code"],
+            kim.post(f"/approvals/{first}/statement", json={"decision": "Reject"}).json()["error"]["code"],
         ]
         edited = kim.post(f"/approvals/{first}/approve", json={"arguments": {"to": "acme", "cents": 100}})
         again = kim.post(f"/approvals/{first}/approve", json={"arguments": {"to": "acme", "cents": 100}})
@@ -190,6 +191,7 @@ def test_over_http_only_people_answer_in_their_roles_and_as_policy_lets_them(ser
             "refused.approver_lacks_role",
             "refused.repeat_not_allowed",
             "refused.edit_not_possible",
+            "refused.request_malformed",
             "refused.request_malformed",
             "refused.request_malformed",
         ]

@@ -85,14 +85,9 @@ class _Approvals:
         try:
             self._person(request)
             asked = await _answer(request, more=frozenset({"decision", "key"}))
-            decision = "reject" if asked.pop("decision", "approve") == "reject" else "approve"
+            decision = _decision(asked.pop("decision", "approve"))
             key = str(asked.pop("key", ""))
-            said = self._gate.approvals.statement(
-                request.path_params["approval"],
-                decision,  # type: ignore[arg-type]
-                key=key,
-                **asked,
-            )
+            said = self._gate.approvals.statement(request.path_params["approval"], decision, key=key, **asked)
         except AnswerableError as error:
             return refused(error)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(said).digest()).rstrip(b"=").decode()
@@ -181,6 +176,15 @@ async def _answer(request: Request, *, more: frozenset[str]) -> dict[str, Any]:
         "arguments": None if arguments is None else stable_json(arguments),
     }
     return answer | {word: said[word] for word in more if word in said}
+
+
+def _decision(said: Any) -> Literal["approve", "reject"]:
+    # SECURITY: what is neither is refused: read as a yes, a slip would be signed as one.
+    if said == "approve":
+        return "approve"
+    if said == "reject":
+        return "reject"
+    raise RequestMalformed(problem="its `decision` is neither `approve` nor `reject`")
 
 
 def _is_flat(value: Any) -> bool:
