@@ -32,6 +32,7 @@ TENANT = TenantId("default")
 def run(folder: Path, *words: str, code: int = 0) -> str:
     """What a command prints. In this process: most are short, and the interpreter's start is not."""
     out = io.StringIO()
+    sys.modules.pop("agent", None)  # each command is a process of its own
     with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         ended = command(words)
     assert ended == code, f"{words}\n{out.getvalue()}"
