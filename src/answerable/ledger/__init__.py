@@ -3,8 +3,10 @@
 One process owns a data directory and writes (`Ledger`); any process may read (`Reader`).
 """
 
+from answerable.ledger._backup import Backup, BackupKeysUnusable, BackupUnusable, back_up, read_backup
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
+from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
@@ -22,12 +24,14 @@ from answerable.ledger._published import (
     receipt_lines,
 )
 from answerable.ledger._reader import NoStore, Reader, Texts
-from answerable.ledger._rebuild import TableRebuilt, rebuild
+from answerable.ledger._rebuild import TableRebuilt, compare, rebuild
 from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
 from answerable.ledger._record import Appended
+from answerable.ledger._restore import DirectoryNotEmpty, Restored, restore
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._sql import Prepared, metadata
+from answerable.ledger._standstill import LogBehind, Standstill, StoreRestored, lift_standstill, read_standstill
 from answerable.ledger._store import StoreDamaged
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._vault import ObjectErased
@@ -37,9 +41,16 @@ __all__ = [
     "WIDTH",
     "Again",
     "Appended",
+    "Backup",
+    "BackupKeysUnusable",
+    "BackupUnusable",
     "Busy",
     "DirectoryInUse",
+    "DirectoryNotEmpty",
     "Draft",
+    "Erasure",
+    "ErasureListDamaged",
+    "ErasureLists",
     "FileSigner",
     "Gone",
     "Head",
@@ -48,6 +59,7 @@ __all__ = [
     "KeyFileUnsafe",
     "Leases",
     "Ledger",
+    "LogBehind",
     "LogContradicted",
     "LogFolder",
     "Member",
@@ -62,6 +74,7 @@ __all__ = [
     "Receipt",
     "RecordTiles",
     "Recorded",
+    "Restored",
     "Ruling",
     "RunJournal",
     "SchemaTooNew",
@@ -70,14 +83,18 @@ __all__ = [
     "Slice",
     "SliceLost",
     "Stale",
+    "Standstill",
     "StoreDamaged",
+    "StoreRestored",
     "TableRebuilt",
     "Texts",
     "TileSource",
     "Tree",
     "Tx",
     "action_digest",
+    "back_up",
     "begun_at",
+    "compare",
     "consistency_proof",
     "control_run",
     "envelope_json",
@@ -87,14 +104,18 @@ __all__ = [
     "inclusion_proof",
     "is_consistent",
     "leaf_hash",
+    "lift_standstill",
     "log_folder",
     "log_vkey",
     "metadata",
     "monitor_secret",
     "pae",
+    "read_backup",
     "read_head",
+    "read_standstill",
     "rebuild",
     "receipt_lines",
+    "restore",
     "root_hash",
     "tile_path",
     "tlog_proof",

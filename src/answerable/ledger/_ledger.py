@@ -20,9 +20,11 @@ from answerable.core import (
     RunId,
     SystemClock,
     TenantId,
+    format_time,
     new_boot_id,
     reach,
 )
+from answerable.ledger._checkpoint import read_head
 from answerable.ledger._history import History
 from answerable.ledger._journal import RunJournal, action_digest
 from answerable.ledger._keys import FileSigner
@@ -33,8 +35,9 @@ from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
 from answerable.ledger._schema import upgrade
 from answerable.ledger._sql import Prepared
+from answerable.ledger._standstill import Standstill, check_may_go_on, stand_still
 from answerable.ledger._store import Connection, Writer, connect
-from answerable.ledger._tables import keys
+from answerable.ledger._tables import keys, logs
 from answerable.ledger._vault import Keyset, Vault, commitment
 
 __all__ = ["SYSTEM", "DirectoryInUse", "Ledger", "control_run", "lock_directory"]
@@ -42,6 +45,7 @@ __all__ = ["SYSTEM", "DirectoryInUse", "Ledger", "control_run", "lock_directory"
 SYSTEM = TenantId("_system")
 _SAVE_KEY = Prepared(insert(keys).on_conflict_do_nothing())
 _KEY_ROWS = Prepared(sa.select(keys.c.key_id, keys.c.id))
+_HEADS = Prepared(sa.select(logs.c.tenant, logs.c.origin, logs.c.size, logs.c.checkpoint))
 _REMEMBERED = 4096
 
 
@@ -86,22 +90,31 @@ class Ledger:
         isolation: str = "same-process",
         gate: Signer | None = None,
         log: Signer | None = None,
+        continues: bool = False,
     ) -> "Ledger":
         """Own a data directory; what is missing in it is made.
 
+        Args:
+            continues: open it although it stands still, to write down how it goes on.
+
         Raises:
             DirectoryInUse: another process owns it.
+            StoreRestored, LogBehind: it may be an old copy, and nobody has said yet how it goes on.
             KeyFileUnsafe: a key file can be read by others.
             StoreDamaged: the database cannot be read.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _lock(directory)
         try:
+            if not continues:
+                check_may_go_on(directory)
             gate = gate or FileSigner.open(directory / "keys" / "gate.key")
             log = log or FileSigner.open(directory / "keys" / "log.key")
             vault = Vault(directory / "keys" / "master.key")
             connection = connect(directory / DATABASE, writable=True)
             upgrade(directory / DATABASE, connection)
+            if not continues:
+                _check_published(directory, connection)
             for signer, role in ((gate, "gate"), (log, "log")):
                 connection.run(_SAVE_KEY, id=None, key_id=signer.key_id, public=signer.public_key, role=role)
             recorder = Recorder(
@@ -152,6 +165,16 @@ class Ledger:
     def clock(self) -> Clock:
         """Where the record takes its times from."""
         return self._recorder.clock
+
+    def halt(self, reason: Standstill) -> None:
+        """Write nothing any more, in this process or any later one, until it is said how the record goes on."""
+        stand_still(self.directory, reason)
+        self._recorder.halted = reason.error(self.directory)
+
+    def begin_line(self) -> int:
+        """Have every log that is written from now on bear a new origin: entries of the old one are lost."""
+        self._recorder.line += 1
+        return self._recorder.line
 
     async def append(self, draft: Draft) -> Appended:
         """Put one receipt on the record."""
@@ -251,6 +274,21 @@ class _Glance:
 def control_run(tenant: TenantId) -> RunId:
     """The run that a tenant's receipts belong to when they belong to no agent's run."""
     return RunId(f"control:{tenant}")
+
+
+def _check_published(directory: Path, connection: Connection) -> None:
+    """Stand still where the folders of published logs show more than the store holds: it is an older copy."""
+    held = {row[0]: (row[1], row[2], row[3]) for row in connection.rows(_HEADS)}
+    for path in sorted((directory / "log").glob("*/checkpoint")):
+        shown = read_head(path.read_text("utf-8"))
+        origin, size, note = held.get(path.parent.name, (shown.origin, 0, ""))
+        if shown.origin != origin or shown.size < size or (note and read_head(note) == shown):
+            continue
+        reason = Standstill.behind(
+            "the folder of the published log", origin, size, seen=shown.size, at=format_time(SystemClock().now())
+        )
+        stand_still(directory, reason)
+        check_may_go_on(directory)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Reading the record: from the gate's own process or any other, while the gate runs."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,15 @@ class Reader:
     def rows(self, statement: Prepared, /, **params: Any) -> list[Any]:
         """The rows a query finds in any table, projections' included."""
         return self._connection.rows(statement, **params)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Read one moment of the record for the length of a block, whatever is written meanwhile."""
+        self._connection.raw.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.raw.execute("ROLLBACK")
 
     def receipts(self, *, run: RunId | None = None, tenant: TenantId = TenantId("default")) -> list[Receipt]:
         """All receipts of a run by `seq`, or of a tenant in the order of its log."""

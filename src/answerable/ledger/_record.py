@@ -1,5 +1,6 @@
 """The one place where receipts are numbered, chained, signed and entered in the log."""
 
+import copy
 import functools
 import hashlib
 import struct
@@ -9,8 +10,17 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from answerable.core import Clock, ReceiptId, RunId, TenantId, canonical_json, format_time, new_receipt_id
-from answerable.ledger._checkpoint import origin_of, sign_checkpoint
+from answerable.core import (
+    AnswerableError,
+    Clock,
+    ReceiptId,
+    RunId,
+    TenantId,
+    canonical_json,
+    format_time,
+    new_receipt_id,
+)
+from answerable.ledger._checkpoint import line_of, origin_of, sign_checkpoint
 from answerable.ledger._merkle import Frontier
 from answerable.ledger._ports import Projection, Signer
 from answerable.ledger._receipt import (
@@ -45,7 +55,7 @@ _PUT_LOG = insert(logs)
 _SAVE_LOG = Prepared(
     _PUT_LOG.on_conflict_do_update(
         index_elements=[logs.c.tenant],
-        set_={name: _PUT_LOG.excluded[name] for name in ("size", "peaks", "checkpoint")},
+        set_={name: _PUT_LOG.excluded[name] for name in ("origin", "size", "peaks", "checkpoint")},
     )
 )
 _SAVE_OBJECT = Prepared(insert(objects).on_conflict_do_nothing())
@@ -56,6 +66,7 @@ _FIND_SUBJECT = Prepared(
         subject_keys.c.tenant == sa.bindparam("tenant"), subject_keys.c.subject == sa.bindparam("subject")
     )
 )
+_ORIGINS = Prepared(sa.select(logs.c.origin))
 _LAST_AT = Prepared(sa.select(receipts.c.body).order_by(receipts.c.position.desc()).limit(1))
 _WAKE = Prepared(
     sa.update(slices)
@@ -133,6 +144,9 @@ class Recorder:
         self.stored: dict[bytes, str] = {}
         self.woken: Callable[[Sequence[str]], None] = lambda runs: None
         self.last_at = self._last_at()
+        self.line = max((line_of(row[0]) for row in connection.rows(_ORIGINS)), default=1)
+        self.halted: AnswerableError | None = None
+        """Why nothing may be appended any more."""
 
     def close(self) -> None:
         """Let go of what was opened for it."""
@@ -146,7 +160,7 @@ class Recorder:
 
     def keyset(self, tenant: TenantId, subjects: tuple[str, ...], run: str) -> Keyset:
         """Keys for texts concerning these people, or the run itself."""
-        return self.vault.keyset(tenant, subjects or (run,), self._wrapped)
+        return self.vault.keyset(tenant, self.vault.called(tenant, subjects) if subjects else (run,), self._wrapped)
 
     def _wrapped(self, tenant: TenantId, subject: str) -> bytes | None:
         rows = self._lookups.rows(_FIND_SUBJECT, tenant=tenant, subject=subject)
@@ -221,6 +235,8 @@ class Transaction(Batch):
         Where the caller has the texts' keys and commitments already, it passes them.
         """
         of, run, tenant = self._of, draft.run, draft.tenant
+        if of.halted is not None:
+            raise copy.copy(of.halted)
         if draft.fence is not None and self.fence(run) != draft.fence:
             return Appended("stale")
         head, is_over = self._heads.get(run) or of.heads.get(run), run in self._closed
@@ -245,7 +261,7 @@ class Transaction(Batch):
             keyset = keyset or of.keyset(tenant, draft.subjects, run)
             committed = committed or commitments(keyset, draft, receipt_id)
             sealed = keyset.encrypt(join_texts(draft.input, draft.output), receipt_id)
-            subjects = "\n".join(draft.subjects) or run
+            subjects = "\n".join(of.vault.called(tenant, draft.subjects)) if draft.subjects else run
         statement = self._statement(draft, receipt_id, seq, head, n, committed)
         given = [part for name, part in draft.members.items() if name not in _BUILT_HERE]
         body = canonical_json(statement, unproven=given)
@@ -310,6 +326,9 @@ class Transaction(Batch):
             predicate["onBehalfOf"] = draft.on_behalf_of
         if committed:
             predicate["commitments"] = committed
+        if subjects := predicate.get("control", {}).get("subjects"):
+            named = self._of.vault.called(draft.tenant, tuple(subjects))
+            predicate["control"] = {**predicate["control"], "subjects": list(named)}
         if draft.phase == "run.close":
             predicate["control"] = {**predicate.get("control", {}), "count": seq, "last": head[1] if head else ""}
         subject = [_artefact(draft.run)]
@@ -349,7 +368,7 @@ class Transaction(Batch):
         if self._unsigned:
             self._seal()
         for tenant, frontier in self._frontiers.items():
-            origin = origin_of(of.log, tenant)
+            origin = origin_of(of.log, tenant, of.line)
             self.run(
                 _SAVE_LOG,
                 tenant=tenant,

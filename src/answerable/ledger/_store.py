@@ -54,6 +54,10 @@ class Connection:
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.raw = raw
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self.raw.close()
+
     def rows(self, statement: Prepared, /, **params: Any) -> list[Any]:
         """The rows a query finds."""
         try:

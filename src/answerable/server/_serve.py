@@ -44,7 +44,7 @@ async def serve_gate(gate: "Gate", *, host: str, port: int, on_listening: Callab
     # A page in a browser on this machine must not reach the gate by a name of its own.
     hosts = _BY_LOOPBACK if host in _LOOPBACK else ()
     data = gate.reader.directory
-    async with mcp_routes(gate, hosts=hosts) as mounted, publishing_logs(data):
+    async with mcp_routes(gate, hosts=hosts) as mounted, publishing_logs(data, on_behind=gate.desk.ledger.halt):
         app = http_app(gate, draining, mounted=[*mounted, *log_routes(data)])
         await listen_until_signal(
             app, host=host, port=port, on_listening=on_listening, before_end=drain, patience_s=_CUT_S

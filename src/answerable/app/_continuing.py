@@ -1,0 +1,158 @@
+"""How a record goes on that stands still, because it was restored or somebody has seen more of it.
+
+Either nothing was lost: the log goes on as it was. Or entries were: then the log goes on under a new origin, so that
+no two histories bear one name, and every open run is paused, because it may have done more than the record knows.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from answerable.app._record import all_projections, erase_what_is_listed
+from answerable.core import Clock, ConfigError, RunId, stable_json
+from answerable.ledger import (
+    SYSTEM,
+    Draft,
+    Head,
+    Ledger,
+    LogBehind,
+    Standstill,
+    control_run,
+    lift_standstill,
+    log_folder,
+    read_head,
+    read_standstill,
+    stand_still,
+)
+from answerable.runtime import Control, ControlRefused, list_runs
+from answerable.witness import read_log_config, seen_elsewhere
+
+__all__ = ["Continued", "NothingStandsStill", "continue_log"]
+
+_MOST_RUNS = 1_000_000
+
+
+@dataclass(eq=False, kw_only=True)
+class NothingStandsStill(ConfigError):
+    """The record may be gone on with as it is."""
+
+    code = "config.nothing_stands_still"
+    what = "the record in `{directory}` does not stand still"
+    why = "it was not restored, and nobody is known to have seen more of it"
+    fix = "nothing to do: run the gate"
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continued:
+    """How a record goes on.
+
+    Args:
+        origins: the logs' origins from now on.
+        paused: open runs that wait for a person's `answerable runs resume`.
+    """
+
+    is_after_gap: bool
+    origins: tuple[str, ...]
+    paused: tuple[RunId, ...]
+
+
+async def continue_log(
+    directory: Path, *, is_after_gap: bool, by: str, reason: str, clock: Clock | None = None
+) -> Continued:
+    """Say how a record goes on that stands still; on the record when this returns.
+
+    Args:
+        is_after_gap: entries may be lost. Else nothing was written after what is here; whoever watches the log is asked.
+        by: who says so.
+
+    Raises:
+        NothingStandsStill: it may be gone on with as it is.
+        LogBehind: somebody has seen what is said not to have been.
+        DirectoryInUse: another process owns it.
+    """
+    standing = read_standstill(directory)
+    if standing is None:
+        raise NothingStandsStill(directory=str(directory))
+    ledger = Ledger.open(directory, projections=all_projections(), clock=clock, continues=True)
+    try:
+        heads = {tenant: read_head(ledger.reader.checkpoint(tenant)) for tenant in ledger.reader.tenants()}
+        if not is_after_gap:
+            await _check_nothing_is_lost(directory, standing, list(heads.values()))
+        line = ledger.begin_line() if is_after_gap and not _is_said(ledger, standing) else 0
+        await ledger.start()
+
+        def declare(tx: Any) -> None:
+            for tenant, head in heads.items():
+                person = ledger.pseudonym(tenant, by)
+                control = {"do": "continue", "how": "after-gap" if is_after_gap else "nothing-lost", "by": person}
+                control |= {"from": standing.id, "origin": head.origin, "size": head.size, "root": head.root.hex()}
+                seen = standing.seen.get(head.origin, 0)
+                tx.append(
+                    Draft(
+                        tenant=tenant,
+                        run=control_run(tenant),
+                        phase="control",
+                        agent="gate",
+                        once=_once(standing, tenant),
+                        members={"control": control | ({"seen": seen} if seen > head.size else {}) | {"reason": reason}},
+                        input=stable_json({"by": by, "reason": reason}),
+                    )
+                )
+
+        await ledger.writer.submit(declare)
+        paused = await _pause_all(ledger, by, reason) if is_after_gap else []
+        await erase_what_is_listed(ledger)
+        if line > 1:
+            _put_away(directory, line - 1)
+        lift_standstill(directory)
+        origins = tuple(ledger.reader.log_key(tenant)[0] for tenant in heads)
+        return Continued(is_after_gap=is_after_gap, origins=origins, paused=tuple(paused))
+    finally:
+        await ledger.close()
+
+
+async def _check_nothing_is_lost(directory: Path, standing: Standstill, heads: list[Head]) -> None:
+    for head in heads:
+        seen = standing.seen.get(head.origin, 0)
+        if seen > head.size:
+            raise LogBehind(
+                directory=str(directory),
+                origin=head.origin,
+                size=head.size,
+                who=standing.who,
+                seen=f"{seen} entries",
+            )
+    elsewhere = await seen_elsewhere(directory, read_log_config(directory))
+    if elsewhere is not None:
+        raise elsewhere.error(directory)
+
+
+def _is_said(ledger: Ledger, standing: Standstill) -> bool:
+    """Whether it was said before, and only what follows from it was cut off."""
+    return ledger.reader.is_taken(_once(standing, SYSTEM))
+
+
+def _once(standing: Standstill, tenant: str) -> str:
+    return f"continue:{standing.id}:{tenant}"
+
+
+async def _pause_all(ledger: Ledger, by: str, reason: str) -> list[RunId]:
+    control, paused = Control(ledger), []
+    for tenant in ledger.reader.tenants():
+        for row in list_runs(ledger.reader, tenant=tenant, most=_MOST_RUNS):
+            if row.state == "open":
+                try:
+                    await control.pause(row.run, by=by, reason=reason)
+                except ControlRefused:  # it is paused, or killed
+                    pass
+                paused.append(row.run)
+    return paused
+
+
+def _put_away(directory: Path, line: int) -> None:
+    """Keep what others signed for the old line, apart from what they sign for the new one."""
+    folder, kept = directory / "log", directory / f"log.line-{line}"
+    if folder.exists() and not kept.exists():
+        folder.rename(kept)

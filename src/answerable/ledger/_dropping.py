@@ -1,0 +1,122 @@
+"""Drops texts and the keys that open them, so that nothing of either is left in the store's files.
+
+The receipts stay as they are: their commitments say nothing without the salts, which derive from the keys
+that are dropped. A receipt whose text is gone keeps the pseudonyms of the people it concerned.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from answerable.core import ReceiptId, RunId
+from answerable.ledger._erasures import Erasure
+from answerable.ledger._sql import Prepared
+from answerable.ledger._store import Connection
+from answerable.ledger._tables import receipts, subject_keys
+from answerable.ledger._vault import PARTY, Vault
+
+__all__ = ["Dropped", "drop_texts", "drop_these", "scrub", "texts_of"]
+
+_P = sa.bindparam
+_FOUND = (receipts.c.position, receipts.c.run, receipts.c.id, receipts.c.subjects)
+_LISTED = sa.literal("\n") + receipts.c.subjects + sa.literal("\n")
+_OF_PERSON = Prepared(
+    sa.select(*_FOUND).where(
+        receipts.c.tenant == _P("tenant"),
+        # The bounds let the store look only at texts that concern people (the index `receipts_of_people`).
+        receipts.c.subjects >= PARTY,
+        receipts.c.subjects < PARTY[:-1] + chr(ord(PARTY[-1]) + 1),
+        _LISTED.contains(_P("listed")),
+        receipts.c.sealed.is_not(None),
+    )
+)
+_OF_NAME = Prepared(
+    sa.select(*_FOUND).where(
+        receipts.c.tenant == _P("tenant"), _LISTED.contains(_P("listed")), receipts.c.sealed.is_not(None)
+    )
+)
+_OF_RUN = Prepared(sa.select(*_FOUND).where(receipts.c.run == _P("run"), receipts.c.sealed.is_not(None)))
+_DROP = Prepared(sa.update(receipts).where(receipts.c.position == _P("at")).values(sealed=None))
+_DROP_KEY = Prepared(
+    sa.delete(subject_keys).where(subject_keys.c.tenant == _P("tenant"), subject_keys.c.subject == _P("subject"))
+)
+_NAMES = Prepared(
+    sa.select(subject_keys.c.subject).where(
+        subject_keys.c.tenant == _P("tenant"),
+        sa.not_(subject_keys.c.subject.startswith(PARTY, autoescape=True)),
+        sa.not_(subject_keys.c.subject.startswith("run_", autoescape=True)),
+    )
+)
+
+
+class _Statements(Protocol):
+    def rows(self, statement: Prepared, /, **params: Any) -> Sequence[Sequence[Any]]:
+        """The rows a query finds."""
+
+    def run(self, statement: Prepared, /, **params: Any) -> int:
+        """The number of rows a statement changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A receipt whose text is dropped, or is to be."""
+
+    position: int
+    run: RunId
+    receipt: ReceiptId
+
+
+def texts_of(store: _Statements, vault: Vault, erasure: Erasure) -> list[Dropped]:
+    """The texts that an erasure concerns, as far as they are there."""
+    return _found(store, erasure, _names(store, vault, erasure))
+
+
+def drop_texts(store: _Statements, vault: Vault, erasure: Erasure) -> list[Dropped]:
+    """Drop every text that an erasure concerns, and the keys; inside a transaction."""
+    names = _names(store, vault, erasure)
+    found = _found(store, erasure, names)
+    drop_these(store, found)
+    for name in names:
+        store.run(_DROP_KEY, tenant=erasure.tenant, subject=name)
+    return found
+
+
+def drop_these(store: _Statements, found: Sequence[Dropped]) -> None:
+    """Drop these texts; the keys stay, for the sake of others."""
+    for each in found:
+        store.run(_DROP, at=each.position)
+
+
+def scrub(connection: Connection) -> None:
+    """Have nothing of what was dropped in the write-ahead log either; outside a transaction.
+
+    The pages themselves are overwritten as rows go (`secure_delete`).
+    """
+    connection.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _found(store: _Statements, erasure: Erasure, names: Sequence[str]) -> list[Dropped]:
+    if erasure.run:
+        return [each for each, _ in _read(store.rows(_OF_RUN, run=erasure.run))]
+    found = {}
+    for name in names:
+        query = _OF_PERSON if name == erasure.subject else _OF_NAME
+        for each, subjects in _read(store.rows(query, tenant=erasure.tenant, listed=f"\n{name}\n")):
+            if name in subjects:
+                found[each.position] = each
+    return list(found.values())
+
+
+def _names(store: _Statements, vault: Vault, erasure: Erasure) -> list[str]:
+    """Whose keys go: the run's, or the person's; and the name in clear, under which older versions kept keys."""
+    if erasure.run:
+        return [erasure.run]
+    names = [row[0] for row in store.rows(_NAMES, tenant=erasure.tenant)]
+    return [erasure.subject, *(name for name in names if vault.pseudonym(erasure.tenant, name) == erasure.subject)]
+
+
+def _read(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Dropped, Sequence[str]]]:
+    for position, run, receipt, subjects in rows:
+        yield Dropped(position, run, receipt), str(subjects).split("\n")
