@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from answerable.app._record import all_projections, erase_what_is_listed
+from answerable.app._record import all_projections
 from answerable.core import Clock, ConfigError, RunId, stable_json
 from answerable.ledger import (
     SYSTEM,
@@ -19,12 +19,10 @@ from answerable.ledger import (
     Standstill,
     control_run,
     lift_standstill,
-    log_folder,
     read_head,
     read_standstill,
-    stand_still,
 )
-from answerable.runtime import Control, ControlRefused, list_runs
+from answerable.runtime import Control, ControlRefused, Erasing, list_runs
 from answerable.witness import read_log_config, seen_elsewhere
 
 __all__ = ["Continued", "NothingStandsStill", "continue_log"]
@@ -64,7 +62,7 @@ async def continue_log(
     """Say how a record goes on that stands still; on the record when this returns.
 
     Args:
-        is_after_gap: entries may be lost. Else nothing was written after what is here; whoever watches the log is asked.
+        is_after_gap: entries may be lost. Else none was written after what is here; whoever watches the logs is asked.
         by: who says so.
 
     Raises:
@@ -78,17 +76,27 @@ async def continue_log(
     ledger = Ledger.open(directory, projections=all_projections(), clock=clock, continues=True)
     try:
         heads = {tenant: read_head(ledger.reader.checkpoint(tenant)) for tenant in ledger.reader.tenants()}
+        known = standing.seen
         if not is_after_gap:
             await _check_nothing_is_lost(directory, standing, list(heads.values()))
-        line = ledger.begin_line() if is_after_gap and not _is_said(ledger, standing) else 0
+        else:
+            elsewhere = await seen_elsewhere(directory, read_log_config(directory))
+            known = {**standing.seen, **(elsewhere.seen if elsewhere else {})}
+            # Where it was said before, only what follows from it was cut off.
+            if not ledger.reader.is_taken(_once(standing, SYSTEM)):
+                ledger.begin_line()
         await ledger.start()
 
         def declare(tx: Any) -> None:
             for tenant, head in heads.items():
                 person = ledger.pseudonym(tenant, by)
-                control = {"do": "continue", "how": "after-gap" if is_after_gap else "nothing-lost", "by": person}
+                control: dict[str, Any] = {
+                    "do": "continue",
+                    "how": "after-gap" if is_after_gap else "nothing-lost",
+                    "by": person,
+                }
                 control |= {"from": standing.id, "origin": head.origin, "size": head.size, "root": head.root.hex()}
-                seen = standing.seen.get(head.origin, 0)
+                seen = known.get(head.origin, 0)
                 tx.append(
                     Draft(
                         tenant=tenant,
@@ -96,18 +104,19 @@ async def continue_log(
                         phase="control",
                         agent="gate",
                         once=_once(standing, tenant),
-                        members={"control": control | ({"seen": seen} if seen > head.size else {}) | {"reason": reason}},
+                        members={
+                            "control": control | ({"seen": seen} if seen > head.size else {}) | {"reason": reason}
+                        },
                         input=stable_json({"by": by, "reason": reason}),
                     )
                 )
 
         await ledger.writer.submit(declare)
         paused = await _pause_all(ledger, by, reason) if is_after_gap else []
-        await erase_what_is_listed(ledger)
-        if line > 1:
-            _put_away(directory, line - 1)
-        lift_standstill(directory)
+        await Erasing(ledger).catch_up()
         origins = tuple(ledger.reader.log_key(tenant)[0] for tenant in heads)
+        _put_away(directory, set(origins), standing)
+        lift_standstill(directory)
         return Continued(is_after_gap=is_after_gap, origins=origins, paused=tuple(paused))
     finally:
         await ledger.close()
@@ -129,11 +138,6 @@ async def _check_nothing_is_lost(directory: Path, standing: Standstill, heads: l
         raise elsewhere.error(directory)
 
 
-def _is_said(ledger: Ledger, standing: Standstill) -> bool:
-    """Whether it was said before, and only what follows from it was cut off."""
-    return ledger.reader.is_taken(_once(standing, SYSTEM))
-
-
 def _once(standing: Standstill, tenant: str) -> str:
     return f"continue:{standing.id}:{tenant}"
 
@@ -151,8 +155,10 @@ async def _pause_all(ledger: Ledger, by: str, reason: str) -> list[RunId]:
     return paused
 
 
-def _put_away(directory: Path, line: int) -> None:
-    """Keep what others signed for the old line, apart from what they sign for the new one."""
-    folder, kept = directory / "log", directory / f"log.line-{line}"
-    if folder.exists() and not kept.exists():
-        folder.rename(kept)
+def _put_away(directory: Path, origins: set[str], standing: Standstill) -> None:
+    """Keep what others signed for logs of other origins, apart from what they sign for these."""
+    folder = directory / "log"
+    notes = [path.read_text("utf-8") for path in folder.glob("*/checkpoints/[0-9]*") if path.suffix != ".tsr"]
+    notes += [path.read_text("utf-8") for path in folder.glob("*/checkpoint")]
+    if any(read_head(note).origin not in origins for note in notes):
+        folder.rename(directory / f"log.before-{standing.at[:19].replace(':', '')}Z")

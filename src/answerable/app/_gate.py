@@ -11,11 +11,11 @@ from typing import Any
 
 from answerable.action import Effects
 from answerable.app._effects import EveryEffect
-from answerable.app._record import Desk, all_projections
+from answerable.app._record import Desk, all_projections, start_ledger
 from answerable.app._times import Times
 from answerable.core import Action, Clock, RunId, TenantId
 from answerable.identity import AgentDeclaration, AgentKeys, Approvers, PersonKeys, check_may_start
-from answerable.ledger import Ledger, Reader
+from answerable.ledger import Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
     Approvals,
@@ -134,7 +134,14 @@ class Gate:
         return tuple(found or (name for name in names if name.partition(".")[2] == plain))
 
     async def start(
-        self, agent: str, input: Any, *, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+        self,
+        agent: str,
+        input: Any,
+        *,
+        key: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        subjects: Sequence[str] = (),
     ) -> RunId:
         """Open a run of an agent; it is on the record when this returns.
 
@@ -144,8 +151,10 @@ class Gate:
             key: a start key: the same key gives the same run, however often it is started.
             on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
             resources: what it is about, as whoever asked named it: `order:1001`.
+            subjects: the people its data concern, `customer:c-7`: erasing one of them erases its texts.
         """
-        return await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+        said: dict[str, Any] = {"on_behalf_of": on_behalf_of, "resources": tuple(resources), "subjects": subjects}
+        return await self.runs.start(agent, input, key=key, **said)
 
     async def result(self, run: RunId) -> Any:
         """What the agent returned; raises what it raised. Waits as long as the run does."""
@@ -187,9 +196,8 @@ async def open_gate(
         policies = PolicySet.load(policy, actions=_known_actions(tools, upstreams, agents))
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock)
+        ledger = await start_ledger(data, projections, clock=clock)
         stack.push_async_callback(ledger.close)
-        await ledger.start()
         stored_as = await ledger.store_object(_TENANT, policies.snapshot())
         spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 

@@ -20,7 +20,7 @@ from answerable.identity import (
     SigningKeys,
     SigningKeysProjection,
 )
-from answerable.ledger import Ledger, Projection, Reader
+from answerable.ledger import ErasuresProjection, Ledger, Projection, Reader, stand_still
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
@@ -33,6 +33,7 @@ from answerable.policy import (
 from answerable.runtime import (
     Agents,
     Control,
+    Erasing,
     LinksProjection,
     OrdersProjection,
     Runs,
@@ -44,8 +45,9 @@ from answerable.runtime import (
     TimersProjection,
 )
 from answerable.tools import Pinning, Pins, PinsProjection, Toolbox
+from answerable.witness import read_log_config, seen_elsewhere
 
-__all__ = ["Desk", "all_projections", "open_desk"]
+__all__ = ["Desk", "all_projections", "open_desk", "start_ledger"]
 
 
 def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
@@ -67,7 +69,29 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         PeopleProjection(),
         SigningKeysProjection(),
         PinsProjection(),
+        ErasuresProjection(),
     )
+
+
+async def start_ledger(directory: Path, projections: Sequence[Projection], *, clock: Clock | None = None) -> Ledger:
+    """Own a record that may be gone on with, and begin to write; what is listed as erased is gone then.
+
+    Raises:
+        DirectoryInUse: another process owns it.
+        StoreRestored, LogBehind: it may be an old copy; whoever watches its logs is asked.
+    """
+    ledger = Ledger.open(directory, projections=projections, clock=clock)
+    try:
+        elsewhere = await seen_elsewhere(directory, read_log_config(directory))
+        if elsewhere is not None:
+            stand_still(directory, elsewhere)
+            raise elsewhere.error(directory)
+        await ledger.start()
+        await Erasing(ledger).catch_up()
+    except BaseException:
+        await ledger.close()
+        raise
+    return ledger
 
 
 class Desk:
@@ -89,6 +113,7 @@ class Desk:
         self.stops = stops
         self._tools = tools
         self.control = control
+        self.erasing = Erasing(ledger)
         self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
         self.pinning = Pinning(tools or Toolbox(), Pins(store=ledger.reader, book=ledger))
         self.person_keys = PersonKeys(book=ledger, store=ledger.reader)
@@ -101,10 +126,18 @@ class Desk:
         return self.ledger.reader
 
     async def start(
-        self, *, agent: str, input: Any, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+        self,
+        *,
+        agent: str,
+        input: Any,
+        key: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        subjects: Sequence[str] = (),
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
-        run = await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+        said: dict[str, Any] = {"on_behalf_of": on_behalf_of, "resources": tuple(resources), "subjects": subjects}
+        run = await self.runs.start(agent, input, key=key, **said)
         return {"run": run}
 
     async def statement(
@@ -217,6 +250,20 @@ class Desk:
         new = await self.control.roll_back(RunId(run), to, by=by, reason=reason, partial=partial)
         return {"run": new, "from": run}
 
+    async def erase(self, *, subject: str = "", run: str = "", by: str, reason: str) -> dict[str, Any]:
+        """Erase every text that concerns a person, or every text of a run."""
+        done = await self.erasing.erase(subject=subject, run=RunId(run), by=by, reason=reason)
+        said = {"erasure": done.erasure.id, "texts": done.texts, "runs": done.runs, "isScrubbed": done.is_scrubbed}
+        lists = {"closed": done.closed, "unknown": done.unknown, "untold": map(str, done.untold)}
+        return {**said, **{name: list(each) for name, each in lists.items()}}
+
+    async def legal_hold(
+        self, *, do: Literal["hold", "release"], subject: str = "", run: str = "", by: str, reason: str
+    ) -> dict[str, str]:
+        """Keep what concerns a person, or of a run, or everything, from being erased; or end that."""
+        scope = await self.erasing.hold(subject=subject, run=RunId(run), by=by, reason=reason, release=do == "release")
+        return {"scope": scope, "state": {"hold": "held", "release": "released"}[do]}
+
     async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> dict[str, str]:
         """Pause or resume a schedule."""
         await getattr(Schedules(self.ledger, self.runs), do)(name, by=by, reason=reason)
@@ -268,9 +315,8 @@ async def open_desk(
     Raises:
         DirectoryInUse: a gate runs; it has a socket.
     """
-    ledger = Ledger.open(directory, projections=all_projections(), clock=clock)
+    ledger = await start_ledger(directory, all_projections(), clock=clock)
     try:
-        await ledger.start()
         yield Desk(
             ledger,
             Runs(ledger, Agents()),

@@ -3,9 +3,10 @@
 One process owns a data directory and writes (`Ledger`); any process may read (`Reader`).
 """
 
-from answerable.ledger._backup import Backup, BackupKeysUnusable, BackupUnusable, back_up, read_backup
+from answerable.ledger._backup import Backup, BackupKeysUnusable, BackupUnusable, back_up, list_backups, read_backup
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
+from answerable.ledger._dropping import Dropped, drop_texts, drop_these, texts_of
 from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
@@ -31,9 +32,17 @@ from answerable.ledger._restore import DirectoryNotEmpty, Restored, restore
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._sql import Prepared, metadata
-from answerable.ledger._standstill import LogBehind, Standstill, StoreRestored, lift_standstill, read_standstill
+from answerable.ledger._standstill import (
+    LogBehind,
+    Standstill,
+    StoreRestored,
+    lift_standstill,
+    read_standstill,
+    stand_still,
+)
 from answerable.ledger._store import StoreDamaged
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
+from answerable.ledger._tombstones import ErasuresProjection, Hold, is_erased, standing_holds
 from answerable.ledger._vault import ObjectErased
 
 __all__ = [
@@ -48,13 +57,16 @@ __all__ = [
     "DirectoryInUse",
     "DirectoryNotEmpty",
     "Draft",
+    "Dropped",
     "Erasure",
     "ErasureListDamaged",
     "ErasureLists",
+    "ErasuresProjection",
     "FileSigner",
     "Gone",
     "Head",
     "History",
+    "Hold",
     "Intent",
     "KeyFileUnsafe",
     "Leases",
@@ -97,14 +109,18 @@ __all__ = [
     "compare",
     "consistency_proof",
     "control_run",
+    "drop_texts",
+    "drop_these",
     "envelope_json",
     "export_bundle",
     "export_span",
     "inclusion_path",
     "inclusion_proof",
     "is_consistent",
+    "is_erased",
     "leaf_hash",
     "lift_standstill",
+    "list_backups",
     "log_folder",
     "log_vkey",
     "metadata",
@@ -117,6 +133,9 @@ __all__ = [
     "receipt_lines",
     "restore",
     "root_hash",
+    "stand_still",
+    "standing_holds",
+    "texts_of",
     "tile_path",
     "tlog_proof",
     "write_trust",

@@ -30,7 +30,16 @@ from answerable.ledger._schema import HEAD
 from answerable.ledger._standstill import put_durably, read_standstill, sync_folder
 from answerable.ledger._vault import Vault
 
-__all__ = ["Backup", "BackupKeysUnusable", "BackupUnusable", "back_up", "check_members", "keys_in", "read_backup"]
+__all__ = [
+    "Backup",
+    "BackupKeysUnusable",
+    "BackupUnusable",
+    "back_up",
+    "check_members",
+    "keys_in",
+    "list_backups",
+    "read_backup",
+]
 
 MANIFEST = "manifest.json"
 SEALED_KEYS = "keys.sealed"
@@ -147,6 +156,11 @@ def read_backup(path: Path) -> Backup:
         return Backup(path=path, **said)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise BackupUnusable(backup=str(path), problem="it has no manifest that can be read") from None
+
+
+def list_backups(place: Path) -> list[Backup]:
+    """The backups at a place, the oldest first; folders that are none are left out."""
+    return [read_backup(each.parent) for each in sorted(place.glob(f"[!.]*/{MANIFEST}"))]
 
 
 def check_members(backup: Backup) -> None:

@@ -5,22 +5,25 @@ that are dropped. A receipt whose text is gone keeps the pseudonyms of the peopl
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from answerable.core import ReceiptId, RunId
+from answerable.core import RunId
 from answerable.ledger._erasures import Erasure
+from answerable.ledger._receipt import Receipt, is_replayed
 from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Connection
+from answerable.ledger._store import connect
 from answerable.ledger._tables import receipts, subject_keys
 from answerable.ledger._vault import PARTY, Vault
 
 __all__ = ["Dropped", "drop_texts", "drop_these", "scrub", "texts_of"]
 
 _P = sa.bindparam
-_FOUND = (receipts.c.position, receipts.c.run, receipts.c.id, receipts.c.subjects)
+_FOUND = (receipts.c.position, receipts.c.body, receipts.c.subjects)
 _LISTED = sa.literal("\n") + receipts.c.subjects + sa.literal("\n")
 _OF_PERSON = Prepared(
     sa.select(*_FOUND).where(
@@ -63,9 +66,17 @@ class _Statements(Protocol):
 class Dropped:
     """A receipt whose text is dropped, or is to be."""
 
-    position: int
-    run: RunId
-    receipt: ReceiptId
+    receipt: Receipt
+
+    @property
+    def run(self) -> RunId:
+        """The run that it belongs to."""
+        return RunId(self.receipt.predicate["run"])
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether its run cannot go on without the text."""
+        return is_replayed(self.receipt)
 
 
 def texts_of(store: _Statements, vault: Vault, erasure: Erasure) -> list[Dropped]:
@@ -86,15 +97,18 @@ def drop_texts(store: _Statements, vault: Vault, erasure: Erasure) -> list[Dropp
 def drop_these(store: _Statements, found: Sequence[Dropped]) -> None:
     """Drop these texts; the keys stay, for the sake of others."""
     for each in found:
-        store.run(_DROP, at=each.position)
+        store.run(_DROP, at=each.receipt.position)
 
 
-def scrub(connection: Connection) -> None:
-    """Have nothing of what was dropped in the write-ahead log either; outside a transaction.
+def scrub(path: Path) -> bool:
+    """Have nothing of what was dropped in the write-ahead log either; False where somebody reads an old moment still.
 
     The pages themselves are overwritten as rows go (`secure_delete`).
     """
-    connection.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with closing(connect(path, writable=True)) as connection:
+        # Briefly: meanwhile nobody writes.
+        connection.raw.execute("PRAGMA busy_timeout=50")
+        return bool(connection.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
 
 
 def _found(store: _Statements, erasure: Erasure, names: Sequence[str]) -> list[Dropped]:
@@ -105,7 +119,7 @@ def _found(store: _Statements, erasure: Erasure, names: Sequence[str]) -> list[D
         query = _OF_PERSON if name == erasure.subject else _OF_NAME
         for each, subjects in _read(store.rows(query, tenant=erasure.tenant, listed=f"\n{name}\n")):
             if name in subjects:
-                found[each.position] = each
+                found[each.receipt.position] = each
     return list(found.values())
 
 
@@ -118,5 +132,6 @@ def _names(store: _Statements, vault: Vault, erasure: Erasure) -> list[str]:
 
 
 def _read(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Dropped, Sequence[str]]]:
-    for position, run, receipt, subjects in rows:
-        yield Dropped(position, run, receipt), str(subjects).split("\n")
+    for position, body, subjects in rows:
+        receipt = Receipt(position=position, body=body, signature=b"", key_id="", digest="")
+        yield Dropped(receipt), str(subjects).split("\n")

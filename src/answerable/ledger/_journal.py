@@ -38,6 +38,7 @@ from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, Tx
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Transaction
+from answerable.ledger._tombstones import is_erased
 from answerable.ledger._vault import commitment
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ class RunJournal:
             appended = await self._placed(closing, lost)
         self._ledger.forget_input(step.action)
         if self._is_next(closing, appended):
-            recorded = as_recorded(outcome, appended.id, appended.seq, appended.at)
+            about = self._ledger.called(step.action.tenant, {*step.action.subjects, *outcome.subjects})
+            recorded = as_recorded(outcome, appended.id, appended.seq, appended.at, subjects=about)
             self.history.finished(step.action, recorded)
             reach(FaultPoint.HANDED_BACK)
             return recorded
@@ -378,10 +380,12 @@ class _Closing:
 
     def record(self, tx: Transaction) -> Appended:
         step, outcome, action = self._step, self._outcome, self._step.action
-        input_, keyset, digest = self._ledger.committed_input(action)
-        subjects = action.subjects
         # After `run.close` nothing is final any more: what is learned late is an observation.
         is_late = tx.is_closed(action.run)
+        if is_late and (bare := self._bare(tx)) is not None:
+            return tx.append(bare)
+        input_, keyset, digest = self._ledger.committed_input(action)
+        subjects = action.subjects
         is_observed = outcome.status == "unknown" or is_late
         self.is_final = not is_observed
         effect: dict[str, Any] = {"status": outcome.status, "observedBy": outcome.observed_by}
@@ -426,6 +430,30 @@ class _Closing:
             subjects=subjects,
         )
         return tx.append(draft, keyset=keyset, committed=committed)
+
+    def _bare(self, tx: Transaction) -> Draft | None:
+        """The observation without its texts, where those whom they concern were erased meanwhile."""
+        step, outcome, action = self._step, self._outcome, self._step.action
+        concerned = self._ledger.called(action.tenant, {*action.subjects, *outcome.subjects})
+        if not is_erased(tx, action.tenant, (*concerned, action.run)):
+            return None
+        intent = self._ledger.reader.find(step.intent) if step.intent else None
+        return Draft(
+            tenant=action.tenant,
+            run=action.run,
+            phase="observation",
+            agent=action.agent,
+            build=action.build,
+            step=action.step,
+            branch=action.branch,
+            attempt=step.attempt,
+            intent=step.intent,
+            once=_once(action, is_observed=True, is_late=True),
+            members={
+                "effect": {"status": outcome.status, "observedBy": outcome.observed_by},
+                **({"action": intent.predicate["action"]} if intent is not None else {}),
+            },
+        )
 
 
 def _terms(obligation: ApprovalObligation) -> dict[str, bool]:

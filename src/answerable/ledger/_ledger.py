@@ -1,12 +1,13 @@
 """The record of one data directory: opened by one process, which is then its only writer."""
 
+import asyncio
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -25,6 +26,7 @@ from answerable.core import (
     reach,
 )
 from answerable.ledger._checkpoint import read_head
+from answerable.ledger._dropping import scrub
 from answerable.ledger._history import History
 from answerable.ledger._journal import RunJournal, action_digest
 from answerable.ledger._keys import FileSigner
@@ -47,6 +49,8 @@ _SAVE_KEY = Prepared(insert(keys).on_conflict_do_nothing())
 _KEY_ROWS = Prepared(sa.select(keys.c.key_id, keys.c.id))
 _HEADS = Prepared(sa.select(logs.c.tenant, logs.c.origin, logs.c.size, logs.c.checkpoint))
 _REMEMBERED = 4096
+_SCRUB_PAUSES_S = (0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+T = TypeVar("T")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -225,6 +229,10 @@ class Ledger:
         """What the record calls a person or system."""
         return self._recorder.vault.pseudonym(tenant, name)
 
+    def called(self, tenant: TenantId, subjects: Iterable[str]) -> tuple[str, ...]:
+        """What the record calls the people that a text concerns, sorted."""
+        return self._recorder.vault.called(tenant, tuple(sorted(subjects))) if subjects else ()
+
     def party(self, action: Action) -> str:
         """What the record calls whoever the action is done for."""
         return action.on_behalf_of and self.pseudonym(action.tenant, action.on_behalf_of)
@@ -247,6 +255,19 @@ class Ledger:
             self._inputs.pop(next(iter(self._inputs)))
         self._inputs[name] = (action, input_, keyset, digest)
         return input_, keyset, digest
+
+    async def drop(self, work: Callable[[Transaction, Vault], T]) -> tuple[T, bool]:
+        """Drop texts in a transaction; whether their last traces are out of the store's files, too.
+
+        Where others read an old moment of the store, traces stay in its write-ahead log until they have done so.
+        """
+        result = await self.writer.submit(lambda tx: work(tx, self._recorder.vault))
+        self._inputs.clear()
+        for pause_s in _SCRUB_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            if await asyncio.to_thread(scrub, self.directory / DATABASE):
+                return result, True
+        return result, False
 
     def forget_input(self, action: Action) -> None:
         """The step is over: its arguments need not stay in memory."""

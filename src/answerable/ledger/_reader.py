@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from answerable.core import ConfigError, RunId, TenantId
 from answerable.ledger._history import History
-from answerable.ledger._receipt import Receipt
+from answerable.ledger._receipt import Receipt, is_replayed
 from answerable.ledger._record import object_salt, split_texts
 from answerable.ledger._sharing import share
 from answerable.ledger._sql import Prepared
@@ -60,11 +60,10 @@ _AT = Prepared(
     )
     .order_by(receipts.c.leaf)
 )
+_TAKEN = Prepared(sa.select(receipts.c.position).where(receipts.c.once == sa.bindparam("once")))
 _TENANTS = Prepared(sa.select(logs.c.tenant).order_by(logs.c.tenant))
 _LOG = Prepared(sa.select(logs.c.origin, logs.c.size, logs.c.checkpoint).where(logs.c.tenant == sa.bindparam("tenant")))
 _KEYS = Prepared(sa.select(keys.c.id, keys.c.key_id, keys.c.public, keys.c.role))
-_REPLAYED = frozenset({"run.open", "outcome", "denied", "signal", "approval"})
-"""Phases whose texts a replay needs; of approvals only those that edit."""
 _OBJECT = Prepared(sa.select(objects.c.tenant, objects.c.sealed).where(objects.c.commitment == sa.bindparam("name")))
 _SUBJECT = Prepared(
     sa.select(subject_keys.c.wrapped).where(
@@ -154,6 +153,10 @@ class Reader:
         rows = self.rows(_BY_ID, id=receipt_id)
         return self._receipt(rows[0]) if rows else None
 
+    def is_taken(self, once: str) -> bool:
+        """Whether a receipt was appended under this name (`Draft.once`)."""
+        return bool(self.rows(_TAKEN, once=once))
+
     def text(self, receipt: Receipt) -> Texts:
         """What the receipt's commitments stand for.
 
@@ -164,7 +167,7 @@ class Reader:
         row = vars(receipt).get("_row")  # where this reader found it, if it did
         if row is None:
             row = next(iter(self.rows(_BY_ID, id=said["id"])), None)
-        if row is None or row[5] is None:
+        if row is None or row[6] is None:
             return Texts()
         keyset, texts = self._unseal(said, row)
         context = said.get("step") or said["id"]
@@ -203,16 +206,26 @@ class Reader:
         return history
 
     def refresh(self, history: History) -> None:
-        """Take in what was appended to the run since."""
-        for row in self.rows(_OF_RUN, run=history.run, after=history.seen):
+        """Take in what was appended to the run since.
+
+        Raises:
+            ObjectErased: a text that a replay needs was erased; `history.closed` says if the run is over.
+        """
+        rows = self.rows(_OF_RUN, run=history.run, after=history.seen)
+        for row in rows:
             receipt = self._receipt(row)
-            said = receipt.predicate
-            wanted = (
-                row[5] is not None
-                and said["phase"] in _REPLAYED
-                and (said["phase"] != "approval" or "edited" in said["control"])
-            )
-            history.follow(receipt, self._unseal(said, row)[1] if wanted else (None, None))
+            if row[6] is None or not is_replayed(receipt):
+                history.follow(receipt)
+                continue
+            subjects = tuple(name for name in row[6].split("\n") if name != history.run)
+            history.follow(receipt, self._unseal(receipt.predicate, row)[1], subjects)
+
+    def outline(self, run: RunId) -> History:
+        """What the record holds of a run, without any text."""
+        history = History(run=run)
+        for receipt in self.receipts(run=run):
+            history.follow(receipt)
+        return history
 
     def checkpoint(self, tenant: TenantId = TenantId("default")) -> str:
         """The latest signed checkpoint of the tenant's log; empty before its first receipt."""
@@ -270,6 +283,8 @@ class Reader:
         return receipt
 
     def _unseal(self, said: dict[str, Any], row: Any) -> tuple[Keyset, tuple[bytes | None, bytes | None]]:
+        if row[5] is None:
+            raise ObjectErased(receipt=said["id"])
         subjects = tuple(row[6].split("\n"))
 
         def stored(tenant: TenantId, subject: str) -> bytes:

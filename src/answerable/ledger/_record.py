@@ -4,7 +4,7 @@ import copy
 import functools
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -192,6 +192,7 @@ class Transaction(Batch):
         self._once: set[str] = set()
         self._fences: dict[str, int | None] = {}
         self._stored: dict[bytes, str] = {}
+        self._forgotten: set[tuple[TenantId, str]] = set()
         self._woken: list[str] = []
         self._closed: list[str] = []
         self.rows = recorder.connection.rows
@@ -375,11 +376,19 @@ class Transaction(Batch):
         self._frontiers[tenant] = own = known.copy()
         return own
 
+    def flush(self) -> None:
+        """Have every receipt so far in its table, where statements find it."""
+        if self._unsigned:
+            self._seal()
+
+    def forget(self, tenant: TenantId, names: Iterable[str]) -> None:
+        """The keys of these people or runs are dropped: once this is on disk, memory does not hold them either."""
+        self._forgotten.update((tenant, name) for name in names)
+
     def prepare(self) -> None:
         """Sign the receipts and the checkpoint of every log that grew, and keep new subjects' keys."""
         of = self._of
-        if self._unsigned:
-            self._seal()
+        self.flush()
         for tenant, frontier in self._frontiers.items():
             origin = origin_of(of.log, tenant, of.line)
             self.run(
@@ -392,6 +401,8 @@ class Transaction(Batch):
             )
         self._subjects = list(of.vault.unsaved)
         for (tenant, subject), wrapped in of.vault.unsaved.items():
+            if (tenant, subject) in self._forgotten:
+                continue
             self.run(_SAVE_SUBJECT, tenant=tenant, subject=subject, wrapped=wrapped)
 
     def publish(self) -> None:
@@ -411,6 +422,8 @@ class Transaction(Batch):
         for run in self._closed:
             of.heads.pop(run, None)
         of.vault.saved(self._subjects)
+        for tenant, name in self._forgotten:
+            of.vault.forget(tenant, name)
         of.last_at = self.now
         if self._woken:
             of.woken(self._woken)

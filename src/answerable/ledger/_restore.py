@@ -214,6 +214,6 @@ def _drop(backup: Backup, directory: Path, lists: Sequence[Path]) -> tuple[int, 
             for each in missing:
                 texts += len(drop_texts(connection, vault, each))
             connection.raw.execute("COMMIT")
-            scrub(connection)
+        scrub(directory / DATABASE)
     put_erasures(directory / LIST, everything)
     return len(missing), texts

@@ -9,6 +9,7 @@ from answerable.runtime._control import Control, Order, OrdersProjection, find_o
 from answerable.runtime._decisions import DecisionEffects
 from answerable.runtime._delegation import DelegationEffects
 from answerable.runtime._engine import StoreEngine
+from answerable.runtime._erasing import Erased, Erasing, ErasureHeld, ErasureUnnamed
 from answerable.runtime._errors import (
     AgentFailed,
     AgentUnknown,
@@ -68,6 +69,10 @@ __all__ = [
     "DelegationTooDeep",
     "Done",
     "Engine",
+    "Erased",
+    "Erasing",
+    "ErasureHeld",
+    "ErasureUnnamed",
     "Gate",
     "Held",
     "InputInvalid",

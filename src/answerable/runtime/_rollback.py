@@ -12,7 +12,7 @@ import orjson
 
 from answerable.core import AnswerableError, RunId, StepKey, TenantId, stable_json
 from answerable.ledger import Draft, History, Ledger, ObjectErased, Reader, Receipt, begun_at
-from answerable.runtime._closing import seen_labels
+from answerable.runtime._closing import seen_labels, seen_subjects
 from answerable.runtime._errors import ControlRefused, RollbackIncomplete
 from answerable.runtime._fork import place_of
 from answerable.runtime._gate import Compensation
@@ -161,13 +161,16 @@ def rollback_draft(ledger: Ledger, run: RunId, *, new: RunId, to: str, partial: 
     opened = receipts[0].predicate
     control: dict[str, Any] = {
         name: opened["control"][name]
-        for name in ("agent", "environment", "resources", "subjects", "chain", "ancestors")
+        for name in ("agent", "environment", "resources", "chain", "ancestors")
         if name in opened["control"]
     }
     tenant = TenantId(opened["tenant"])
+    history = reader.history(run)
+    subjects = seen_subjects(history)
+    control.update({"subjects": list(subjects)} if subjects else {})
     control["limits"] = {}  # the plan is finite, and a bound would leave a run half undone
     # SECURITY: what is undone is said by the record of what the run saw, so it is as trusted as that.
-    control["labels"] = seen_labels(reader.history(run))
+    control["labels"] = seen_labels(history)
     control["origin"] = {
         "how": "rollback",
         "run": run,
@@ -187,7 +190,7 @@ def rollback_draft(ledger: Ledger, run: RunId, *, new: RunId, to: str, partial: 
         members={"control": control},
         input=b"null",
         output=stable_json({"onBehalfOf": by}),
-        subjects=tuple(sorted(control.get("subjects", ()))),
+        subjects=subjects,
     )
 
 

@@ -110,7 +110,8 @@ class RunRow:
     """A run as it stands on the record.
 
     Args:
-        state: `open`, `done`, `failed`, `killed`, or `continued`: it goes on as another run.
+        state: `open`, `done`, `failed`, `killed`, `erased`: a text it could not go on without is gone; or
+            `continued`: it goes on as another run.
         started, ended: RFC 3339 UTC.
         result: id of its `run.close` receipt.
         error: code of the error it ended with.
@@ -280,6 +281,7 @@ class Runs:
                     once=once,
                     members={"control": {"name": name}},
                     input=to_json(payload),
+                    subjects=tuple(self._ledger.reader.opened(row.run)["control"].get("subjects", ())),
                     wake=True,
                 )
             )
@@ -322,6 +324,7 @@ class Runs:
             "step": step,
             "branch": said.get("branch", ""),
             "wake": True,
+            "subjects": tuple(who for who in self._ledger.reader.subjects(receipt) if who != run),
         }
         control = {"do": "resolve" if happened else "write-off", "intent": intent.receipt}
         word = Draft(

@@ -210,6 +210,9 @@ class Slice:
         except Exception as error:  # noqa: BLE001 - the record cannot be read: the slice cannot go on
             self.lost(error)
             return
+        if self.history.closed is not None:  # by somebody else: what it needs was erased
+            self.lost(SliceLost(run=self.run))
+            return
         if self.history.order:
             self._end(ordered(self.history))
             return

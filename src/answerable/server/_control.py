@@ -29,6 +29,7 @@ _WRITES = (
     *("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule"),
     *("stop", "lift", "key", "person_key", "accept"),
     *("person", "signer", "statement"),
+    *("erase", "legal_hold"),
 )
 _RETRY_S = 0.05
 
@@ -109,6 +110,14 @@ class Writes(Protocol):
 
     async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> Any:
         """Pause or resume a schedule."""
+
+    async def erase(self, *, subject: str = "", run: str = "", by: str, reason: str) -> Any:
+        """Erase every text that concerns a person, or every text of a run."""
+
+    async def legal_hold(
+        self, *, do: Literal["hold", "release"], subject: str = "", run: str = "", by: str, reason: str
+    ) -> Any:
+        """Keep what concerns a person, or of a run, or everything, from being erased; or end that."""
 
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         """Have nothing more done in a scope: `run:…`, `agent:…`, `tool:…`, `model:…`, `tenant`, `all`."""

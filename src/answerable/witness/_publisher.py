@@ -39,7 +39,7 @@ from answerable.witness._ports import Http, HttpReply
 from answerable.witness._quorum import WitnessAt
 from answerable.witness._timestamps import CONTENT_TYPE, TimestampInvalid, ask_for, check_answer
 
-__all__ = ["Publisher", "Watched", "publishing"]
+__all__ = ["Publisher", "Watched", "publishing", "seen_elsewhere"]
 
 _log = logging.getLogger(__name__)
 _TRIES = 3  # at a witness: it says which size it knows, and another publisher may have been there in between
@@ -278,6 +278,15 @@ async def publishing(directory: Path, config: LogConfig) -> AsyncIterator[Publis
             yield publisher
         finally:
             publisher.close()
+
+
+async def seen_elsewhere(directory: Path, config: LogConfig) -> Standstill | None:
+    """Show everyone who watches where the logs stand; what one of them has seen that the record does not hold."""
+    if not config.is_watched:
+        return None
+    async with publishing(directory, config) as publisher:
+        await publisher.publish()
+        return publisher.behind
 
 
 def _signed(note: Note, at: WitnessAt) -> bool:

@@ -83,6 +83,12 @@ class Desk:
     async def person_key(self, *, do: str, named: str, roles: Sequence[str] = ()) -> Any:
         return await self._write("person_key", named=named, roles=list(roles))
 
+    async def erase(self, **said: Any) -> Any:
+        return await self._write("erase", **said)
+
+    async def legal_hold(self, **said: Any) -> Any:
+        return await self._write("legal_hold", **said)
+
     async def lift(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("lift", scope=scope, reason=reason, by=by)
 
