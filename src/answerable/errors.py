@@ -13,7 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
-from answerable.app import ConfigFileInvalid, SecretMissing
+from answerable.app import ConfigFileInvalid, NothingStandsStill, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -38,8 +38,13 @@ from answerable.identity import (
     SignerKeyUnknown,
 )
 from answerable.ledger import (
+    BackupKeysUnusable,
+    BackupUnusable,
     DirectoryInUse,
+    DirectoryNotEmpty,
+    ErasureListDamaged,
     KeyFileUnsafe,
+    LogBehind,
     LogContradicted,
     NoStore,
     NothingToExport,
@@ -48,6 +53,7 @@ from answerable.ledger import (
     SharedReceiptsChanged,
     SliceLost,
     StoreDamaged,
+    StoreRestored,
 )
 from answerable.models import (
     LocalModelMissing,
@@ -93,6 +99,8 @@ from answerable.runtime import (
     ControlRefused,
     DelegationRefused,
     DelegationTooDeep,
+    ErasureHeld,
+    ErasureUnnamed,
     Held,
     InputInvalid,
     NotDelegated,
@@ -176,6 +184,8 @@ __all__ = [
     "ApproverLacksRole",
     "ArgumentsInvalid",
     "ArtefactUnknown",
+    "BackupKeysUnusable",
+    "BackupUnusable",
     "BudgetExceeded",
     "BudgetInvalid",
     "CallInProgress",
@@ -187,7 +197,11 @@ __all__ = [
     "DelegationRefused",
     "DelegationTooDeep",
     "DirectoryInUse",
+    "DirectoryNotEmpty",
     "EditNotPossible",
+    "ErasureHeld",
+    "ErasureListDamaged",
+    "ErasureUnnamed",
     "EvidenceError",
     "ExecutionError",
     "FileUnusable",
@@ -200,6 +214,7 @@ __all__ = [
     "KeyMissing",
     "KeyRefused",
     "LocalModelMissing",
+    "LogBehind",
     "LogConfigInvalid",
     "LogContradicted",
     "ModelCallInvalid",
@@ -215,6 +230,7 @@ __all__ = [
     "NotOnRecord",
     "NotYours",
     "NoteMalformed",
+    "NothingStandsStill",
     "NothingToExport",
     "NoticeInvalid",
     "NoticeLost",
@@ -265,6 +281,7 @@ __all__ = [
     "StopUnknown",
     "Stopped",
     "StoreDamaged",
+    "StoreRestored",
     "TimeLimitExceeded",
     "TimedOut",
     "TimestampInvalid",

@@ -27,6 +27,7 @@ from answerable.ledger import (
     monitor_secret,
     read_head,
     receipt_lines,
+    stand_still,
     tile_path,
     tlog_proof,
 )
@@ -51,12 +52,14 @@ def show(data: Data = DATA, as_json: AsJson = False) -> None:
 def publish(data: Data = DATA, as_json: AsJson = False) -> None:
     """Publish the logs once, and ask those whom `log.toml` names to sign. `answerable serve` does it all the time.
 
-    Exit 1: somebody did not sign.
+    Exit 1: somebody did not sign. Who has seen more than the record holds keeps it from being added to.
     """
 
     async def once() -> list[dict[str, Any]]:
         async with publishing(data, read_log_config(data)) as publisher:
             await publisher.publish()
+            if publisher.behind is not None:
+                stand_still(data, publisher.behind)
         with contextlib.closing(Reader.open(data)) as reader:
             return [_shown(reader, tenant) for tenant in reader.tenants()]
 

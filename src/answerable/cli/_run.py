@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -45,7 +44,9 @@ def run(
     ] = None,
     subjects: Annotated[
         list[str] | None,
-        typer.Option("--subject", metavar="TYPE:ID", help="Whose data it concerns: `customer:c-7`.", show_default=False),
+        typer.Option(
+            "--subject", metavar="TYPE:ID", help="Whose data it concerns: `customer:c-7`.", show_default=False
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Start nothing: let unfinished runs go on, until Ctrl-C.")

@@ -6,7 +6,7 @@ One process owns a data directory and writes (`Ledger`); any process may read (`
 from answerable.ledger._backup import Backup, BackupKeysUnusable, BackupUnusable, back_up, list_backups, read_backup
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
-from answerable.ledger._dropping import Dropped, drop_texts, drop_these, texts_of
+from answerable.ledger._dropping import Concerned, drop_texts, drop_these, texts_of
 from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
@@ -54,10 +54,10 @@ __all__ = [
     "BackupKeysUnusable",
     "BackupUnusable",
     "Busy",
+    "Concerned",
     "DirectoryInUse",
     "DirectoryNotEmpty",
     "Draft",
-    "Dropped",
     "Erasure",
     "ErasureListDamaged",
     "ErasureLists",

@@ -20,10 +20,10 @@ from answerable.ledger._store import connect
 from answerable.ledger._tables import receipts, subject_keys
 from answerable.ledger._vault import PARTY, Vault
 
-__all__ = ["Dropped", "drop_texts", "drop_these", "scrub", "texts_of"]
+__all__ = ["Concerned", "drop_texts", "drop_these", "scrub", "texts_of"]
 
 _P = sa.bindparam
-_FOUND = (receipts.c.position, receipts.c.body, receipts.c.subjects)
+_FOUND = (receipts.c.position, receipts.c.body, receipts.c.subjects, receipts.c.sealed.is_not(None))
 _LISTED = sa.literal("\n") + receipts.c.subjects + sa.literal("\n")
 _OF_PERSON = Prepared(
     sa.select(*_FOUND).where(
@@ -32,15 +32,10 @@ _OF_PERSON = Prepared(
         receipts.c.subjects >= PARTY,
         receipts.c.subjects < PARTY[:-1] + chr(ord(PARTY[-1]) + 1),
         _LISTED.contains(_P("listed")),
-        receipts.c.sealed.is_not(None),
     )
 )
-_OF_NAME = Prepared(
-    sa.select(*_FOUND).where(
-        receipts.c.tenant == _P("tenant"), _LISTED.contains(_P("listed")), receipts.c.sealed.is_not(None)
-    )
-)
-_OF_RUN = Prepared(sa.select(*_FOUND).where(receipts.c.run == _P("run"), receipts.c.sealed.is_not(None)))
+_OF_NAME = Prepared(sa.select(*_FOUND).where(receipts.c.tenant == _P("tenant"), _LISTED.contains(_P("listed"))))
+_OF_RUN = Prepared(sa.select(*_FOUND).where(receipts.c.run == _P("run"), receipts.c.subjects.is_not(None)))
 _DROP = Prepared(sa.update(receipts).where(receipts.c.position == _P("at")).values(sealed=None))
 _DROP_KEY = Prepared(
     sa.delete(subject_keys).where(subject_keys.c.tenant == _P("tenant"), subject_keys.c.subject == _P("subject"))
@@ -63,10 +58,11 @@ class _Statements(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
-    """A receipt whose text is dropped, or is to be."""
+class Concerned:
+    """A receipt whose text an erasure concerns; `is_there`: it has not been dropped before."""
 
     receipt: Receipt
+    is_there: bool
 
     @property
     def run(self) -> RunId:
@@ -79,13 +75,13 @@ class Dropped:
         return is_replayed(self.receipt)
 
 
-def texts_of(store: _Statements, vault: Vault, erasure: Erasure) -> list[Dropped]:
-    """The texts that an erasure concerns, as far as they are there."""
+def texts_of(store: _Statements, vault: Vault, erasure: Erasure) -> list[Concerned]:
+    """The texts that an erasure concerns, those dropped before included."""
     return _found(store, erasure, _names(store, vault, erasure))
 
 
-def drop_texts(store: _Statements, vault: Vault, erasure: Erasure) -> list[Dropped]:
-    """Drop every text that an erasure concerns, and the keys; inside a transaction."""
+def drop_texts(store: _Statements, vault: Vault, erasure: Erasure) -> list[Concerned]:
+    """Drop every text that an erasure concerns, and the keys, inside a transaction; what it concerns comes back."""
     names = _names(store, vault, erasure)
     found = _found(store, erasure, names)
     drop_these(store, found)
@@ -94,10 +90,11 @@ def drop_texts(store: _Statements, vault: Vault, erasure: Erasure) -> list[Dropp
     return found
 
 
-def drop_these(store: _Statements, found: Sequence[Dropped]) -> None:
+def drop_these(store: _Statements, found: Sequence[Concerned]) -> None:
     """Drop these texts; the keys stay, for the sake of others."""
     for each in found:
-        store.run(_DROP, at=each.receipt.position)
+        if each.is_there:
+            store.run(_DROP, at=each.receipt.position)
 
 
 def scrub(path: Path) -> bool:
@@ -111,7 +108,7 @@ def scrub(path: Path) -> bool:
         return bool(connection.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
 
 
-def _found(store: _Statements, erasure: Erasure, names: Sequence[str]) -> list[Dropped]:
+def _found(store: _Statements, erasure: Erasure, names: Sequence[str]) -> list[Concerned]:
     if erasure.run:
         return [each for each, _ in _read(store.rows(_OF_RUN, run=erasure.run))]
     found = {}
@@ -131,7 +128,7 @@ def _names(store: _Statements, vault: Vault, erasure: Erasure) -> list[str]:
     return [erasure.subject, *(name for name in names if vault.pseudonym(erasure.tenant, name) == erasure.subject)]
 
 
-def _read(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Dropped, Sequence[str]]]:
-    for position, body, subjects in rows:
+def _read(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Concerned, Sequence[str]]]:
+    for position, body, subjects, is_there in rows:
         receipt = Receipt(position=position, body=body, signature=b"", key_id="", digest="")
-        yield Dropped(receipt), str(subjects).split("\n")
+        yield Concerned(receipt, bool(is_there)), str(subjects).split("\n")

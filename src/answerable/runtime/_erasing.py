@@ -13,8 +13,8 @@ from typing import Any
 
 from answerable.core import ConfigError, Outcome, Refused, RunId, TenantId, format_time, stable_json
 from answerable.ledger import (
+    Concerned,
     Draft,
-    Dropped,
     Erasure,
     ErasureLists,
     Hold,
@@ -116,7 +116,8 @@ class Erasing:
         for erasure in self._lists.entries():
             if not self._ledger.reader.is_taken(_once(erasure)):
                 try:
-                    done.append(await self._do(erasure, by="gate", reason="listed as erased, and was there still"))
+                    reason = "it was listed as erased, and not on the record"
+                    done.append(await self._do(erasure, by="gate", reason=reason, is_late=True))
                 except ErasureHeld:
                     continue
         return done
@@ -161,18 +162,20 @@ class Erasing:
         """What may not be erased now, the oldest first."""
         return standing_holds(self._ledger.reader, tenant)
 
-    async def _do(self, erasure: Erasure, *, by: str, reason: str) -> Erased:
+    async def _do(self, erasure: Erasure, *, by: str, reason: str, is_late: bool = False) -> Erased:
         untold: list[Path] = []
 
-        def work(tx: Any, vault: Any) -> tuple[list[Dropped], list[RunId], list[str]]:
+        def work(tx: Any, vault: Any) -> tuple[list[Concerned], list[RunId], list[str]]:
             tx.flush()
-            found = texts_of(tx, vault, erasure)
-            _check_holds(tx, erasure, {each.run for each in found})
+            everything = texts_of(tx, vault, erasure)
+            _check_holds(tx, erasure, {each.run for each in everything})
             # INVARIANT: listed before it is done, so that no crash leaves an erasure that old backups do not know of.
             untold[:] = self._lists.add(erasure)
             drop_texts(tx, vault, erasure)
             tx.forget(erasure.tenant, [erasure.subject or erasure.run])
-            closed, unknown = self._end_runs(tx, erasure, found)
+            closed, unknown = self._end_runs(tx, everything)
+            # Whoever restored a backup dropped the texts at once, and could not say so on the record.
+            found = [each for each in everything if each.is_there or is_late]
             self._say(tx, erasure, found, by=by, reason=reason)
             return found, closed, unknown
 
@@ -187,7 +190,7 @@ class Erasing:
             is_scrubbed=is_scrubbed,
         )
 
-    def _end_runs(self, tx: Any, erasure: Erasure, found: Sequence[Dropped]) -> tuple[list[RunId], list[str]]:
+    def _end_runs(self, tx: Any, found: Sequence[Concerned]) -> tuple[list[RunId], list[str]]:
         """Close the open runs that need what is gone: their own texts, or those that they share as forks."""
         needed: dict[RunId, str] = {}
         for each in found:
@@ -223,10 +226,10 @@ class Erasing:
                 closed.append(run)
         return closed, unknown
 
-    def _say(self, tx: Any, erasure: Erasure, found: Sequence[Dropped], *, by: str, reason: str) -> None:
+    def _say(self, tx: Any, erasure: Erasure, found: Sequence[Concerned], *, by: str, reason: str) -> None:
         """Write the receipts: one in each run whose texts are gone, and one that tells of the whole."""
         own = control_run(erasure.tenant)
-        per_run: dict[RunId, list[Dropped]] = {}
+        per_run: dict[RunId, list[Concerned]] = {}
         for each in found:
             per_run.setdefault(each.run, []).append(each)
         for run, texts in per_run.items():
