@@ -131,6 +131,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> F: ...
 
     @overload
@@ -145,6 +146,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> Callable[[F], F]: ...
 
     def agent(
@@ -159,6 +161,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
@@ -172,6 +175,7 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a run may do; `Limits()` by default, which only bounds its steps.
+            groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
         """
 
         def register(decorated: F) -> F:
@@ -185,6 +189,7 @@ class Answerable:
                 owner=owner,
                 model=model,
                 build=build,
+                groups=tuple(groups),
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),
@@ -248,6 +253,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> None:
         """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
 
@@ -260,6 +266,7 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a session may do.
+            groups: of agents that it belongs to.
         """
         spec = AgentSpec(
             name=name,
@@ -268,6 +275,7 @@ class Answerable:
             environment=environment,
             owner=owner,
             own_tools=tuple(own_tools),
+            groups=tuple(groups),
         )
         declared = AgentDeclaration(
             id=AgentId(name),
