@@ -147,6 +147,7 @@ def explain_receipt(
     for rule in found.rules:
         lines += ["", *(f"  {line}" for line in rule.text.splitlines())]
         lines += [f"  asks for {asked}" for asked in rule.obligations]
+        lines += [f"  from layer {rule.layer}"] if rule.layer else []
     lines += ["", "  decided on"] + [f"    {name} = {json.dumps(value)}" for name, value in sorted(found.facts.items())]
     lines += ["", "  it would have come out otherwise"]
     lines += [

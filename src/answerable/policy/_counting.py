@@ -22,7 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from answerable.core import Action, Decision, Effect
+from answerable.core import Action, Decision, Effect, TenantId
 from answerable.identity import registered_roles
 from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
 from answerable.policy._approvals import approvals_table
@@ -77,7 +77,7 @@ _SCOPE = Prepared(
 def _days(number: int) -> Prepared:
     """Adds up the days of a window."""
     total = (sa.func.coalesce(sa.func.sum(column), 0) for column in (_facts.c.version, _facts.c.count, _facts.c.total))
-    scopes = [_P(f"day_{each}") for each in range(number)]
+    scopes: list[sa.BindParameter[str]] = [_P(f"day_{each}") for each in range(number)]
     return Prepared(sa.select(*total).where(_facts.c.tenant == _P("tenant"), _facts.c.scope.in_(scopes)))
 
 
@@ -186,7 +186,7 @@ def look(rows: Rows, tenant: str, scope: str) -> Sequence[int]:
         count = rows(_APPROVED, tenant=tenant, name=name, target=target)[0][0]
         return (count, count, 0)
     if kind == "roles":
-        roles = registered_roles(rows, tenant, rest)
+        roles = registered_roles(rows, TenantId(tenant), rest)
         return (zlib.crc32(" ".join(roles).encode()), len(roles), 0)
     found = rows(_SCOPE, tenant=tenant, scope=scope)
     return found[0] if found else (0, 0, 0)

@@ -54,7 +54,7 @@ class _Reading:
         self._rows = rows
         self._action = action
         self._now = now
-        self._seen: dict[str, Any] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
         self._scopes: list[FactScope] = []
         self._own: Any = False  # not looked up yet
         amount = action.described.amount
@@ -89,7 +89,7 @@ class _Reading:
             version, count, total = look(self._rows, self._action.tenant, scope)
             self._scopes.append(FactScope(scope, version))
             found = self._seen[scope] = (count, total)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _in_flight(self) -> Any:
         if self._own is False:
