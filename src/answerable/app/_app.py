@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
-from answerable.core import AgentId, sha256_name
+from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel
@@ -293,10 +293,13 @@ class Answerable:
         return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not _driven_from_outside))
 
     @contextlib.asynccontextmanager
-    async def gate(self) -> AsyncIterator[Gate]:
+    async def gate(self, *, clock: Clock | None = None) -> AsyncIterator[Gate]:
         """Own the data directory and perform actions until the block ends.
 
         Runs that an earlier gate left unfinished go on at once.
+
+        Args:
+            clock: instead of the machine's, to see what policy does at another time.
 
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
@@ -314,6 +317,7 @@ class Answerable:
             agents=list(self.agents.values()),
             schedules=self.schedules,
             times=self.times,
+            clock=clock,
         ) as gate:
             yield gate
 
