@@ -9,7 +9,7 @@ from answerable.ledger._checkpoint import Head, log_vkey, read_head
 from answerable.ledger._dropping import Concerned, drop_texts, drop_these, texts_of
 from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
 from answerable.ledger._history import History, Intent, Recorded
-from answerable.ledger._journal import RunJournal, SliceLost, action_digest
+from answerable.ledger._journal import RunJournal, SliceLost
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
 from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Slice, Stale
 from answerable.ledger._ledger import SYSTEM, DirectoryInUse, Ledger, control_run
@@ -29,6 +29,7 @@ from answerable.ledger._rebuild import TableRebuilt, compare, rebuild
 from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
 from answerable.ledger._record import Appended
 from answerable.ledger._restore import DirectoryNotEmpty, Restored, restore
+from answerable.ledger._said import action_digest
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._sql import Prepared, metadata

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from answerable.action import Claim, Step
 from answerable.core import (
     Action,
@@ -21,30 +19,28 @@ from answerable.core import (
     ApprovalObligation,
     Decision,
     FaultPoint,
-    Money,
     Outcome,
     ReceiptId,
     RecordedError,
     Refused,
-    canonical_json,
     format_time,
     new_approval_id,
     parse_time,
     reach,
-    sha256_name,
 )
 from answerable.ledger._history import History, as_recorded
 from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, Tx
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Transaction
+from answerable.ledger._said import action_members, authority_of, error_code
 from answerable.ledger._tombstones import is_erased
 from answerable.ledger._vault import commitment
 
 if TYPE_CHECKING:
     from answerable.ledger._ledger import Ledger
 
-__all__ = ["RunJournal", "SliceLost", "action_digest"]
+__all__ = ["RunJournal", "SliceLost"]
 
 _log = logging.getLogger(__name__)
 Lost = Callable[[Exception, Coroutine[Any, Any, Any]], None]
@@ -471,73 +467,3 @@ def _once(action: Action, *, is_observed: bool, is_late: bool) -> str:
     if is_late:
         return f"l:{action.run}:{action.step}"
     return "" if is_observed else f"o:{action.run}:{action.step}"
-
-
-def authority_of(tx: Transaction, action: Action, decision: Decision, decided: str) -> dict[str, Any]:
-    """What decided, so that it can be evaluated again from the record alone."""
-    authority: dict[str, Any] = {
-        "decision": decided,
-        "rules": list(decision.rules),
-        "request": tx.store(action.tenant, decision.request),
-        "asOf": tx.position_of(action.tenant),
-    }
-    if decision.policy:
-        authority["policy"] = decision.policy
-    if decision.obligations:
-        authority["obligations"] = [str(obligation) for obligation in decision.obligations]
-    return authority
-
-
-def action_members(action: Action, digest: str) -> dict[str, Any]:
-    """What a receipt says of the action itself."""
-    described = action.described
-    said: dict[str, Any] = {
-        "kind": action.kind,
-        "name": action.name,
-        "effect": described.effect.value,
-        "idempotencyKey": action.idempotency_key or action.step,
-        "digest": digest,
-    }
-    if described.target:
-        said["target"] = described.target
-    if described.schema:
-        said["schema"] = described.schema
-    if described.amount:
-        said["amount"] = described.amount.to_json()
-    members: dict[str, Any] = {"action": said}
-    basis: dict[str, Any] = {}
-    if described.specs:
-        basis["specs"] = list(described.specs)
-    if described.model:
-        basis["model"] = described.model
-    if basis:
-        members["basis"] = basis
-    if action.labels:
-        members["labels"] = list(action.labels)
-    return members
-
-
-def action_digest(action: Action, input_: str) -> str:
-    """Names what is to be done, over commitments: approvals are bound to it.
-
-    Source: `docs/formats/receipt.md`, "Action digest".
-    """
-    amount: Money | None = action.described.amount
-    said = {
-        "run": action.run,
-        "step": action.step,
-        "kind": action.kind,
-        "name": action.name,
-        "effect": action.described.effect.value,
-        "target": action.described.target,
-        "idempotencyKey": action.idempotency_key or action.step,
-        "input": input_,
-        "amount": amount.to_json() if amount else {},
-    }
-    return sha256_name(canonical_json(said))
-
-
-def error_code(outcome: Outcome) -> str:
-    """The code of the error that an outcome carries."""
-    code: str = orjson.loads(outcome.value).get("code", "")
-    return code

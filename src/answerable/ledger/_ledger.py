@@ -28,13 +28,14 @@ from answerable.core import (
 from answerable.ledger._checkpoint import read_head
 from answerable.ledger._dropping import scrub
 from answerable.ledger._history import History
-from answerable.ledger._journal import RunJournal, action_digest
+from answerable.ledger._journal import RunJournal
 from answerable.ledger._keys import FileSigner
 from answerable.ledger._leases import Leases, Slice
 from answerable.ledger._ports import Projection, RulingProjection, Signer
 from answerable.ledger._reader import DATABASE, Reader
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
+from answerable.ledger._said import action_digest
 from answerable.ledger._schema import upgrade
 from answerable.ledger._sql import Prepared
 from answerable.ledger._standstill import Standstill, check_may_go_on, stand_still

@@ -60,6 +60,7 @@ _AT = Prepared(
     )
     .order_by(receipts.c.leaf)
 )
+_STANDS_IN = ("run_", "control:")
 _TAKEN = Prepared(sa.select(receipts.c.position).where(receipts.c.once == sa.bindparam("once")))
 _TENANTS = Prepared(sa.select(logs.c.tenant).order_by(logs.c.tenant))
 _LOG = Prepared(sa.select(logs.c.origin, logs.c.size, logs.c.checkpoint).where(logs.c.tenant == sa.bindparam("tenant")))
@@ -216,15 +217,14 @@ class Reader:
             receipt = self._receipt(row)
             if row[6] is None or not is_replayed(receipt):
                 history.follow(receipt)
-                continue
-            subjects = tuple(name for name in row[6].split("\n") if name != history.run)
-            history.follow(receipt, self._unseal(receipt.predicate, row)[1], subjects)
+            else:
+                history.follow(receipt, self._unseal(receipt.predicate, row)[1], _people(row))
 
     def outline(self, run: RunId) -> History:
         """What the record holds of a run, without any text."""
         history = History(run=run)
-        for receipt in self.receipts(run=run):
-            history.follow(receipt)
+        for row in self.rows(_OF_RUN, run=run, after=-1):
+            history.follow(self._receipt(row), subjects=_people(row))
         return history
 
     def checkpoint(self, tenant: TenantId = TenantId("default")) -> str:
@@ -296,3 +296,9 @@ class Reader:
 
         keyset = self._vault.keyset(said["tenant"], subjects, stored)
         return keyset, split_texts(keyset.decrypt(row[5], said["id"]))
+
+
+def _people(row: Any) -> tuple[str, ...]:
+    """The people whom a receipt's text concerns; none where its run stands in for them."""
+    names = row[6].split("\n") if row[6] else ()
+    return tuple(name for name in names if not name.startswith(_STANDS_IN))

@@ -140,7 +140,7 @@ class RollBack:
 def open_rollback(reader: Reader, run: RunId) -> RunId | None:
     """The roll-back of a run that is under way, if one is."""
     found = [link.run for link in links_from(reader, run) if link.how == "rollback"]
-    return next((each for each in found if reader.history(each).closed is None), None)
+    return next((each for each in found if reader.outline(each).closed is None), None)
 
 
 def rollback_draft(ledger: Ledger, run: RunId, *, new: RunId, to: str, partial: bool, by: str, reason: str) -> Draft:
@@ -204,7 +204,7 @@ def _is_in_doubt(history: History, step: StepKey) -> bool:
 
 
 def _check_ended(reader: Reader, of: RunId, run: RunId) -> None:
-    if reader.history(run).closed is None:
+    if reader.outline(run).closed is None:
         problem = "it has not ended: kill it first" if of == run else f"run `{run}`, which came of it, has not ended"
         raise ControlRefused(run=of, do="rollback", problem=problem)
     for link in links_from(reader, run):

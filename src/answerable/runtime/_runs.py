@@ -309,7 +309,7 @@ class Runs:
         """
         row = self._find_open(run)
         unknown = RunUnknown(run=run, problem=f"step `{step}` is not in doubt in this run")
-        history = self._ledger.reader.history(run)
+        history = self._ledger.reader.outline(run)
         intent = history.intents.get(step)
         if intent is None or intent.is_written_off or step in history.finals:
             raise unknown
