@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, ValidationError  # type: ignore[import-untyped]
 
 from answerable.ledger import Ledger, Reader, export_bundle, write_trust
 from answerable.ledger._tests.evidence import a_record, work
