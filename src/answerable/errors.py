@@ -28,9 +28,8 @@ from answerable.core import (
     Transient,
 )
 from answerable.identity import (
-    AgentKeyUnknown,
+    AccessKeyUnknown,
     AgentUndeclared,
-    PersonKeyUnknown,
     PersonUnknown,
     RoleInvalid,
     SignatureInvalid,
@@ -158,8 +157,8 @@ from answerable.witness import (
 )
 
 __all__ = [
+    "AccessKeyUnknown",
     "AgentFailed",
-    "AgentKeyUnknown",
     "AgentNotServed",
     "AgentUndeclared",
     "AgentUnknown",
@@ -225,7 +224,6 @@ __all__ = [
     "PasskeyRefused",
     "Permanent",
     "PersonKeyRefused",
-    "PersonKeyUnknown",
     "PersonUnknown",
     "PluginError",
     "PolicyDenied",
