@@ -37,6 +37,7 @@ from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, Tx
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Transaction
+from answerable.ledger._signers import SignerUnavailable
 from answerable.ledger._vault import commitment
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class RunJournal:
         return self.history.finals.get(step.action.step, outcome)
 
     async def _held(self, closing: "_Closing") -> Appended:
-        """Write the outcome, again if the disk is full or fails: dropped, it would leave its effect in doubt.
+        """Write the outcome, again if the disk is full or who keeps the key is away: its effect would be in doubt.
 
         A commit that went through although it was reported as failed answers `dup` the next time.
         """
@@ -128,7 +129,7 @@ class RunJournal:
         while True:
             try:
                 return await self._ledger.writer.submit(closing.record)
-            except sqlite3.OperationalError as error:
+            except (sqlite3.OperationalError, SignerUnavailable) as error:
                 pause_s = next(pauses, None)
                 if pause_s is None:
                     raise
