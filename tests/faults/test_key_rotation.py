@@ -170,7 +170,7 @@ def test_a_retired_gate_key_in_other_hands_signs_nothing_that_verifies(data: Pat
 @pytest.mark.requirement("EV-2")
 def test_a_retired_log_key_in_other_hands_signs_no_longer_log(data: Path, tmp_path: Path) -> None:
     one_run(data)
-    thief = FileSigner.open(shutil.copy(data / "keys" / "log.key", tmp_path / "stolen.key"))
+    thief = FileSigner.open(Path(shutil.copy(data / "keys" / "log.key", tmp_path / "stolen.key")))
     rotate(data, "log")
     run = one_run(data, 1002)
     reader = Reader.open(data)

@@ -1,7 +1,7 @@
 """Where the keys of gate and log are kept, and how one takes the place of another.
 
 `keys/gate.key` and `keys/log.key` hold a private key in PEM, or say where else the key is: then they are
-TOML with its public half (`docs/reference/configuration.md`, "Keys kept elsewhere"). A new key waits as
+TOML with its public half (`docs/guides/keys.md`, "Keep a key in an SSH agent"). A new key waits as
 `gate.next.key`; it counts once the record names it.
 """
 

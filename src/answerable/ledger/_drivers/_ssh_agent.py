@@ -54,6 +54,11 @@ class SshAgent:
             raise ValueError("the agent answered with no Ed25519 signature")
         return signature
 
+    def __del__(self) -> None:
+        # A signer is opened and dropped without ceremony: one that only names its key has nothing to close.
+        if self._connection is not None:
+            self._connection.close()
+
     def _ask(self, message: bytes) -> bytes:
         try:
             if self._connection is None:
