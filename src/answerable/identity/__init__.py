@@ -11,7 +11,7 @@ from answerable.identity._access_keys import (
 )
 from answerable.identity._approvers import Approvers
 from answerable.identity._declaration import AgentDeclaration, AgentUndeclared, check_may_start
-from answerable.identity._people import People, PeopleProjection, Person, PersonUnknown
+from answerable.identity._people import People, PeopleProjection, Person, PersonUnknown, registered_roles
 from answerable.identity._ports import Book, Store
 from answerable.identity._signing import (
     SignatureInvalid,
@@ -50,6 +50,7 @@ __all__ = [
     "check_may_start",
     "list_access_keys",
     "read_public_key",
+    "registered_roles",
     "sign_with_file",
     "verify_signature",
 ]

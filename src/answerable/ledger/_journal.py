@@ -141,7 +141,7 @@ class RunJournal:
                 landing.release()
             else:
                 await landing.on_disk()
-        except sqlite3.OperationalError:
+        except (sqlite3.OperationalError, SignerUnavailable):
             return await self._held(closing)
         return appended
 
