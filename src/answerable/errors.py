@@ -109,6 +109,7 @@ from answerable.runtime import (
     SignalInvalid,
     SignalTimedOut,
     StepLimitExceeded,
+    TemporalMissing,
     TimedOut,
     TimeLimitExceeded,
 )
@@ -265,6 +266,7 @@ __all__ = [
     "StopUnknown",
     "Stopped",
     "StoreDamaged",
+    "TemporalMissing",
     "TimeLimitExceeded",
     "TimedOut",
     "TimestampInvalid",

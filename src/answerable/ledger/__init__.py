@@ -8,7 +8,7 @@ from answerable.ledger._checkpoint import Head, log_vkey, read_head
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
-from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Slice, Stale
+from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Slice, Stale, Standing
 from answerable.ledger._ledger import SYSTEM, DirectoryInUse, Ledger, control_run
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
 from answerable.ledger._ports import Projection, Ruling, Signer, Tx
@@ -70,6 +70,7 @@ __all__ = [
     "Slice",
     "SliceLost",
     "Stale",
+    "Standing",
     "StoreDamaged",
     "TableRebuilt",
     "Texts",
