@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -40,10 +40,15 @@ _MOST_HISTORY = (
     2_000  # events; Temporal itself gives up at 51,200, and replays all of them on a worker that is new to it
 )
 _CACHED = 200  # histories that are kept in memory: what waits longest is replayed from Temporal when it is woken
+# How long Temporal waits for a worker that may be dead: to begin with a wake of a run that it knows, and to answer it.
+_STICKY = timedelta(seconds=1)
+_TURN = timedelta(seconds=3)
 _RPC = timedelta(seconds=10)
 _ON_ERROR_S = 5.0
 _ON_GOODBYE_S = 0.01
+_GOODBYE_S = 3.0
 _BUSY_S = 1.0
+_SHORT_S = 2.0  # MEASURED: a timer of half a second comes half a second late, one of Temporal's ticks
 _LONGEST_PATIENCE_S = 60.0
 
 
@@ -81,6 +86,7 @@ class TemporalEngine:
         self._in_outbox: set[RunId] = set()
         self._later: dict[RunId, datetime] = {}
         self._active: dict[RunId, asyncio.Task[Advanced]] = {}
+        self._short: dict[RunId, asyncio.Event] = {}
         self._told_of: dict[RunId, _Told] = {}
         self._missed: set[RunId] = set()
         leases.listen(self._told)
@@ -100,9 +106,7 @@ class TemporalEngine:
         """
         while True:
             try:
-                client = await self._connected()
-                async with self._worker(client, advance, slots):
-                    await self._tell(client)
+                await self._serve(await self._connected(), advance, slots)
             except Exception as error:  # whatever it is, the store has everything: begin anew
                 log.warning("the engine cannot use Temporal at %s: %s", self._place.address, _said(error))
                 log.debug("what Temporal's client said", exc_info=error)
@@ -115,8 +119,7 @@ class TemporalEngine:
 
     # -- what Temporal asks for ---------------------------------------------------------------------------------------
 
-    @contextlib.asynccontextmanager
-    async def _worker(self, client: Client, advance: Advance, slots: int) -> AsyncIterator[None]:
+    async def _serve(self, client: Client, advance: Advance, slots: int) -> None:
         @activity.defn(name=ADVANCE)
         async def slice_of(run: str) -> Answer:
             return await self._advance(RunId(run), advance)
@@ -128,21 +131,37 @@ class TemporalEngine:
             activities=[slice_of],
             max_concurrent_activities=slots,
             max_cached_workflows=_CACHED,
+            sticky_queue_schedule_to_start_timeout=_STICKY,
             workflow_runner=UnsandboxedWorkflowRunner(),  # its only code is ours, and imports nothing at run time
         )
-        async with worker:
-            try:
-                yield
-            finally:
-                for task in self._active.values():  # at once, before the worker has said goodbye to Temporal
-                    task.cancel()
+        asked, telling = asyncio.create_task(worker.run()), asyncio.create_task(self._tell(client))
+        try:
+            done, _ = await asyncio.wait([asked, telling], return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                ended.result()
+        finally:
+            telling.cancel()
+            await self._end_slices()  # at once, before the worker has said goodbye to Temporal
+            goodbye = asyncio.create_task(worker.shutdown())
+            await asyncio.wait([asked], timeout=_GOODBYE_S)
+            for task in (goodbye, asked, telling):
+                task.cancel()  # a Temporal that does not answer must not hold the gate
+            await self._end_slices()
+
+    async def _end_slices(self) -> None:
+        """Give back what is being advanced; effects under way are finished first."""
+        while tasks := list(self._active.values()):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await asyncio.sleep(0)  # for whoever awaited them to take note
 
     async def _advance(self, run: RunId, advance: Advance) -> Answer:
         standing = self._leases.standing(run)
         if standing is not None and standing.is_parked and not standing.is_unserved:
             return self._after(standing.until)  # woken for what an earlier slice has seen: it would only replay
         self._told_of.pop(run, None)
-        task = asyncio.ensure_future(advance(run))
+        task = asyncio.create_task(self._slices(run, advance))
         self._active.setdefault(run, task)
         beating = asyncio.create_task(_beat(self._place.heartbeat))
         try:
@@ -157,6 +176,7 @@ class TemporalEngine:
             return Answer(wait_s=_ON_ERROR_S)
         finally:
             beating.cancel()
+            self._short.pop(run, None)
             if self._active.get(run) is task:
                 del self._active[run]
         if isinstance(answer, Done):
@@ -166,6 +186,22 @@ class TemporalEngine:
         if isinstance(answer, Busy):
             return Answer(wait_s=max(_BUSY_S, self._after(answer.retry_at).wait_s or 0))
         return self._after(answer.at)
+
+    async def _slices(self, run: RunId, advance: Advance) -> Advanced:
+        """Advance the run until it is over, or waits for longer than is worth a word to Temporal."""
+        while True:
+            answer = await advance(run)
+            if not isinstance(answer, Parked) or answer.until is None:
+                return answer
+            wait_s = (answer.until - self._clock.now()).total_seconds()
+            if wait_s > _SHORT_S:
+                return answer
+            self._short[run] = news = asyncio.Event()
+            standing = self._leases.standing(run)
+            if standing is not None and not standing.is_unserved:  # else it was woken before anybody could listen
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), wait_s)
+            del self._short[run]
 
     def _after(self, moment: datetime | None) -> Answer:
         # As a length of time, because Temporal's clock is not the gate's.
@@ -210,7 +246,7 @@ class TemporalEngine:
 
     async def _send(self, client: Client, run: RunId) -> None:
         standing = self._leases.standing(run)
-        if standing is None or not standing.is_unserved or run in self._active:
+        if standing is None or not standing.is_unserved:
             return
         told = self._told_of.setdefault(run, _Told(0, 0.0))
         told.times += 1
@@ -228,6 +264,7 @@ class TemporalEngine:
             workflow_id_reuse_policy=WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
             signal_name=WAKE,
         )
+        request.workflow_task_timeout.FromTimedelta(_TURN)
         try:
             await client.workflow_service.signal_with_start_workflow_execution(request, timeout=_RPC)
         except RPCError as error:
@@ -239,7 +276,11 @@ class TemporalEngine:
         for run in map(RunId, runs):
             # A wake during a slice is the slice's own news: `park` looks for it.
             standing = self._leases.standing(run)
-            if standing is not None and standing.is_unserved:
+            if standing is None or not standing.is_unserved:
+                continue
+            if run in self._short:
+                self._short[run].set()
+            else:
                 self._told_of.pop(run, None)
                 self.notify(run)
 
