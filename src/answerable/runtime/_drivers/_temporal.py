@@ -89,6 +89,7 @@ class TemporalEngine:
         self._short: dict[RunId, asyncio.Event] = {}
         self._told_of: dict[RunId, _Told] = {}
         self._missed: set[RunId] = set()
+        self._trouble = ""
         leases.listen(self._told)
 
     def notify(self, run: RunId, *, not_before: datetime | None = None) -> None:
@@ -107,9 +108,8 @@ class TemporalEngine:
         while True:
             try:
                 await self._serve(await self._connected(), advance, slots)
-            except Exception as error:  # whatever it is, the store has everything: begin anew
-                log.warning("the engine cannot use Temporal at %s: %s", self._place.address, _said(error))
-                log.debug("what Temporal's client said", exc_info=error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the store has everything: begin anew
+                self._complain(f"the engine cannot use Temporal at {self._place.address}: {_said(error)}")
             await asyncio.sleep(min(_ON_ERROR_S, self._sweep_s))
 
     async def retire(self, run: RunId) -> None:
@@ -270,7 +270,15 @@ class TemporalEngine:
         except RPCError as error:
             # The sweep tells it again; until then nothing is lost, only late.
             told.not_before_s = 0.0
-            log.warning("Temporal was not told of run %s: %s", run, _said(error))
+            self._complain(f"Temporal at {self._place.address} is not told of runs: {_said(error)}")
+        else:
+            self._trouble = ""
+
+    def _complain(self, trouble: str) -> None:
+        """Say what is wrong, once, until something works again."""
+        if trouble != self._trouble:
+            log.warning("%s; runs wait in the store", trouble)
+            self._trouble = trouble
 
     def _told(self, runs: Sequence[str]) -> None:
         for run in map(RunId, runs):
