@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
-from answerable.core import AgentId, sha256_name
+from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel
@@ -134,6 +134,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> F: ...
 
     @overload
@@ -148,6 +149,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> Callable[[F], F]: ...
 
     def agent(
@@ -162,6 +164,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
@@ -175,6 +178,7 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a run may do; `Limits()` by default, which only bounds its steps.
+            groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
         """
 
         def register(decorated: F) -> F:
@@ -188,6 +192,7 @@ class Answerable:
                 owner=owner,
                 model=model,
                 build=build,
+                groups=tuple(groups),
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),
@@ -251,6 +256,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> None:
         """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
 
@@ -263,6 +269,7 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a session may do.
+            groups: of agents that it belongs to.
         """
         spec = AgentSpec(
             name=name,
@@ -271,6 +278,7 @@ class Answerable:
             environment=environment,
             owner=owner,
             own_tools=tuple(own_tools),
+            groups=tuple(groups),
         )
         declared = AgentDeclaration(
             id=AgentId(name),
@@ -288,10 +296,13 @@ class Answerable:
         return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not _driven_from_outside))
 
     @contextlib.asynccontextmanager
-    async def gate(self) -> AsyncIterator[Gate]:
+    async def gate(self, *, clock: Clock | None = None) -> AsyncIterator[Gate]:
         """Own the data directory and perform actions until the block ends.
 
         Runs that an earlier gate left unfinished go on at once.
+
+        Args:
+            clock: instead of the machine's, to see what policy does at another time.
 
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
@@ -310,6 +321,7 @@ class Answerable:
             schedules=self.schedules,
             times=self.times,
             engine=self.engine,
+            clock=clock,
         ) as gate:
             yield gate
 

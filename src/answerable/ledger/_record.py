@@ -130,6 +130,8 @@ class Recorder:
         self.frontiers: dict[str, Frontier] = {}
         self.fences: dict[str, int] = {}
         """The fence of every leased run: mirrors `slices`, which this process alone writes."""
+        self.names: dict[str, set[str]] = {}
+        """The `once` names of every run that this process opened and has leased since: none need be looked up."""
         self.stored: dict[bytes, str] = {}
         self.woken: Callable[[Sequence[str]], None] = lambda runs: None
         self.last_at = self._last_at()
@@ -175,11 +177,14 @@ class Transaction(Batch):
         self._counters: dict[str, int] = {}
         self._frontiers: dict[str, Frontier] = {}
         self._unsigned: list[_Unsigned] = []
-        self._once: set[str] = set()
+        self._rows: list[tuple[Any, ...]] = []
+        self._objects: list[tuple[str, TenantId, bytes]] = []
+        self._once: dict[str, str] = {}
         self._fences: dict[str, int | None] = {}
         self._stored: dict[bytes, str] = {}
         self._woken: list[str] = []
         self._closed: list[str] = []
+        self._opened: list[str] = []
         self.rows = recorder.connection.rows
         self.run = recorder.connection.run
 
@@ -216,7 +221,7 @@ class Transaction(Batch):
             return known
         keyset = self._of.vault.tenant_keyset(tenant)
         name = commitment(object_salt(keyset, text), text)
-        self.run(_SAVE_OBJECT, commitment=name, tenant=tenant, sealed=keyset.encrypt(text, name))
+        self._objects.append((name, tenant, keyset.encrypt(text, name)))
         self._stored[text] = name
         return name
 
@@ -237,9 +242,9 @@ class Transaction(Batch):
         if is_over and draft.phase not in _AFTER_CLOSE:
             return Appended("closed")
         if draft.once:
-            if draft.once in self._once or self.rows(_TAKEN, once=draft.once):
+            if self._is_taken(draft.once, run):
                 return Appended("dup")
-            self._once.add(draft.once)
+            self._once[draft.once] = run
         if head is not None and not head[1]:  # the run's last receipt is in this batch, and not signed yet
             self._seal()
             head = self._heads[run]
@@ -275,19 +280,25 @@ class Transaction(Batch):
         """The ids of its receipts, in order; those first that a batch in its place has had."""
         return (*self._ids, *self._ids_again[len(self._ids) :])
 
+    def _is_taken(self, once: str, run: str) -> bool:
+        if once in self._once:
+            return True
+        known = self._of.names.get(run)
+        if known is not None and run in once:  # a name of this run alone
+            return once in known
+        return bool(self.rows(_TAKEN, once=once))
+
     def _seal(self) -> None:
         """Sign what was appended, chain it and enter it in the logs, in the order it was appended."""
         of = self._of
         key_id, gate_row = of.gate.key_id, of.gate_row
-        rows = []
         for one, signature in zip(self._unsigned, of.signing.take(), strict=True):
             digest = hashlib.sha256(envelope_json(one.body, signature, key_id)).digest()
             frontier = self._frontiers.get(one.tenant) or self._own_frontier(one.tenant)
             self._heads[one.run] = (one.seq, "sha256:" + digest.hex())
             place = (None, one.tenant, frontier.append(digest), one.run, one.seq, one.id, one.once)
-            rows.append((*place, digest, one.body, signature, gate_row, one.sealed, one.subjects))
+            self._rows.append((*place, digest, one.body, signature, gate_row, one.sealed, one.subjects))
         self._unsigned.clear()
-        of.connection.run_many(_INSERT, rows)
 
     def _statement(
         self,
@@ -335,6 +346,7 @@ class Transaction(Batch):
         if draft.phase == "run.open":
             self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None)
             self._woken.append(draft.run)
+            self._opened.append(draft.run)
         elif draft.phase == "run.close":
             self.run(_CLOSE_SLICE, of_run=draft.run)
             self._fences[draft.run] = None
@@ -375,15 +387,28 @@ class Transaction(Batch):
         for (tenant, subject), wrapped in of.vault.unsaved.items():
             self.run(_SAVE_SUBJECT, tenant=tenant, subject=subject, wrapped=wrapped)
 
+    def write(self) -> None:
+        """Insert what nobody asks for before it is on disk: receipts, and texts that name nobody."""
+        connection = self._of.connection
+        connection.insert(_INSERT, self._rows)
+        if self._objects:
+            connection.insert(_SAVE_OBJECT, self._objects)
+
     def publish(self) -> None:
         """On disk now: later transactions build on this one, and woken runs are told."""
         of = self._of
         of.heads.update(self._heads)
         of.counters.update(self._counters)
         of.frontiers.update(self._frontiers)
+        for run in self._opened:
+            of.names[run] = set()
+        for once, run in self._once.items():
+            if run in of.names:
+                of.names[run].add(once)
         for run, fence in self._fences.items():
             if fence is None:
                 of.fences.pop(run, None)
+                of.names.pop(run, None)
             else:
                 of.fences[run] = fence
         of.stored.update(self._stored)
