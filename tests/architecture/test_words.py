@@ -27,6 +27,7 @@ _MAY_SAY = {
     "tests/architecture/test_words.py",
     "src/answerable/runtime/_drivers/_temporal.py",
     "src/answerable/runtime/_drivers/_temporal_run.py",
+    "tests/integration/test_temporal.py",
     "LICENSE",
     "src/answerable_verify/LICENSE",
 }
