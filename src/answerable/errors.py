@@ -113,6 +113,7 @@ from answerable.runtime import (
     SignalInvalid,
     SignalTimedOut,
     StepLimitExceeded,
+    TemporalMissing,
     TimedOut,
     TimeLimitExceeded,
 )
@@ -273,6 +274,7 @@ __all__ = [
     "StopUnknown",
     "Stopped",
     "StoreDamaged",
+    "TemporalMissing",
     "TimeLimitExceeded",
     "TimedOut",
     "TimestampInvalid",

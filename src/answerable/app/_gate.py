@@ -35,6 +35,7 @@ from answerable.runtime import (
     Control,
     DecisionEffects,
     DelegationEffects,
+    EngineOver,
     Performing,
     Reliable,
     RetryPolicy,
@@ -166,6 +167,7 @@ async def open_gate(
     upstreams: Upstreams,
     agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
     times: Times,
+    engine: EngineOver = StoreEngine,
     schedules: Sequence[Schedule] = (),
     clock: Clock | None = None,
     linger: timedelta = timedelta(milliseconds=50),
@@ -232,7 +234,6 @@ async def open_gate(
             governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
             linger=linger,
         )
-        engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
         sessions = Sessions(shared, known, idle=times.idle, patience=times.patience, retry_window=times.retry_window)
@@ -251,7 +252,7 @@ async def open_gate(
         await desk.pinning.start()
         by_clock = Schedules(ledger, runs, schedules)
         await by_clock.start()
-        advancing = engine.serve(worker.advance, slots=slots)
+        advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
         serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve())
         async with _background(*serving):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)

@@ -10,7 +10,7 @@ from answerable.ledger._journal import RunJournal, SliceLost, action_digest
 from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, find_in_ssh_agent, write_key
 from answerable.ledger._key_lives import KeyLife
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
-from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Slice, Stale
+from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Slice, Stale, Standing
 from answerable.ledger._ledger import DirectoryInUse, Ledger
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
 from answerable.ledger._ports import Projection, Ruling, Signer, Tx
@@ -80,6 +80,7 @@ __all__ = [
     "Slice",
     "SliceLost",
     "Stale",
+    "Standing",
     "StoreDamaged",
     "TableRebuilt",
     "Texts",

@@ -19,7 +19,7 @@ from answerable.ledger._sql import Prepared
 from answerable.ledger._store import Writer
 from answerable.ledger._tables import slices
 
-__all__ = ["Again", "Busy", "Gone", "Leases", "Parked", "Slice", "Stale"]
+__all__ = ["Again", "Busy", "Gone", "Leases", "Parked", "Slice", "Stale", "Standing"]
 
 _FIND = Prepared(
     sa.select(slices.c.tenant, slices.c.state, slices.c.fence, slices.c.wake, slices.c.seen, slices.c.due).where(
@@ -97,6 +97,24 @@ class Stale:
     """Another slice has the run now."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a run stands that is not over.
+
+    Args:
+        is_unserved: nobody advances it and somebody should: it was woken, is due or never started.
+        is_parked: its last slice let go of it.
+        until: when it is parked, and its earliest timer due.
+        fence, wake: of its last slice, and wakes counted so far.
+    """
+
+    is_unserved: bool
+    is_parked: bool
+    until: datetime | None
+    fence: int
+    wake: int
+
+
 class Leases:
     """Hands out slices and the fences that go with them."""
 
@@ -166,6 +184,18 @@ class Leases:
     def unserved(self, limit: int) -> list[RunId]:
         """Runs that nobody advances and somebody should: woken, due or never started."""
         return [row[0] for row in self._reading.rows(_UNSERVED, moment=format_time(self._clock.now()), most=limit)]
+
+    def standing(self, run: RunId) -> Standing | None:
+        """How one run stands; None when it is over or there is no such run."""
+        rows = self._reading.rows(_FIND, run=run)
+        if not rows or rows[0][1] == "closed":
+            return None
+        _, state, fence, wake, _, due = rows[0]
+        until = parse_time(due) if due and state == "parked" else None
+        is_due = until is not None and until <= self._clock.now()
+        return Standing(
+            is_unserved=state == "ready" or is_due, is_parked=state == "parked", until=until, fence=fence, wake=wake
+        )
 
     def next_due(self) -> datetime | None:
         """When the earliest parked timer is due."""

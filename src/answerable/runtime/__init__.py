@@ -33,6 +33,7 @@ from answerable.runtime._errors import (
     SignalInvalid,
     SignalTimedOut,
     StepLimitExceeded,
+    TemporalMissing,
     TimedOut,
     TimeLimitExceeded,
 )
@@ -40,7 +41,7 @@ from answerable.runtime._gate import Gate
 from answerable.runtime._journal import Performing
 from answerable.runtime._limits import Limits
 from answerable.runtime._links import Link, LinksProjection, links_from
-from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Parked, Retry
+from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, EngineOver, Parked, Retry
 from answerable.runtime._reliable import Reliable, RetryPolicy
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
@@ -48,6 +49,7 @@ from answerable.runtime._schedules import Schedule, ScheduleRow, Schedules, Sche
 from answerable.runtime._session import Session
 from answerable.runtime._sessions import Sessions, SessionsProjection
 from answerable.runtime._shared import SharedEffects, SharedState, SharedValue, SharedValuesProjection
+from answerable.runtime._temporal import Temporal
 from answerable.runtime._timers import Timer, TimersProjection, list_timers
 from answerable.runtime._worker import Worker
 
@@ -68,6 +70,7 @@ __all__ = [
     "DelegationTooDeep",
     "Done",
     "Engine",
+    "EngineOver",
     "Gate",
     "Held",
     "InputInvalid",
@@ -112,6 +115,8 @@ __all__ = [
     "SignalTimedOut",
     "StepLimitExceeded",
     "StoreEngine",
+    "Temporal",
+    "TemporalMissing",
     "TimeLimitExceeded",
     "TimedOut",
     "Timer",
