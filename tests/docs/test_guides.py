@@ -117,6 +117,22 @@ def _sorter(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "sorter.cedar", folder / "policy" / "authorize")
 
 
+def _mill(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "mill.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "mill.cedar", folder / "policy" / "authorize")
+    app = _app(folder, "mill")
+
+    async def main() -> None:
+        async with asyncio.timeout(_PATIENCE_S), app.gate() as gate:
+            for sack in range(2):
+                await gate.result(await gate.start("miller", sack))
+            for sack in range(2, 5):
+                await gate.start("miller", sack)
+
+    asyncio.run(main())
+
+
 def _desk(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "desk.py", folder)
 
@@ -128,6 +144,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/resolve-a-doubt.md": _two_doubts,
     "docs/guides/control-a-run.md": _a_failed_trip,
     "docs/guides/several-agents.md": _team,
+    "docs/guides/queues.md": _mill,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,
     "docs/guides/write-policies.md": _starter,

@@ -13,7 +13,7 @@ from answerable.core import AgentId, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel
-from answerable.runtime import AgentSpec, Limits, Schedule
+from answerable.runtime import AgentSpec, Limits, Queue, Schedule
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -57,6 +57,7 @@ class Answerable:
         self.models = Models()
         self.upstreams = Upstreams()
         self.schedules: list[Schedule] = []
+        self.queues: list[Queue] = []
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -230,6 +231,45 @@ class Answerable:
             Schedule(name=name, agent=agent, given=given, every=every, cron=cron, timezone=timezone, catch_up=catch_up)
         )
 
+    def queue(
+        self,
+        scope: str,
+        *,
+        tenant: str = "",
+        concurrency: int | None = None,
+        rate: int | None = None,
+        per: timedelta = timedelta(minutes=1),
+        waiting: int | None = None,
+        priority: int | None = None,
+    ) -> None:
+        """Limit how many runs of an agent, or of a tenant, are advanced, begin and wait.
+
+        Of an agent elsewhere, `concurrency` and `rate` limit its calls instead, in this gate.
+
+        Args:
+            scope: `agent:NAME`, counted within each tenant, or `tenant`: all runs of a tenant.
+            tenant: whose; every tenant's, each by itself, if none is named.
+            concurrency: runs advanced at once; those that wait for something are not.
+            rate: runs that may begin within `per`.
+            per: the stretch of time that `rate` is for.
+            waiting: runs that may wait to begin; one more is refused with `QueueFull`.
+            priority: of the agent's runs that are started without one: 1 goes first, 9 last.
+
+        Raises:
+            QueueInvalid: it cannot be followed.
+        """
+        self.queues.append(
+            Queue(
+                scope=scope,
+                tenant=tenant,
+                concurrency=concurrency,
+                rate=rate,
+                per=per,
+                waiting=waiting,
+                priority=priority,
+            )
+        )
+
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
         self.upstreams.add(upstream)
@@ -305,6 +345,7 @@ class Answerable:
             upstreams=self.upstreams,
             agents=list(self.agents.values()),
             schedules=self.schedules,
+            queues=self.queues,
             times=self.times,
         ) as gate:
             yield gate

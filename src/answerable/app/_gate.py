@@ -36,6 +36,8 @@ from answerable.runtime import (
     DecisionEffects,
     DelegationEffects,
     Performing,
+    Queue,
+    QueueInvalid,
     Reliable,
     RetryPolicy,
     Runs,
@@ -45,6 +47,7 @@ from answerable.runtime import (
     Sessions,
     SharedEffects,
     StoreEngine,
+    Turns,
     Worker,
 )
 from answerable.runtime import Gate as SharedByRuns
@@ -134,7 +137,14 @@ class Gate:
         return tuple(found or (name for name in names if name.partition(".")[2] == plain))
 
     async def start(
-        self, agent: str, input: Any, *, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+        self,
+        agent: str,
+        input: Any,
+        *,
+        key: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        priority: int | None = None,
     ) -> RunId:
         """Open a run of an agent; it is on the record when this returns.
 
@@ -144,8 +154,14 @@ class Gate:
             key: a start key: the same key gives the same run, however often it is started.
             on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
             resources: what it is about, as whoever asked named it: `order:1001`.
+            priority: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
+
+        Raises:
+            QueueFull: too many runs wait already; nothing was begun, and it says when to try again.
         """
-        return await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+        return await self.runs.start(
+            agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources), priority=priority
+        )
 
     async def result(self, run: RunId) -> Any:
         """What the agent returned; raises what it raised. Waits as long as the run does."""
@@ -167,6 +183,7 @@ async def open_gate(
     agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
     times: Times,
     schedules: Sequence[Schedule] = (),
+    queues: Sequence[Queue] = (),
     clock: Clock | None = None,
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
@@ -176,6 +193,7 @@ async def open_gate(
     for _, declaration in agents:
         check_may_start(declaration)
     _check_schedules(schedules, agents)
+    _check_queues(queues, agents)
     in_force = load_specs(specs) if specs is not None else Specs(())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(tools.close)
@@ -216,6 +234,8 @@ async def open_gate(
                 "memory": SharedEffects(ledger),
             }
         )
+        turns = Turns(ledger, queues)
+        await turns.start()
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
@@ -225,6 +245,7 @@ async def open_gate(
             compensation=tools.compensation,
             governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
             linger=linger,
+            turns=turns,
         )
         engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
@@ -246,7 +267,7 @@ async def open_gate(
         by_clock = Schedules(ledger, runs, schedules)
         await by_clock.start()
         advancing = engine.serve(worker.advance, slots=slots)
-        serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve())
+        serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
         async with _background(*serving):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
 
@@ -259,6 +280,15 @@ def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[Agent
             raise ScheduleInvalid(name=schedule.name, problem=problem)
     if len({schedule.name for schedule in schedules}) < len(schedules):
         raise ScheduleInvalid(name=schedules[-1].name, problem="two schedules have the same name")
+
+
+def _check_queues(queues: Sequence[Queue], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
+    names = {spec.name for spec, _ in agents}
+    for queue in queues:
+        if queue.agent and queue.agent not in names:
+            raise QueueInvalid(scope=queue.scope, problem=f"there is no agent `{queue.agent}`")
+    if len({(queue.tenant, queue.scope) for queue in queues}) < len(queues):
+        raise QueueInvalid(scope=queues[-1].scope, problem="two queues have the same scope")
 
 
 @contextlib.asynccontextmanager

@@ -35,6 +35,7 @@ from answerable.runtime import (
     Control,
     LinksProjection,
     OrdersProjection,
+    QueuesProjection,
     Runs,
     RunsProjection,
     Schedules,
@@ -59,6 +60,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         RunsProjection(),
         LinksProjection(),
         SchedulesProjection(),
+        QueuesProjection(),
         SharedValuesProjection(),
         SessionsProjection(),
         TimersProjection(),
@@ -101,10 +103,19 @@ class Desk:
         return self.ledger.reader
 
     async def start(
-        self, *, agent: str, input: Any, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+        self,
+        *,
+        agent: str,
+        input: Any,
+        key: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
-        run = await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+        run = await self.runs.start(
+            agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources), priority=priority
+        )
         return {"run": run}
 
     async def statement(

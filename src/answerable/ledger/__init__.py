@@ -8,7 +8,7 @@ from answerable.ledger._checkpoint import Head, log_vkey, read_head
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
-from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Slice, Stale
+from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale
 from answerable.ledger._ledger import SYSTEM, DirectoryInUse, Ledger, control_run
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
 from answerable.ledger._ports import Projection, Ruling, Signer, Tx
@@ -24,16 +24,18 @@ from answerable.ledger._published import (
 from answerable.ledger._reader import NoStore, Reader, Texts
 from answerable.ledger._rebuild import TableRebuilt, rebuild
 from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
-from answerable.ledger._record import Appended
+from answerable.ledger._record import USUAL_PRIORITY, Appended
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._sql import Prepared, metadata
 from answerable.ledger._store import StoreDamaged
+from answerable.ledger._tables import slices
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._vault import ObjectErased
 
 __all__ = [
     "SYSTEM",
+    "USUAL_PRIORITY",
     "WIDTH",
     "Again",
     "Appended",
@@ -58,6 +60,7 @@ __all__ = [
     "Phase",
     "Prepared",
     "Projection",
+    "Queued",
     "Reader",
     "Receipt",
     "RecordTiles",
@@ -96,6 +99,7 @@ __all__ = [
     "rebuild",
     "receipt_lines",
     "root_hash",
+    "slices",
     "tile_path",
     "tlog_proof",
     "write_trust",

@@ -19,6 +19,8 @@ from answerable.runtime._errors import (
     Held,
     InputInvalid,
     NotDelegated,
+    QueueFull,
+    QueueInvalid,
     RepeatedCall,
     ReplayDiverged,
     RollbackIncomplete,
@@ -41,6 +43,7 @@ from answerable.runtime._journal import Performing
 from answerable.runtime._limits import Limits
 from answerable.runtime._links import Link, LinksProjection, links_from
 from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Parked, Retry
+from answerable.runtime._queues import Queue, QueueRow, QueuesProjection, list_queues, runs_in_line
 from answerable.runtime._reliable import Reliable, RetryPolicy
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
@@ -49,6 +52,7 @@ from answerable.runtime._session import Session
 from answerable.runtime._sessions import Sessions, SessionsProjection
 from answerable.runtime._shared import SharedEffects, SharedState, SharedValue, SharedValuesProjection
 from answerable.runtime._timers import Timer, TimersProjection, list_timers
+from answerable.runtime._turns import Turns
 from answerable.runtime._worker import Worker
 
 __all__ = [
@@ -79,6 +83,11 @@ __all__ = [
     "OrdersProjection",
     "Parked",
     "Performing",
+    "Queue",
+    "QueueFull",
+    "QueueInvalid",
+    "QueueRow",
+    "QueuesProjection",
     "Reliable",
     "RepeatedCall",
     "ReplayDiverged",
@@ -116,11 +125,14 @@ __all__ = [
     "TimedOut",
     "Timer",
     "TimersProjection",
+    "Turns",
     "Worker",
     "find_order",
     "find_run",
     "links_from",
+    "list_queues",
     "list_runs",
     "list_schedules",
     "list_timers",
+    "runs_in_line",
 ]

@@ -18,6 +18,8 @@ __all__ = [
     "Held",
     "InputInvalid",
     "NotDelegated",
+    "QueueFull",
+    "QueueInvalid",
     "RepeatedCall",
     "ReplayDiverged",
     "RollbackIncomplete",
@@ -55,6 +57,33 @@ class ReplayDiverged(Permanent):
 
     journalled: str
     instead: str
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueFull(Refused):
+    """There is more to do than the queue holds; nothing was begun."""
+
+    code = "refused.queue_full"
+    what = "`{agent}` takes nothing more just now: {problem}"
+    why = "a queue without a bound turns a burst into an outage"
+    fix = "try again in {retry_after_s} s, or raise the queue's limits; `answerable queues list` shows them"
+
+    agent: str
+    problem: str
+    retry_after_s: int
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueInvalid(ConfigError):
+    """A queue that cannot be followed."""
+
+    code = "config.queue_invalid"
+    what = "queue `{scope}` cannot be used: {problem}"
+    why = "limits that nobody could keep are worse than none"
+    fix = "declare it as `docs/guides/queues.md` shows"
+
+    scope: str
+    problem: str
 
 
 @dataclass(eq=False, kw_only=True)

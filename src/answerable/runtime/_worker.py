@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from answerable.core import AnswerableError, FaultPoint, Outcome, Refused, RunId, reach
-from answerable.ledger import Again, Draft, Gone, History, Stale
+from answerable.ledger import Again, Draft, Gone, History, Queued, Stale
 from answerable.ledger import Busy as LedgerBusy
 from answerable.ledger import Parked as LedgerParked
 from answerable.ledger import Slice as Lease
@@ -50,7 +50,8 @@ class Worker:
             return Done()
         install_task_factory(asyncio.get_running_loop())
         leases = self._gate.ledger.leases
-        claiming = leases.claim(run)
+        turns = self._gate.turns
+        claiming = leases.claim(run, admit=turns.admit if turns is not None else None)
         try:
             lease = await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -61,6 +62,10 @@ class Worker:
             raise
         if isinstance(lease, Gone):
             return Done()
+        if isinstance(lease, Queued):
+            assert turns is not None
+            turns.queued()
+            return Parked(None)  # it is called, as if woken, when it is its turn
         if isinstance(lease, LedgerBusy):
             return Busy(lease.retry_at)
         while True:
@@ -71,6 +76,8 @@ class Worker:
                 raise
             finally:
                 self._slices.pop(run, None)
+                if turns is not None:
+                    turns.ended()
             if not isinstance(answer, Again):
                 return answer
             lease = answer.slice
