@@ -89,6 +89,7 @@ from answerable.policy import (
 from answerable.runtime import (
     AgentFailed,
     AgentUnknown,
+    BuildChanged,
     CallInProgress,
     ControlRefused,
     DelegationRefused,
@@ -180,6 +181,7 @@ __all__ = [
     "ArtefactUnknown",
     "BudgetExceeded",
     "BudgetInvalid",
+    "BuildChanged",
     "CallInProgress",
     "CompensationUnfit",
     "ConfigError",

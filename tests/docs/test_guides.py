@@ -133,6 +133,18 @@ def _mill(folder: Path) -> None:
     asyncio.run(main())
 
 
+def _post(folder: Path) -> None:
+    for name in ("post.py", "post_next.py", "post_marked.py"):
+        shutil.copy(_GUIDES / "code" / name, folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "post.cedar", folder / "policy" / "authorize")
+    _until(
+        _app(folder, "post"),
+        ["a letter"],
+        lambda gate, runs: gate.reader.receipts(run=runs[0])[-1].phase == "outcome",
+    )
+
+
 def _desk(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "desk.py", folder)
 
@@ -145,6 +157,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/control-a-run.md": _a_failed_trip,
     "docs/guides/several-agents.md": _team,
     "docs/guides/queues.md": _mill,
+    "docs/guides/change-the-code.md": _post,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,
     "docs/guides/write-policies.md": _starter,

@@ -13,7 +13,7 @@ from answerable.core import AgentId, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel
-from answerable.runtime import AgentSpec, Limits, Queue, Schedule
+from answerable.runtime import AgentSpec, Limits, OnChange, Queue, Schedule
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -132,6 +132,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
     ) -> F: ...
 
     @overload
@@ -146,6 +147,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
     ) -> Callable[[F], F]: ...
 
     def agent(
@@ -160,6 +162,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
@@ -173,6 +176,8 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a run may do; `Limits()` by default, which only bounds its steps.
+            on_change: what becomes of a run that another build of its file began: it goes on (`continue`), is left
+                to a worker that has that build (`pin`), or ends with `BuildChanged` (`fail`).
         """
 
         def register(decorated: F) -> F:
@@ -186,6 +191,7 @@ class Answerable:
                 owner=owner,
                 model=model,
                 build=build,
+                on_change=on_change,
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),

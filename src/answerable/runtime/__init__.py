@@ -4,7 +4,7 @@
 The store is the journal: see `docs/concepts/runs.md`.
 """
 
-from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._agents import Agents, AgentSpec, OnChange
 from answerable.runtime._control import Control, Order, OrdersProjection, find_order
 from answerable.runtime._decisions import DecisionEffects
 from answerable.runtime._delegation import DelegationEffects
@@ -12,6 +12,7 @@ from answerable.runtime._engine import StoreEngine
 from answerable.runtime._errors import (
     AgentFailed,
     AgentUnknown,
+    BuildChanged,
     CallInProgress,
     ControlRefused,
     DelegationRefused,
@@ -44,6 +45,7 @@ from answerable.runtime._limits import Limits
 from answerable.runtime._links import Link, LinksProjection, links_from
 from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Parked, Retry
 from answerable.runtime._queues import Queue, QueueRow, QueuesProjection, list_queues, runs_in_line
+from answerable.runtime._rehearsal import Describe, Rehearsed, rehearse
 from answerable.runtime._reliable import Reliable, RetryPolicy
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
@@ -62,6 +64,7 @@ __all__ = [
     "AgentSpec",
     "AgentUnknown",
     "Agents",
+    "BuildChanged",
     "Busy",
     "CallInProgress",
     "Control",
@@ -70,6 +73,7 @@ __all__ = [
     "DelegationEffects",
     "DelegationRefused",
     "DelegationTooDeep",
+    "Describe",
     "Done",
     "Engine",
     "Gate",
@@ -79,6 +83,7 @@ __all__ = [
     "Link",
     "LinksProjection",
     "NotDelegated",
+    "OnChange",
     "Order",
     "OrdersProjection",
     "Parked",
@@ -88,6 +93,7 @@ __all__ = [
     "QueueInvalid",
     "QueueRow",
     "QueuesProjection",
+    "Rehearsed",
     "Reliable",
     "RepeatedCall",
     "ReplayDiverged",
@@ -134,5 +140,6 @@ __all__ = [
     "list_runs",
     "list_schedules",
     "list_timers",
+    "rehearse",
     "runs_in_line",
 ]

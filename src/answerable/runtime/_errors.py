@@ -11,6 +11,7 @@ from answerable.core import ConfigError, Permanent, Refused, RunId
 __all__ = [
     "AgentFailed",
     "AgentUnknown",
+    "BuildChanged",
     "CallInProgress",
     "ControlRefused",
     "DelegationRefused",
@@ -57,6 +58,20 @@ class ReplayDiverged(Permanent):
 
     journalled: str
     instead: str
+
+
+@dataclass(eq=False, kw_only=True)
+class BuildChanged(Refused):
+    """The agent's code is another than the one that began the run, and it may not go on with it."""
+
+    code = "refused.build_changed"
+    what = "the run was begun by build `{was}` of `{agent}`, and the code here is `{now}`"
+    why = 'its agent is declared with `on_change="fail"`: no run goes on with other code than it began with'
+    fix = "fork it (`answerable runs fork RUN`): the fork belongs to the code of today"
+
+    agent: str
+    was: str
+    now: str
 
 
 @dataclass(eq=False, kw_only=True)
