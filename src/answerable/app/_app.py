@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
-from answerable.core import AgentId, sha256_name
+from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel
@@ -133,6 +133,7 @@ class Answerable:
         stop: str = "",
         limits: Limits | None = None,
         on_change: OnChange = "continue",
+        groups: Sequence[str] = (),
     ) -> F: ...
 
     @overload
@@ -148,6 +149,7 @@ class Answerable:
         stop: str = "",
         limits: Limits | None = None,
         on_change: OnChange = "continue",
+        groups: Sequence[str] = (),
     ) -> Callable[[F], F]: ...
 
     def agent(
@@ -163,6 +165,7 @@ class Answerable:
         stop: str = "",
         limits: Limits | None = None,
         on_change: OnChange = "continue",
+        groups: Sequence[str] = (),
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
@@ -178,6 +181,7 @@ class Answerable:
             limits: the most a run may do; `Limits()` by default, which only bounds its steps.
             on_change: what becomes of a run that another build of its file began: it goes on (`continue`), is left
                 to a worker that has that build (`pin`), or ends with `BuildChanged` (`fail`).
+            groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
         """
 
         def register(decorated: F) -> F:
@@ -192,6 +196,7 @@ class Answerable:
                 model=model,
                 build=build,
                 on_change=on_change,
+                groups=tuple(groups),
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),
@@ -294,6 +299,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> None:
         """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
 
@@ -306,6 +312,7 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a session may do.
+            groups: of agents that it belongs to.
         """
         spec = AgentSpec(
             name=name,
@@ -314,6 +321,7 @@ class Answerable:
             environment=environment,
             owner=owner,
             own_tools=tuple(own_tools),
+            groups=tuple(groups),
         )
         declared = AgentDeclaration(
             id=AgentId(name),
@@ -331,10 +339,13 @@ class Answerable:
         return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not _driven_from_outside))
 
     @contextlib.asynccontextmanager
-    async def gate(self) -> AsyncIterator[Gate]:
+    async def gate(self, *, clock: Clock | None = None) -> AsyncIterator[Gate]:
         """Own the data directory and perform actions until the block ends.
 
         Runs that an earlier gate left unfinished go on at once.
+
+        Args:
+            clock: instead of the machine's, to see what policy does at another time.
 
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
@@ -353,6 +364,7 @@ class Answerable:
             schedules=self.schedules,
             queues=self.queues,
             times=self.times,
+            clock=clock,
         ) as gate:
             yield gate
 

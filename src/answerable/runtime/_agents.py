@@ -27,6 +27,7 @@ class AgentSpec:
         on_change: what becomes of a run that another build of this agent began: it goes on (`continue`), is left to
             a worker with that build (`pin`), or ends with `BuildChanged` (`fail`).
         specs: clause ids that govern it, with the digest of their text.
+        groups: of agents that it belongs to; policy may permit something to a group.
     """
 
     name: str
@@ -41,11 +42,18 @@ class AgentSpec:
     own_tools: tuple[str, ...] = ()
     specs: dict[str, str] = field(default_factory=dict)
     on_change: OnChange = "continue"
+    groups: tuple[str, ...] = ()
 
     @property
     def agent_id(self) -> AgentId:
         """The id on its receipts."""
         return self.id or AgentId(self.name)
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What `run.open` says of it, beside its limits: the clauses that govern it, its groups."""
+        said: dict[str, Any] = {"specs": self.specs, "groups": list(self.groups)}
+        return {name: value for name, value in said.items() if value}
 
 
 class Agents:

@@ -215,7 +215,7 @@ class Runs:
         control.update(self._priority(spec, priority))
         control.update({"schedule": dict(schedule)} if schedule else {})
         control.update({"subjects": sorted(subjects)} if subjects else {})
-        control.update({"specs": spec.specs} if spec.specs else {})
+        control.update(spec.declared)
         draft = Draft(
             tenant=spec.tenant,
             run=run,
