@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from answerable.policy import (
     DecisionCache,
     KnownAction,
     Notices,
+    PolicyInvalid,
     PolicySet,
     Stops,
     StopsProjection,
@@ -214,16 +216,21 @@ async def open_gate(
         spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
-        authorizer = CedarAuthorizer(
-            policies[_TENANT],
-            ledger.reader.rows,
-            stored_as=stored_as[_TENANT],
-            clock=ledger.clock,
-            generation=lambda: stops.generation,
-            cache=DecisionCache(decision_cache) if decision_cache else None,
-            groups={spec.agent_id: spec.groups for spec, _ in agents},
-            called=ledger.pseudonym,
-        )
+        cache = DecisionCache(decision_cache) if decision_cache else None
+
+        def by(policies: PolicySet, name: str) -> CedarAuthorizer:
+            return CedarAuthorizer(
+                policies,
+                ledger.reader.rows,
+                stored_as=name,
+                clock=ledger.clock,
+                generation=lambda: stops.generation,
+                cache=cache,
+                groups={spec.agent_id: spec.groups for spec, _ in agents},
+                called=ledger.pseudonym,
+            )
+
+        authorizer = by(policies[_TENANT], stored_as[_TENANT])
         for name, each in policies.items():
             authorizer.use(each, tenant=TenantId(name), stored_as=stored_as[name])
         reports = Reports()
@@ -252,6 +259,7 @@ async def open_gate(
             governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
             linger=linger,
             turns=turns,
+            held_to=functools.cache(lambda name: by(_stored_policies(ledger.reader, name), name)),
         )
         engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
@@ -318,6 +326,13 @@ async def _expire(approvals: Approvals) -> None:
         due = approvals.next_due()
         wait_s = (due - approvals.clock.now()).total_seconds() if due else _LONGEST_NAP_S
         await asyncio.sleep(min(max(wait_s, 0.05), _LONGEST_NAP_S))
+
+
+def _stored_policies(reader: Reader, name: str) -> PolicySet:
+    stored = reader.stored(name)
+    if stored is None:
+        raise PolicyInvalid(where=name, problem="it is not on the record")
+    return PolicySet.from_snapshot(stored[0], where=name)
 
 
 def _retries_of(tools: Toolbox) -> Callable[[Action], RetryPolicy]:

@@ -27,6 +27,7 @@ from answerable.policy import (
     Budget,
     BudgetProjection,
     FactsProjection,
+    PolicySet,
     Stops,
     StopsProjection,
 )
@@ -43,6 +44,7 @@ from answerable.runtime import (
     SessionsProjection,
     SharedValuesProjection,
     TimersProjection,
+    find_run,
 )
 from answerable.tools import Pinning, Pins, PinsProjection, Toolbox
 
@@ -215,8 +217,19 @@ class Desk:
     async def fork(
         self, *, run: str, at: str, by: str, reason: str, changed: Mapping[str, Any] | None = None, key: str = ""
     ) -> dict[str, str]:
-        """Open a run that shares what had begun before a place in this one."""
-        new = await self.control.fork(RunId(run), at, by=by, reason=reason, changed=changed or {}, key=key)
+        """Open a run that shares what had begun before a place in this one.
+
+        Args:
+            changed: `input`, `model`, and `policy`: policies as a snapshot has them (`PolicySet.snapshot`).
+
+        Raises:
+            PolicyInvalid: its policies cannot be used; nothing is opened.
+        """
+        differs = dict(changed or {})
+        if "policy" in differs and (row := find_run(self.reader, RunId(run))) is not None:
+            snapshot = PolicySet.from_snapshot(stable_json(differs["policy"]), where="the fork's policy").snapshot()
+            differs["policy"] = await self.ledger.store_object(row.tenant, snapshot)
+        new = await self.control.fork(RunId(run), at, by=by, reason=reason, changed=differs, key=key)
         return {"run": new, "from": run}
 
     async def retry(self, *, run: str, by: str, reason: str, key: str = "") -> dict[str, str]:

@@ -28,6 +28,7 @@ class Gate:
         compensation: the tool that undoes a call and what to call it with, from its name, arguments and result.
         driven: runs that somebody outside drives, call by call: no engine advances them.
         turns: says whose turn it is, where queues limit how many runs are advanced.
+        held_to: decides by policies on the record, by their name there, for a fork that has its own.
         unwind: how long the agent's tasks may take to end once they are cancelled.
         sleep: waits that many seconds; tests put their own in.
     """
@@ -42,6 +43,7 @@ class Gate:
     linger: timedelta = timedelta(milliseconds=50)
     driven: set[str] = field(default_factory=set)
     turns: Turns | None = None
+    held_to: Callable[[str], Authorizer] | None = None
     unwind: timedelta = timedelta(seconds=5)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
