@@ -48,6 +48,10 @@ def run(
             "--subject", metavar="TYPE:ID", help="Whose data it concerns: `customer:c-7`.", show_default=False
         ),
     ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option("--priority", min=1, max=9, help="1 goes first, 9 last.", show_default="its queue's, or 5"),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Start nothing: let unfinished runs go on, until Ctrl-C.")
     ] = False,

@@ -10,9 +10,11 @@ from answerable.ledger._dropping import Concerned, drop_texts, drop_these, texts
 from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost
+from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, find_in_ssh_agent, write_key
+from answerable.ledger._key_lives import KeyLife
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
-from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Slice, Stale
-from answerable.ledger._ledger import SYSTEM, DirectoryInUse, Ledger, control_run
+from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
+from answerable.ledger._ledger import DirectoryInUse, Ledger
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
 from answerable.ledger._ports import Projection, Ruling, Signer, Tx
 from answerable.ledger._proofs import consistency_proof, inclusion_proof, is_consistent, tlog_proof
@@ -26,12 +28,14 @@ from answerable.ledger._published import (
 )
 from answerable.ledger._reader import NoStore, Reader, Texts
 from answerable.ledger._rebuild import TableRebuilt, compare, rebuild
-from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
-from answerable.ledger._record import Appended
+from answerable.ledger._receipt import SYSTEM, Draft, Phase, Receipt, control_run, envelope_json, pae
+from answerable.ledger._record import USUAL_PRIORITY, Appended
 from answerable.ledger._restore import DirectoryNotEmpty, Restored, restore
+from answerable.ledger._rotation import retire_key, rotate_key
 from answerable.ledger._said import action_digest
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
+from answerable.ledger._signers import KeeperUnusable, SignerUnavailable
 from answerable.ledger._sql import Prepared, metadata
 from answerable.ledger._standstill import (
     LogBehind,
@@ -42,12 +46,14 @@ from answerable.ledger._standstill import (
     stand_still,
 )
 from answerable.ledger._store import StoreDamaged
+from answerable.ledger._tables import slices
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._tombstones import ErasuresProjection, Hold, is_erased, standing_holds
 from answerable.ledger._vault import ObjectErased
 
 __all__ = [
     "SYSTEM",
+    "USUAL_PRIORITY",
     "WIDTH",
     "Again",
     "Appended",
@@ -69,7 +75,12 @@ __all__ = [
     "History",
     "Hold",
     "Intent",
+    "KeeperUnusable",
     "KeyFileUnsafe",
+    "KeyLife",
+    "KeyLost",
+    "KeyRetired",
+    "KeyRoleTaken",
     "Leases",
     "Ledger",
     "LogBehind",
@@ -83,6 +94,7 @@ __all__ = [
     "Phase",
     "Prepared",
     "Projection",
+    "Queued",
     "Reader",
     "Receipt",
     "RecordTiles",
@@ -93,9 +105,11 @@ __all__ = [
     "SchemaTooNew",
     "SharedReceiptsChanged",
     "Signer",
+    "SignerUnavailable",
     "Slice",
     "SliceLost",
     "Stale",
+    "Standing",
     "Standstill",
     "StoreDamaged",
     "StoreRestored",
@@ -115,6 +129,7 @@ __all__ = [
     "envelope_json",
     "export_bundle",
     "export_span",
+    "find_in_ssh_agent",
     "inclusion_path",
     "inclusion_proof",
     "is_consistent",
@@ -133,11 +148,15 @@ __all__ = [
     "rebuild",
     "receipt_lines",
     "restore",
+    "retire_key",
     "root_hash",
+    "rotate_key",
+    "slices",
     "stand_still",
     "standing_holds",
     "texts_of",
     "tile_path",
     "tlog_proof",
+    "write_key",
     "write_trust",
 ]

@@ -27,13 +27,14 @@ def read_head(note: str) -> Head:
     return Head(origin=origin, size=int(size), root=base64.b64decode(root))
 
 
-def origin_of(log: Signer, tenant: str, line: int = 1) -> str:
-    """The log's origin, which is also the name of its key.
+def origin_of(first: str, tenant: str, line: int = 1) -> str:
+    """The log's origin, which is also the name of its keys; it stays when the key changes.
 
     Args:
+        first: id of the key that the record began with.
         line: of history, counted from 1: a record that was restored with entries lost begins another.
     """
-    return f"answerable.local/{log.key_id[:16]}{f'.{line}' if line > 1 else ''}/{tenant}"
+    return f"answerable.local/{first[:16]}{f'.{line}' if line > 1 else ''}/{tenant}"
 
 
 def line_of(origin: str) -> int:

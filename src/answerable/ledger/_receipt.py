@@ -16,9 +16,11 @@ __all__ = [
     "PAYLOAD_TYPE",
     "PREDICATE_TYPE",
     "STATEMENT_TYPE",
+    "SYSTEM",
     "Draft",
     "Phase",
     "Receipt",
+    "control_run",
     "envelope_json",
     "is_replayed",
     "pae",
@@ -29,6 +31,8 @@ _TYPE = PAYLOAD_TYPE.encode()
 _PAE = b"DSSEv1 %d %b " % (len(_TYPE), _TYPE)
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:answerable:receipt:v1"
+SYSTEM = TenantId("_system")
+"""The tenant whose log has the keys of gate and log."""
 
 Phase = Literal[
     "run.open",
@@ -123,6 +127,11 @@ def is_replayed(receipt: Receipt) -> bool:
     """Whether a replay of its run needs its text; of approvals, only those that edit."""
     said = receipt.predicate
     return said["phase"] in _REPLAYED and (said["phase"] != "approval" or "edited" in said["control"])
+
+
+def control_run(tenant: TenantId) -> RunId:
+    """The run that a tenant's receipts belong to when they belong to no agent's run."""
+    return RunId(f"control:{tenant}")
 
 
 def pae(body: bytes) -> bytes:

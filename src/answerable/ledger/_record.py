@@ -3,7 +3,6 @@
 import copy
 import functools
 import hashlib
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -36,13 +35,15 @@ from answerable.ledger._signing import SignQueue
 from answerable.ledger._sql import Prepared
 from answerable.ledger._store import Batch, Connection
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
+from answerable.ledger._texts import commitments, join_texts, object_salt
 from answerable.ledger._vault import Keyset, Vault, commitment
 
-__all__ = ["Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
+__all__ = ["USUAL_PRIORITY", "Appended", "Recorder", "Transaction"]
 
 # By `_journal`, from typed fields: no float can be in them.
 _BUILT_HERE = frozenset({"action", "authority", "basis", "labels", "usage"})
-_LENGTHS = struct.Struct(">ii")
+USUAL_PRIORITY = 5
+"""Of a run whose `run.open` gives none; the lower goes first."""
 _INSERT = Prepared(sa.insert(receipts))
 _HEAD = Prepared(
     sa.select(receipts.c.seq, receipts.c.digest)
@@ -119,6 +120,7 @@ class Recorder:
         vault: Vault,
         clock: Clock,
         boundary: dict[str, Any],
+        log_name: str,
         key_rows: dict[str, int],
         projections: Sequence[Projection],
     ) -> None:
@@ -127,6 +129,7 @@ class Recorder:
         self.gate = gate
         self.signing = SignQueue(gate, getattr(gate, "start_helper", None))
         self.log = log
+        self.log_name = log_name  # id of the first key of the log, which origins are named after
         self.vault = vault
         self.clock = clock
         self.boundary = boundary
@@ -364,7 +367,21 @@ class Transaction(Batch):
 
     def _move_slice(self, draft: Draft) -> None:
         if draft.phase == "run.open":
-            self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None)
+            control = draft.members.get("control", {})
+            self.run(
+                _OPEN_SLICE,
+                run=draft.run,
+                tenant=draft.tenant,
+                state="ready",
+                fence=0,
+                wake=0,
+                seen=0,
+                due=None,
+                agent=control.get("agent", draft.agent),
+                priority=control.get("priority", USUAL_PRIORITY),
+                opened=self.now,
+                begun=None,
+            )
             self._woken.append(draft.run)
             self._opened.append(draft.run)
         elif draft.phase == "run.close":
@@ -402,7 +419,7 @@ class Transaction(Batch):
         of = self._of
         self.flush()
         for tenant, frontier in self._frontiers.items():
-            origin = origin_of(of.log, tenant, of.line)
+            origin = origin_of(of.log_name, tenant, of.line)
             self.run(
                 _SAVE_LOG,
                 tenant=tenant,
@@ -452,38 +469,6 @@ class Transaction(Batch):
         of.last_at = self.now
         if self._woken:
             of.woken(self._woken)
-
-
-def commitments(keyset: Keyset, draft: Draft, receipt_id: str) -> dict[str, str]:
-    """Commitments to a draft's texts, by the step they belong to, or by receipt outside a step."""
-    context = draft.step or receipt_id
-    found = {}
-    if draft.input is not None:
-        found["input"] = commitment(keyset.salt(draft.run, context, "input"), draft.input)
-    if draft.output is not None:
-        found["output"] = commitment(keyset.salt(draft.run, context, "output"), draft.output)
-    return found
-
-
-def object_salt(keyset: Keyset, text: bytes) -> bytes:
-    """The salt of a text that is kept once: derives from the tenant's key and the text itself."""
-    return keyset.salt("", hashlib.sha256(text).hexdigest(), "object")
-
-
-def join_texts(first: bytes | None, second: bytes | None) -> bytes:
-    """Input and output as one text to seal; absent and empty stay apart."""
-    head = _LENGTHS.pack(-1 if first is None else len(first), -1 if second is None else len(second))
-    return head + (first or b"") + (second or b"")
-
-
-def split_texts(joined: bytes) -> tuple[bytes | None, bytes | None]:
-    """What `join_texts` joined."""
-    first, second = _LENGTHS.unpack_from(joined)
-    middle = _LENGTHS.size + max(first, 0)
-    return (
-        None if first < 0 else joined[_LENGTHS.size : middle],
-        None if second < 0 else joined[middle : middle + second],
-    )
 
 
 @functools.lru_cache(maxsize=4096)
