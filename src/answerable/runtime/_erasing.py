@@ -41,7 +41,7 @@ class ErasureHeld(Refused):
     code = "refused.erasure_held"
     what = "nothing is erased: `{scope}` is under a legal hold"
     why = "held since {since}: {reason}"
-    fix = "release it first, if it may be: `answerable evidence release --scope {scope}`"
+    fix = "release it first, if it may be: `answerable evidence release`, named as it was held"
 
     scope: str
     since: str
