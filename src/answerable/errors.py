@@ -28,9 +28,8 @@ from answerable.core import (
     Transient,
 )
 from answerable.identity import (
-    AgentKeyUnknown,
+    AccessKeyUnknown,
     AgentUndeclared,
-    PersonKeyUnknown,
     PersonUnknown,
     RoleInvalid,
     SignatureInvalid,
@@ -39,13 +38,18 @@ from answerable.identity import (
 )
 from answerable.ledger import (
     DirectoryInUse,
+    KeeperUnusable,
     KeyFileUnsafe,
+    KeyLost,
+    KeyRetired,
+    KeyRoleTaken,
     LogContradicted,
     NoStore,
     NothingToExport,
     ObjectErased,
     SchemaTooNew,
     SharedReceiptsChanged,
+    SignerUnavailable,
     SliceLost,
     StoreDamaged,
 )
@@ -159,8 +163,8 @@ from answerable.witness import (
 )
 
 __all__ = [
+    "AccessKeyUnknown",
     "AgentFailed",
-    "AgentKeyUnknown",
     "AgentNotServed",
     "AgentUndeclared",
     "AgentUnknown",
@@ -197,9 +201,13 @@ __all__ = [
     "Held",
     "InputInvalid",
     "InputNotJson",
+    "KeeperUnusable",
     "KeyFileUnsafe",
+    "KeyLost",
     "KeyMissing",
     "KeyRefused",
+    "KeyRetired",
+    "KeyRoleTaken",
     "LocalModelMissing",
     "LogConfigInvalid",
     "LogContradicted",
@@ -226,7 +234,6 @@ __all__ = [
     "PasskeyRefused",
     "Permanent",
     "PersonKeyRefused",
-    "PersonKeyUnknown",
     "PersonUnknown",
     "PluginError",
     "PolicyDenied",
@@ -258,6 +265,7 @@ __all__ = [
     "SignatureInvalid",
     "SignerKeyInvalid",
     "SignerKeyUnknown",
+    "SignerUnavailable",
     "SliceLost",
     "SpecInvalid",
     "SpecsMissing",

@@ -14,7 +14,7 @@ from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
 from answerable.app._times import Times
 from answerable.core import Action, Clock, RunId, TenantId
-from answerable.identity import AgentDeclaration, AgentKeys, Approvers, PersonKeys, check_may_start
+from answerable.identity import AccessKeys, AgentDeclaration, Approvers, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
@@ -104,7 +104,7 @@ class Gate:
         return self.desk.stops
 
     @property
-    def agent_keys(self) -> AgentKeys:
+    def agent_keys(self) -> AccessKeys:
         """Keys of agents elsewhere."""
         return self.desk.agent_keys
 
@@ -114,7 +114,7 @@ class Gate:
         return self.desk.control
 
     @property
-    def person_keys(self) -> PersonKeys:
+    def person_keys(self) -> AccessKeys:
         """Keys of people who decide over HTTP."""
         return self.desk.person_keys
 
