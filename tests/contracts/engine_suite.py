@@ -107,7 +107,7 @@ class EngineContract(WakeContract):
                 free.set()
                 await asyncio.wait([first, second], timeout=PATIENCE_S)
 
-                assert world.state(run) != "parked", "the second waits for nothing: the effect was under way, not in doubt"
+                assert world.state(run) != "parked", "the effect was under way, not in doubt"
                 world.serve()
                 assert await world.result(run) == {"n": 1}
                 assert outside.of("write") == [1]
