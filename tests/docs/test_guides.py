@@ -163,6 +163,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/keys.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/serve-from-a-file.md": lambda folder: None,
+    "docs/guides/from-one-process-to-many-machines.md": lambda folder: None,
     "docs/guides/govern-a-tool.md": _tools,
     "docs/guides/connect-an-agent.md": _desk,
     "docs/guides/local-models.md": _sorter,

@@ -109,6 +109,11 @@ class RunJournal:
             await self.refresh()
         return step
 
+    async def settled(self) -> None:
+        """Read on, once all that has its place in the record by now is on disk."""
+        await self._ledger.writer.submit(lambda tx: None)
+        await self.refresh()
+
     async def close(self, step: Step, outcome: Outcome, *, lost: Lost | None = None) -> Outcome:
         """Record the outcome, once; see `action.Journal.close`.
 
