@@ -28,9 +28,8 @@ from answerable.core import (
     Transient,
 )
 from answerable.identity import (
-    AgentKeyUnknown,
+    AccessKeyUnknown,
     AgentUndeclared,
-    PersonKeyUnknown,
     PersonUnknown,
     RoleInvalid,
     SignatureInvalid,
@@ -39,13 +38,18 @@ from answerable.identity import (
 )
 from answerable.ledger import (
     DirectoryInUse,
+    KeeperUnusable,
     KeyFileUnsafe,
+    KeyLost,
+    KeyRetired,
+    KeyRoleTaken,
     LogContradicted,
     NoStore,
     NothingToExport,
     ObjectErased,
     SchemaTooNew,
     SharedReceiptsChanged,
+    SignerUnavailable,
     SliceLost,
     StoreDamaged,
 )
@@ -112,6 +116,7 @@ from answerable.runtime import (
     SignalInvalid,
     SignalTimedOut,
     StepLimitExceeded,
+    TemporalMissing,
     TimedOut,
     TimeLimitExceeded,
 )
@@ -161,8 +166,8 @@ from answerable.witness import (
 )
 
 __all__ = [
+    "AccessKeyUnknown",
     "AgentFailed",
-    "AgentKeyUnknown",
     "AgentNotServed",
     "AgentUndeclared",
     "AgentUnknown",
@@ -200,9 +205,13 @@ __all__ = [
     "Held",
     "InputInvalid",
     "InputNotJson",
+    "KeeperUnusable",
     "KeyFileUnsafe",
+    "KeyLost",
     "KeyMissing",
     "KeyRefused",
+    "KeyRetired",
+    "KeyRoleTaken",
     "LocalModelMissing",
     "LogConfigInvalid",
     "LogContradicted",
@@ -229,7 +238,6 @@ __all__ = [
     "PasskeyRefused",
     "Permanent",
     "PersonKeyRefused",
-    "PersonKeyUnknown",
     "PersonUnknown",
     "PluginError",
     "PolicyDenied",
@@ -263,6 +271,7 @@ __all__ = [
     "SignatureInvalid",
     "SignerKeyInvalid",
     "SignerKeyUnknown",
+    "SignerUnavailable",
     "SliceLost",
     "SpecInvalid",
     "SpecsMissing",
@@ -271,6 +280,7 @@ __all__ = [
     "StopUnknown",
     "Stopped",
     "StoreDamaged",
+    "TemporalMissing",
     "TimeLimitExceeded",
     "TimedOut",
     "TimestampInvalid",

@@ -13,7 +13,7 @@ from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel
-from answerable.runtime import AgentSpec, Limits, OnChange, Queue, Schedule
+from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Schedule, StoreEngine
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -33,6 +33,7 @@ class Answerable:
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
+        engine: what has runs advanced: the store itself, or `Temporal(...)`, for fleets.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Answerable:
         notify: Sequence[Channel] = (),
         page: str = "",
         times: Times | None = None,
+        engine: EngineOver = StoreEngine,
     ) -> None:
         self.data = Path(data)
         self.policy = Path(policy)
@@ -53,6 +55,7 @@ class Answerable:
         self.notify = tuple(notify)
         self.page = page
         self.times = times or Times()
+        self.engine = engine
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
@@ -364,6 +367,7 @@ class Answerable:
             schedules=self.schedules,
             queues=self.queues,
             times=self.times,
+            engine=self.engine,
             clock=clock,
         ) as gate:
             yield gate

@@ -15,7 +15,7 @@ from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
 from answerable.app._times import Times
 from answerable.core import Action, Clock, RunId, TenantId
-from answerable.identity import AgentDeclaration, AgentKeys, Approvers, PersonKeys, check_may_start
+from answerable.identity import AccessKeys, AgentDeclaration, Approvers, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
@@ -37,6 +37,7 @@ from answerable.runtime import (
     Control,
     DecisionEffects,
     DelegationEffects,
+    EngineOver,
     Performing,
     Queue,
     QueueInvalid,
@@ -108,7 +109,7 @@ class Gate:
         return self.desk.stops
 
     @property
-    def agent_keys(self) -> AgentKeys:
+    def agent_keys(self) -> AccessKeys:
         """Keys of agents elsewhere."""
         return self.desk.agent_keys
 
@@ -118,7 +119,7 @@ class Gate:
         return self.desk.control
 
     @property
-    def person_keys(self) -> PersonKeys:
+    def person_keys(self) -> AccessKeys:
         """Keys of people who decide over HTTP."""
         return self.desk.person_keys
 
@@ -184,6 +185,7 @@ async def open_gate(
     upstreams: Upstreams,
     agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
     times: Times,
+    engine: EngineOver = StoreEngine,
     schedules: Sequence[Schedule] = (),
     queues: Sequence[Queue] = (),
     clock: Clock | None = None,
@@ -261,7 +263,6 @@ async def open_gate(
             turns=turns,
             held_to=functools.cache(lambda name: by(_stored_policies(ledger.reader, name), name)),
         )
-        engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
         sessions = Sessions(shared, known, idle=times.idle, patience=times.patience, retry_window=times.retry_window)
@@ -280,7 +281,7 @@ async def open_gate(
         await desk.pinning.start()
         by_clock = Schedules(ledger, runs, schedules)
         await by_clock.start()
-        advancing = engine.serve(worker.advance, slots=slots)
+        advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
         serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
         async with _background(*serving):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)

@@ -10,13 +10,12 @@ from typing import Any, Literal
 from answerable.app._in_flight import in_flight
 from answerable.core import Clock, RunId, StepKey, parse_time, stable_json
 from answerable.identity import (
-    AgentKeys,
-    AgentKeysProjection,
+    AccessKeys,
+    AccessKeysProjection,
     Approvers,
+    HolderKind,
     People,
     PeopleProjection,
-    PersonKeys,
-    PersonKeysProjection,
     SigningKeys,
     SigningKeysProjection,
 )
@@ -66,8 +65,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         SharedValuesProjection(),
         SessionsProjection(),
         TimersProjection(),
-        AgentKeysProjection(),
-        PersonKeysProjection(),
+        AccessKeysProjection(),
         PeopleProjection(),
         SigningKeysProjection(),
         PinsProjection(),
@@ -93,9 +91,9 @@ class Desk:
         self.stops = stops
         self._tools = tools
         self.control = control
-        self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
+        self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader)
         self.pinning = Pinning(tools or Toolbox(), Pins(store=ledger.reader, book=ledger))
-        self.person_keys = PersonKeys(book=ledger, store=ledger.reader)
+        self.person_keys = AccessKeys("person", book=ledger, store=ledger.reader)
         self.people = People(book=ledger, store=ledger.reader)
         self.signing_keys = SigningKeys(book=ledger, store=ledger.reader)
 
@@ -246,22 +244,15 @@ class Desk:
         await getattr(Schedules(self.ledger, self.runs), do)(name, by=by, reason=reason)
         return {"schedule": name, "state": {"pause": "paused", "resume": "active"}[do]}
 
-    async def key(self, *, do: Literal["new", "revoke"], named: str) -> dict[str, Any]:
-        """Issue a key to the agent named, whose secret is told this once; or revoke what is named."""
-        if do == "revoke":
-            return {"revoked": [key.id for key in await self.agent_keys.revoke(named)]}
-        key, secret = await self.agent_keys.new(named)
-        return {"agent": named, "id": key.id, "key": secret}
-
-    async def person_key(
-        self, *, do: Literal["new", "revoke"], named: str, roles: Sequence[str] = ()
+    async def key(
+        self, *, do: Literal["new", "revoke"], named: str, kind: HolderKind = "agent", roles: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """Issue a key to the person named, whose secret is told this once; or revoke the key that is named."""
+        """Issue a key to an agent or a person, whose secret is told this once; or revoke what is named."""
+        keys = self.agent_keys if kind == "agent" else self.person_keys
         if do == "revoke":
-            await self.person_keys.revoke(named)
-            return {"revoked": [named]}
-        key, secret = await self.person_keys.new(named, roles)
-        return {"person": key.person, "roles": list(key.roles), "id": key.id, "key": secret}
+            return {"revoked": [key.id for key in await keys.revoke(named)]}
+        key, secret = await keys.new(named, roles)
+        return {kind: key.holder, "roles": list(key.roles), "id": key.id, "key": secret}
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> dict[str, str]:
         """Take what a tool's server says of it for good; `digest` names what was looked at."""

@@ -26,6 +26,7 @@ COMMANDS = {
     "connect": "Print the lines to change in an agent that exists.",
     "agent": "Give agents elsewhere keys, and revoke them.",
     "person": "Give people keys to decide over HTTP, and revoke them.",
+    "keys": "List the keys that sign, rotate and retire them.",
     "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and control runs: pause, kill, fork, undo.",
     "queues": "See how many runs are advanced, begin and wait, and the limits on that.",

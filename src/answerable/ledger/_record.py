@@ -110,6 +110,7 @@ class Recorder:
         vault: Vault,
         clock: Clock,
         boundary: dict[str, Any],
+        log_name: str,
         key_rows: dict[str, int],
         projections: Sequence[Projection],
     ) -> None:
@@ -118,6 +119,7 @@ class Recorder:
         self.gate = gate
         self.signing = SignQueue(gate, getattr(gate, "start_helper", None))
         self.log = log
+        self.log_name = log_name  # id of the first key of the log, which origins are named after
         self.vault = vault
         self.clock = clock
         self.boundary = boundary
@@ -390,7 +392,7 @@ class Transaction(Batch):
         if self._unsigned:
             self._seal()
         for tenant, frontier in self._frontiers.items():
-            origin = origin_of(of.log, tenant)
+            origin = origin_of(of.log_name, tenant)
             self.run(
                 _SAVE_LOG,
                 tenant=tenant,

@@ -36,6 +36,7 @@ from answerable.runtime._errors import (
     SignalInvalid,
     SignalTimedOut,
     StepLimitExceeded,
+    TemporalMissing,
     TimedOut,
     TimeLimitExceeded,
 )
@@ -43,7 +44,7 @@ from answerable.runtime._gate import Gate
 from answerable.runtime._journal import Performing
 from answerable.runtime._limits import Limits
 from answerable.runtime._links import Link, LinksProjection, links_from
-from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Parked, Retry
+from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, EngineOver, Parked, Retry
 from answerable.runtime._queues import Queue, QueueRow, QueuesProjection, list_queues, runs_in_line
 from answerable.runtime._rehearsal import Describe, Rehearsed, rehearse
 from answerable.runtime._reliable import Reliable, RetryPolicy
@@ -53,6 +54,7 @@ from answerable.runtime._schedules import Schedule, ScheduleRow, Schedules, Sche
 from answerable.runtime._session import Session
 from answerable.runtime._sessions import Sessions, SessionsProjection
 from answerable.runtime._shared import SharedEffects, SharedState, SharedValue, SharedValuesProjection
+from answerable.runtime._temporal import Temporal
 from answerable.runtime._timers import Timer, TimersProjection, list_timers
 from answerable.runtime._turns import Turns
 from answerable.runtime._worker import Worker
@@ -76,6 +78,7 @@ __all__ = [
     "Describe",
     "Done",
     "Engine",
+    "EngineOver",
     "Gate",
     "Held",
     "InputInvalid",
@@ -127,6 +130,8 @@ __all__ = [
     "SignalTimedOut",
     "StepLimitExceeded",
     "StoreEngine",
+    "Temporal",
+    "TemporalMissing",
     "TimeLimitExceeded",
     "TimedOut",
     "Timer",

@@ -35,6 +35,7 @@ __all__ = [
     "SignalInvalid",
     "SignalTimedOut",
     "StepLimitExceeded",
+    "TemporalMissing",
     "TimeLimitExceeded",
     "TimedOut",
 ]
@@ -366,6 +367,16 @@ class InputInvalid(Refused):
 
     agent: str
     problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class TemporalMissing(ConfigError):
+    """The extra `temporal` is not installed."""
+
+    code = "config.temporal_missing"
+    what = "the engine `temporal` needs the package `temporalio`, which is not installed"
+    why = "it is an extra: most gates need no engine but their own store"
+    fix = "run `pip install 'answerable[temporal]'`"
 
 
 @dataclass(eq=False, kw_only=True)

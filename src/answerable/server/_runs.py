@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from answerable.app import Gate
 from answerable.core import AnswerableError, ExecutionError, RunId
-from answerable.identity import PersonKey
+from answerable.identity import AccessKey
 from answerable.runtime import (
     AgentUnknown,
     ControlRefused,
@@ -71,7 +71,7 @@ class _Desk:
     async def list(self, request: Request) -> Response:
         """Runs, the newest first; `?most=` at most so many."""
 
-        async def found(person: PersonKey) -> Any:
+        async def found(person: AccessKey) -> Any:
             most = request.query_params.get("most", "50")
             if not most.isascii() or not most.isdigit() or not 0 < int(most) <= _MOST_RUNS:
                 raise RequestMalformed(problem=f"`most` is a number from 1 to {_MOST_RUNS}")
@@ -82,7 +82,7 @@ class _Desk:
     async def start(self, request: Request) -> Response:
         """Start a run of an agent; where too many wait already, `429` says when to try again."""
 
-        async def started(person: PersonKey) -> Any:
+        async def started(person: AccessKey) -> Any:
             takes = {
                 "agent": (str,),
                 "input": (object,),
@@ -101,7 +101,7 @@ class _Desk:
     async def queues(self, request: Request) -> Response:
         """The queues: their limits, and how many runs they hold."""
 
-        async def found(person: PersonKey) -> Any:
+        async def found(person: AccessKey) -> Any:
             return {"queues": [asdict(row) for row in list_queues(self._gate.reader.rows)]}
 
         return await self._answer(request, found)
@@ -109,7 +109,7 @@ class _Desk:
     async def show(self, request: Request) -> Response:
         """One run: how it stands, what is ordered of it, and what came of it. Its texts stay on the record."""
 
-        async def found(person: PersonKey) -> Any:
+        async def found(person: AccessKey) -> Any:
             run = RunId(request.path_params["run"])
             row = find_run(self._gate.reader, run)
             if row is None:
@@ -129,7 +129,7 @@ class _Desk:
     async def signal(self, request: Request) -> Response:
         """Send a signal: `{"name": …, "payload": …, "key": …}`."""
 
-        async def sent(person: PersonKey) -> Any:
+        async def sent(person: AccessKey) -> Any:
             takes = {"name": (str,), "payload": (object,), "key": (str,)}
             said = _checked(await _body(request), takes, needs=("name",))
             run = RunId(request.path_params["run"])
@@ -141,7 +141,7 @@ class _Desk:
     async def order(self, request: Request) -> Response:
         """Order something of a run, with a reason."""
 
-        async def ordered(person: PersonKey) -> Any:
+        async def ordered(person: AccessKey) -> Any:
             do, run = request.path_params["do"], request.path_params["run"]
             if do not in _TAKES:
                 raise RequestMalformed(problem=f"`{do}` is no order; a run takes {', '.join(_TAKES)} and signal")
@@ -149,7 +149,7 @@ class _Desk:
             said = dict(_checked(await _body(request), {"reason": (str,), **_TAKES[do]}, needs=needs))
             if not said["reason"].strip():
                 raise RequestMalformed(problem="it gives no `reason`, which goes on the record")
-            return await self._do(do, run, person.person, said)
+            return await self._do(do, run, person.holder, said)
 
         return await self._answer(request, ordered)
 
@@ -165,7 +165,7 @@ class _Desk:
             return await desk.resolve(run=run, by=by, result=said.pop("result", None), **said)
         return await desk.order(do=do, run=run, by=by, **said)  # type: ignore[arg-type]
 
-    async def _answer(self, request: Request, do: Callable[[PersonKey], Awaitable[Any]]) -> Response:
+    async def _answer(self, request: Request, do: Callable[[AccessKey], Awaitable[Any]]) -> Response:
         try:
             return _json(await do(self._operator(request)))
         except AnswerableError as error:
@@ -174,7 +174,7 @@ class _Desk:
                 answer.headers["retry-after"] = str(error.retry_after_s)
             return answer
 
-    def _operator(self, request: Request) -> PersonKey:
+    def _operator(self, request: Request) -> AccessKey:
         secret = secret_of(request.headers)
         person = self._gate.person_keys.find(secret)
         if person is None:

@@ -125,6 +125,10 @@ def _keys_at(path: Sequence[str | int]) -> Iterable[str]:
 
 def _misfits(config: Config) -> Iterator[_Problem]:
     """What fits the schema and still names nothing, or says two things at once."""
+    if config.engine.kind == "store" and config.engine.model_fields_set - {"kind"}:
+        yield ("engine", "kind"), "is `store`, and the other keys are for `temporal`"
+    if (config.engine.certificate_file is None) != (config.engine.key_file is None):
+        yield ("engine",), "needs `certificate_file` and `key_file`, or neither"
     for name, server in config.servers.items():
         for problem in _of_server(server):
             yield ("servers", name), problem
