@@ -20,6 +20,7 @@ from answerable.models import Models, Upstreams
 from answerable.policy import (
     Approvals,
     Budget,
+    BudgetAlerts,
     CedarAuthorizer,
     Channel,
     DecisionCache,
@@ -134,7 +135,14 @@ class Gate:
         return tuple(found or (name for name in names if name.partition(".")[2] == plain))
 
     async def start(
-        self, agent: str, input: Any, *, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+        self,
+        agent: str,
+        input: Any,
+        *,
+        key: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        mandate: str = "",
     ) -> RunId:
         """Open a run of an agent; it is on the record when this returns.
 
@@ -144,8 +152,12 @@ class Gate:
             key: a start key: the same key gives the same run, however often it is started.
             on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
             resources: what it is about, as whoever asked named it: `order:1001`.
+            mandate: under which it acts: budgets of the scope `mandate:NAME` are charged; where none is declared, it
+                does nothing.
         """
-        return await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+        return await self.runs.start(
+            agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources), mandate=mandate
+        )
 
     async def result(self, run: RunId) -> Any:
         """What the agent returned; raises what it raised. Waits as long as the run does."""
@@ -245,7 +257,8 @@ async def open_gate(
             approvers=Approvers.on(ledger, ledger.reader),
             describe=effects.describe,
         )
-        notices = Notices(approvals, notify, link=page)
+        alerts = BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock)
+        notices = Notices(approvals, notify, link=page, alerts=alerts)
         control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
         desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools)
         await desk.pinning.start()

@@ -101,10 +101,19 @@ class Desk:
         return self.ledger.reader
 
     async def start(
-        self, *, agent: str, input: Any, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+        self,
+        *,
+        agent: str,
+        input: Any,
+        key: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        mandate: str = "",
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
-        run = await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+        run = await self.runs.start(
+            agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources), mandate=mandate
+        )
         return {"run": run}
 
     async def statement(

@@ -29,6 +29,7 @@ COMMANDS = {
     "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and control runs: pause, kill, fork, undo.",
     "schedules": "List what starts by the clock; pause and resume it.",
+    "budgets": "See what is spent, reserved and left of each budget.",
     "approvals": "See what waits for a person, and decide it.",
     "receipts": "Show a receipt in full.",
     "evidence": "Export runs as evidence that others can verify.",

@@ -155,7 +155,7 @@ def delegated_control(
     """What the `run.open` of a child, or of who takes over, has of the run it comes from: never more than that."""
     above: dict[str, Any] = opened["control"]
     control: dict[str, Any] = {
-        name: above[name] for name in ("resources", "subjects", "chain", "scope", "family") if name in above
+        name: above[name] for name in ("resources", "subjects", "chain", "scope", "family", "mandate") if name in above
     }
     limits = narrowest(above.get("limits", {}), spec.limits.to_json(), given)
     if "depth" in limits:

@@ -173,6 +173,7 @@ class Runs:
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
         limits: Limits | None = None,
+        mandate: str = "",
         schedule: Mapping[str, str] | None = None,
     ) -> RunId:
         """Start a run, on disk when this returns; the same `key` gives the same run.
@@ -185,6 +186,7 @@ class Runs:
             resources: what the run is about, as `type:id`; policy may hold the run to it.
             subjects: the people its data concern.
             limits: instead of the agent's own.
+            mandate: under which it acts; charged to the budgets of that name.
             schedule: name and due time of the schedule that starts it.
 
         Raises:
@@ -208,6 +210,7 @@ class Runs:
         }
         control.update({"startKey": key} if key else {})
         control.update({"schedule": dict(schedule)} if schedule else {})
+        control.update({"mandate": mandate} if mandate else {})
         control.update({"subjects": sorted(subjects)} if subjects else {})
         control.update(spec.declared)
         appended = await self._ledger.open_run(

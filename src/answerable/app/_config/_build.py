@@ -5,10 +5,18 @@ from pathlib import Path
 
 from answerable.app._app import Answerable
 from answerable.app._config._errors import ConfigFileInvalid, SecretMissing
-from answerable.app._config._file import AmountTable, Config, LimitsTable, ProviderTable, ServerTable, ToolTable
+from answerable.app._config._file import (
+    AmountTable,
+    Config,
+    LimitsTable,
+    NotifyTable,
+    ProviderTable,
+    ServerTable,
+    ToolTable,
+)
 from answerable.app._times import Times
 from answerable.models import Upstream
-from answerable.policy import Budget
+from answerable.policy import Budget, Channel, Mail, Webhook
 from answerable.runtime import Limits
 from answerable.tools import AmountOf, ToolDeclaration
 
@@ -55,9 +63,20 @@ def configured(
     times = config.times
     app.times = Times(patience=times.patience, idle=times.idle, retry_window=times.retry_window, drain=times.drain)
     app.budgets += tuple(
-        Budget(scope=each.scope, period=each.period, tokens=each.tokens, cost_nano_usd=each.cost_usd, calls=each.calls)
+        Budget(
+            scope=each.scope,
+            period=each.period,
+            tokens=each.tokens,
+            cost_nano_usd=each.cost_usd,
+            amount=each.amount,
+            calls=each.calls,
+            alerts=tuple(each.alerts),
+            tell=each.tell,
+        )
         for each in config.budgets
     )
+    app.notify += tuple(_channel(f"notify[{n}]", each, secrets) for n, each in enumerate(config.notify))
+    app.page = config.page or app.page
     for name, agent in config.agents.items():
         if name in app.agents:
             problems = f"`agents.{name}` is an agent of `{config.app}` already"
@@ -103,6 +122,21 @@ def _serve(
         directory=server.directory,
         startup_timeout=server.startup_timeout,
         call_timeout=server.call_timeout,
+    )
+
+
+def _channel(place: str, said: NotifyTable, secrets: _Secrets) -> Channel:
+    if said.webhook:
+        return Webhook(url=said.webhook, secret=secrets.value(f"{place}.secret_from", said.secret_from or ""))
+    password = secrets.value(f"{place}.password_from", said.password_from) if said.password_from else ""
+    return Mail(
+        host=said.mail,
+        port=said.port,
+        tls=said.tls,
+        user=said.user,
+        password=password,
+        sender=said.sender,
+        to=said.to,
     )
 
 
