@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +47,10 @@ def run(
         str,
         typer.Option("--mandate", metavar="NAME", help="Under which it acts: charged to the budgets `mandate:NAME`."),
     ] = "",
+    priority: Annotated[
+        int | None,
+        typer.Option("--priority", min=1, max=9, help="1 goes first, 9 last.", show_default="its queue's, or 5"),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Start nothing: let unfinished runs go on, until Ctrl-C.")
     ] = False,
@@ -67,9 +72,15 @@ def run(
     app = found.app
     value = json_value("--input", given)
     agent = "" if resume or see else agent or _only_agent(found)
-    asked = {"key": key, "on_behalf_of": on_behalf_of, "resources": resources or (), "mandate": mandate}
+    asked = {
+        "key": key,
+        "on_behalf_of": on_behalf_of,
+        "resources": resources or (),
+        "mandate": mandate,
+        "priority": priority,
+    }
     with contextlib.suppress(KeyboardInterrupt):
-        said = asyncio.run(_serve(app, agent, value, see=see, **asked))
+        said = asyncio.run(_serve(app, agent, value, asked, see=see))
         say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
         return
     typer.echo("stopped; what is not finished goes on with `--resume` or the same `--key`", err=True)
@@ -83,7 +94,7 @@ def _only_agent(found: Found) -> str:
     return agents[0]
 
 
-async def _serve(app: Answerable, agent: str, value: Any, *, see: str, **asked: Any) -> dict[str, Any]:
+async def _serve(app: Answerable, agent: str, value: Any, asked: Mapping[str, Any], *, see: str) -> dict[str, Any]:
     """Run `agent`, or the run `see`, to its end; without either, serve what is unfinished until cancelled."""
     async with app.gate() as gate, ControlServer(app.data, gate.desk):
         if not agent and not see:
