@@ -136,11 +136,20 @@ class Desk:
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
+        mandate: str = "",
         priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
-        said: dict[str, Any] = {"on_behalf_of": on_behalf_of, "resources": tuple(resources), "subjects": subjects}
-        run = await self.runs.start(agent, input, key=key, priority=priority, **said)
+        run = await self.runs.start(
+            agent,
+            input,
+            key=key,
+            on_behalf_of=on_behalf_of,
+            resources=tuple(resources),
+            subjects=subjects,
+            mandate=mandate,
+            priority=priority,
+        )
         return {"run": run}
 
     async def statement(
