@@ -43,6 +43,8 @@ from answerable.runtime import (
     Queue,
     QueueInvalid,
     Reliable,
+    Retaining,
+    Retention,
     RetryPolicy,
     Runs,
     Schedule,
@@ -191,6 +193,7 @@ async def open_gate(
     policy: Path,
     specs: Path | None,
     budgets: Sequence[Budget],
+    retention: Sequence[Retention] = (),
     notify: Sequence[Channel] = (),
     page: str = "",
     tools: Toolbox,
@@ -295,8 +298,9 @@ async def open_gate(
         by_clock = Schedules(ledger, runs, schedules)
         await by_clock.start()
         advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
+        kept = Retaining(ledger, retention)
         serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
-        async with _background(*serving):
+        async with _background(*serving, kept.serve()):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
 
 

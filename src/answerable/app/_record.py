@@ -4,11 +4,12 @@ import base64
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from answerable.app._in_flight import in_flight
-from answerable.core import Clock, RunId, StepKey, parse_time, stable_json
+from answerable.core import Clock, RunId, StepKey, TenantId, parse_time, stable_json
 from answerable.identity import (
     AccessKeys,
     AccessKeysProjection,
@@ -37,6 +38,9 @@ from answerable.runtime import (
     LinksProjection,
     OrdersProjection,
     QueuesProjection,
+    Retaining,
+    Retention,
+    RetentionProjection,
     Runs,
     RunsProjection,
     Schedules,
@@ -72,6 +76,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         SigningKeysProjection(),
         PinsProjection(),
         ErasuresProjection(),
+        RetentionProjection(),
     )
 
 
@@ -279,6 +284,20 @@ class Desk:
         said = {"erasure": done.erasure.id, "texts": done.texts, "runs": done.runs, "isScrubbed": done.is_scrubbed}
         lists = {"closed": done.closed, "unknown": done.unknown, "untold": map(str, done.untold)}
         return {**said, **{name: list(each) for name, each in lists.items()}}
+
+    async def retain(self, *, rules: Sequence[Mapping[str, Any]], rehearsal: bool = False) -> list[dict[str, Any]]:
+        """Follow rules of retention now; or say what that would drop."""
+        said = []
+        for each in rules:
+            rule = Retention(
+                keep=timedelta(seconds=each["keep_s"]),
+                texts=each["texts"],
+                agent=each["agent"],
+                tenant=TenantId(each["tenant"]),
+            )
+            done = await Retaining(self.ledger, ()).follow(rule, is_rehearsal=rehearsal)
+            said.append({**each, "runs": done.runs, "dropped": done.texts, "kept": list(done.kept)})
+        return said
 
     async def legal_hold(
         self, *, do: Literal["hold", "release"], subject: str = "", run: str = "", by: str, reason: str

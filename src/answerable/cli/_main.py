@@ -44,6 +44,7 @@ COMMANDS = {
     "policy": "Check and test policies, explain decisions, try other policies on them.",
     "spec": "Hold runs against the specifications that govern them.",
     "kill": "Stop a run, an agent, a tool or everything; lift a stop.",
+    "retention": "Show how long texts are kept, and drop what is due.",
     "backup": "Make a backup of the record, while a gate runs.",
     "restore": "Make a data directory of a backup.",
     "rebuild": "Make every table anew from the receipts, and compare.",

@@ -59,10 +59,16 @@ class _Statements(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Concerned:
-    """A receipt whose text an erasure concerns; `is_there`: it has not been dropped before."""
+    """A receipt whose text an erasure concerns.
+
+    Args:
+        is_there: the text has not been dropped before.
+        subjects: whom it is sealed for: people by pseudonym, or the run.
+    """
 
     receipt: Receipt
     is_there: bool
+    subjects: tuple[str, ...]
 
     @property
     def run(self) -> RunId:
@@ -110,12 +116,12 @@ def scrub(path: Path) -> bool:
 
 def _found(store: _Statements, erasure: Erasure, names: Sequence[str]) -> list[Concerned]:
     if erasure.run:
-        return [each for each, _ in _read(store.rows(_OF_RUN, run=erasure.run))]
+        return list(_read(store.rows(_OF_RUN, run=erasure.run)))
     found = {}
     for name in names:
         query = _OF_PERSON if name == erasure.subject else _OF_NAME
-        for each, subjects in _read(store.rows(query, tenant=erasure.tenant, listed=f"\n{name}\n")):
-            if name in subjects:
+        for each in _read(store.rows(query, tenant=erasure.tenant, listed=f"\n{name}\n")):
+            if name in each.subjects:
                 found[each.receipt.position] = each
     return list(found.values())
 
@@ -128,7 +134,7 @@ def _names(store: _Statements, vault: Vault, erasure: Erasure) -> list[str]:
     return [erasure.subject, *(name for name in names if vault.pseudonym(erasure.tenant, name) == erasure.subject)]
 
 
-def _read(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Concerned, Sequence[str]]]:
+def _read(rows: Sequence[Sequence[Any]]) -> Iterator[Concerned]:
     for position, body, subjects, is_there in rows:
         receipt = Receipt(position=position, body=body, signature=b"", key_id="", digest="")
-        yield Concerned(receipt, bool(is_there)), str(subjects).split("\n")
+        yield Concerned(receipt, bool(is_there), tuple(str(subjects).split("\n")))

@@ -19,7 +19,6 @@ _erasures = sa.Table(
     metadata,
     sa.Column("tenant", sa.Text, primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("erasure", sa.Text, nullable=False),
     sa.Column("at", sa.Text, nullable=False),
     sa.Column("receipt", sa.Text, nullable=False),
@@ -40,14 +39,12 @@ _P = sa.bindparam
 _PUT_ERASURE = insert(_erasures)
 _PUT = Prepared(
     _PUT_ERASURE.on_conflict_do_update(
-        index_elements=[_erasures.c.tenant, _erasures.c.name, _erasures.c.kind],
+        index_elements=[_erasures.c.tenant, _erasures.c.name],
         set_={name: _PUT_ERASURE.excluded[name] for name in ("erasure", "at", "receipt")},
     )
 )
 _FIND = Prepared(
-    sa.select(_erasures.c.erasure).where(
-        _erasures.c.tenant == _P("tenant"), _erasures.c.name == _P("name"), _erasures.c.kind == ""
-    )
+    sa.select(_erasures.c.erasure).where(_erasures.c.tenant == _P("tenant"), _erasures.c.name == _P("name"))
 )
 _HOLD = Prepared(_holds.insert())
 _RELEASE = Prepared(_holds.delete().where(_holds.c.tenant == _P("tenant"), _holds.c.scope == _P("scope")))
@@ -76,7 +73,7 @@ class Hold:
 
 
 class ErasuresProjection:
-    """The tables `erasures` (of people, of runs, and of kinds of a run's texts) and `legal_holds`."""
+    """The tables `erasures` (of people and of runs) and `legal_holds`."""
 
     @property
     def tables(self) -> Sequence[sa.Table]:
@@ -93,10 +90,9 @@ class ErasuresProjection:
         said = receipt.predicate
         tenant, control = said["tenant"], said["control"]
         if receipt.phase == "erasure":
-            name = control.get("subject") or control.get("run") or (said["run"] if "kind" in control else "")
+            name = control.get("subject") or control.get("run")
             if name:
-                marks = {"kind": control.get("kind", ""), "erasure": control["erasure"]}
-                tx.run(_PUT, tenant=tenant, name=name, at=said["at"], receipt=said["id"], **marks)
+                tx.run(_PUT, tenant=tenant, name=name, erasure=control["erasure"], at=said["at"], receipt=said["id"])
         elif control.get("do") in ("hold", "release"):
             tx.run(_RELEASE, tenant=tenant, scope=control["scope"])
             if control["do"] == "hold":

@@ -49,6 +49,7 @@ from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Eng
 from answerable.runtime._queues import Queue, QueueRow, QueuesProjection, list_queues, runs_in_line
 from answerable.runtime._rehearsal import Describe, Rehearsed, rehearse
 from answerable.runtime._reliable import Reliable, RetryPolicy
+from answerable.runtime._retention import Retained, Retaining, Retention, RetentionInvalid, RetentionProjection
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
 from answerable.runtime._schedules import Schedule, ScheduleRow, Schedules, SchedulesProjection, list_schedules
@@ -105,6 +106,11 @@ __all__ = [
     "Reliable",
     "RepeatedCall",
     "ReplayDiverged",
+    "Retained",
+    "Retaining",
+    "Retention",
+    "RetentionInvalid",
+    "RetentionProjection",
     "Retry",
     "RetryPolicy",
     "RollbackIncomplete",

@@ -18,7 +18,16 @@ from answerable.runtime._queues import check_priority, limits_of
 from answerable.runtime._turns import full_queue
 from answerable.runtime._typed import from_json, input_type, to_json
 
-__all__ = ["RunRow", "Runs", "RunsProjection", "agent_of", "find_by_key", "find_run", "list_runs"]
+__all__ = [
+    "RunRow",
+    "Runs",
+    "RunsProjection",
+    "agent_of",
+    "ended_between",
+    "find_by_key",
+    "find_run",
+    "list_runs",
+]
 
 _runs = sa.Table(
     "runs",
@@ -35,6 +44,7 @@ _runs = sa.Table(
     sa.Column("start_key", sa.Text),
     sa.Index("runs_by_key", "tenant", "agent", "start_key", unique=True),
     sa.Index("runs_by_start", "tenant", "started"),
+    sa.Index("runs_by_end", "tenant", "ended"),
 )
 _COLUMNS = (
     _runs.c.run,
@@ -61,6 +71,15 @@ _LIST = Prepared(
     .where(_runs.c.tenant == sa.bindparam("tenant"))
     .order_by(_runs.c.started.desc(), _runs.c.run)
     .limit(sa.bindparam("most"))
+)
+_ENDED = Prepared(
+    sa.select(_runs.c.run, _runs.c.ended, _runs.c.agent)
+    .where(
+        _runs.c.tenant == sa.bindparam("tenant"),
+        _runs.c.ended >= sa.bindparam("since"),
+        _runs.c.ended <= sa.bindparam("until"),
+    )
+    .order_by(_runs.c.ended, _runs.c.run)
 )
 _BY_KEY = Prepared(
     sa.select(_runs.c.run).where(
@@ -150,6 +169,14 @@ def agent_of(tx: Tx, run: RunId) -> str:
 def list_runs(reader: Reader, *, tenant: TenantId = TenantId("default"), most: int = 100) -> list[RunRow]:
     """The tenant's runs, the newest first."""
     return [_row(row) for row in reader.rows(_LIST, tenant=tenant, most=most)]
+
+
+def ended_between(
+    reader: Reader, tenant: TenantId, since: str, until: str, *, agent: str = ""
+) -> list[tuple[RunId, str]]:
+    """The tenant's runs that ended from one time up to another, and when, the earliest first."""
+    rows = reader.rows(_ENDED, tenant=tenant, since=since, until=until)
+    return [(RunId(row[0]), row[1]) for row in rows if agent in ("", row[2])]
 
 
 def _row(row: Sequence[Any]) -> RunRow:

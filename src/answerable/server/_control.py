@@ -29,7 +29,7 @@ _WRITES = (
     *("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule"),
     *("stop", "lift", "key", "accept"),
     *("person", "signer", "statement"),
-    *("erase", "legal_hold"),
+    *("erase", "legal_hold", "retain"),
 )
 _RETRY_S = 0.05
 
@@ -113,6 +113,9 @@ class Writes(Protocol):
 
     async def erase(self, *, subject: str = "", run: str = "", by: str, reason: str) -> Any:
         """Erase every text that concerns a person, or every text of a run."""
+
+    async def retain(self, *, rules: Sequence[Mapping[str, Any]], rehearsal: bool = False) -> Any:
+        """Follow rules of retention now; or say what that would drop."""
 
     async def legal_hold(
         self, *, do: Literal["hold", "release"], subject: str = "", run: str = "", by: str, reason: str

@@ -83,6 +83,9 @@ class Desk:
     async def erase(self, **said: Any) -> Any:
         return await self._write("erase", **said)
 
+    async def retain(self, **said: Any) -> Any:
+        return await self._write("retain", **said)
+
     async def legal_hold(self, **said: Any) -> Any:
         return await self._write("legal_hold", **said)
 

@@ -17,8 +17,8 @@ def upgrade() -> None:
     """Forward only: receipts outlive code."""
     op.create_table(
         "erasures",
-        *map(_text, ("tenant", "name", "kind", "erasure", "at", "receipt")),
-        sa.PrimaryKeyConstraint("tenant", "name", "kind"),
+        *map(_text, ("tenant", "name", "erasure", "at", "receipt")),
+        sa.PrimaryKeyConstraint("tenant", "name"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -27,6 +27,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "scope"),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "retained",
+        *map(_text, ("tenant", "agent", "kind", "until")),
+        sa.PrimaryKeyConstraint("tenant", "agent", "kind"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("runs_by_end", "runs", ["tenant", "ended"])
     of_people = sa.text("subjects >= 'party_' AND subjects < 'party`'")
     op.create_index(
         "receipts_of_people", "receipts", ["tenant", "subjects"], sqlite_where=of_people, postgresql_where=of_people
