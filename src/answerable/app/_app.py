@@ -12,7 +12,7 @@ from answerable.app._times import Times
 from answerable.core import AgentId, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
-from answerable.policy import Budget, Channel
+from answerable.policy import Budget, Channel, LabelRules, Sink, Source, UserSpeech, read_labels
 from answerable.runtime import AgentSpec, Limits, Schedule
 from answerable.tools import Toolbox, ToolDeclaration
 
@@ -33,6 +33,7 @@ class Answerable:
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
+        labels: a TOML file of sources and sinks (`docs/guides/contain-prompt-injection.md`), or `label` them here.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Answerable:
         notify: Sequence[Channel] = (),
         page: str = "",
         times: Times | None = None,
+        labels: Path | str | None = None,
     ) -> None:
         self.data = Path(data)
         self.policy = Path(policy)
@@ -53,6 +55,8 @@ class Answerable:
         self.notify = tuple(notify)
         self.page = page
         self.times = times or Times()
+        self.labels = Path(labels) if labels is not None else None
+        self._labelled = LabelRules()
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
@@ -80,6 +84,29 @@ class Answerable:
             return decorated
 
         return add if function is None else add(function)
+
+    def label(self, tool: str, *, source: Source | None = None, sink: Sink | None = None) -> None:
+        """Declare what of a tool's results may be relied on, and which of its arguments matter.
+
+        Args:
+            tool: its full name, `mail.send`.
+            source: its results; else none of them is.
+            sink: its arguments.
+        """
+        self._labelled |= LabelRules(
+            sources={tool: source} if source else {},
+            sinks={tool: sink} if sink else {},
+        )
+
+    def user_speaks(self, agent: str, *, input: Sequence[str] = (), messages: bool = False) -> None:
+        """Declare where an agent's user speaks; else no argument of its calls counts as the user's.
+
+        Args:
+            agent: its name.
+            input: parts of a run's input that the user wrote, as paths; `.` for all of it.
+            messages: what has the role `user` in its model calls over the wire.
+        """
+        self._labelled |= LabelRules(speech={agent: UserSpeech(input=tuple(input), messages=messages)})
 
     def mcp(
         self,
@@ -306,6 +333,7 @@ class Answerable:
             agents=list(self.agents.values()),
             schedules=self.schedules,
             times=self.times,
+            labels=self._labelled if self.labels is None else self._labelled | read_labels(self.labels),
         ) as gate:
             yield gate
 

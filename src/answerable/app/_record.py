@@ -27,6 +27,7 @@ from answerable.policy import (
     Budget,
     BudgetProjection,
     FactsProjection,
+    KeptLabelsProjection,
     Stops,
     StopsProjection,
 )
@@ -54,6 +55,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         StopsProjection(),
         OrdersProjection(),
         FactsProjection(),
+        KeptLabelsProjection(),
         ApprovalsProjection(),
         BudgetProjection(budgets),
         RunsProjection(),

@@ -38,6 +38,19 @@ from answerable.policy._errors import (
 )
 from answerable.policy._explaining import Change, Explanation, Rule, explain
 from answerable.policy._facts import FactsProjection
+from answerable.policy._labels import (
+    Flows,
+    KeptLabels,
+    KeptLabelsProjection,
+    LabelledEffects,
+    LabelRules,
+    LabelsInvalid,
+    LabelUnknown,
+    Sink,
+    Source,
+    UserSpeech,
+    read_labels,
+)
 from answerable.policy._notices import Channel, Notice, Notices
 from answerable.policy._obligations import parse_duration, parse_obligations
 from answerable.policy._policies import Evaluation, PolicySet, Request
@@ -76,7 +89,14 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "FactsProjection",
+    "Flows",
+    "KeptLabels",
+    "KeptLabelsProjection",
     "KnownAction",
+    "LabelRules",
+    "LabelUnknown",
+    "LabelledEffects",
+    "LabelsInvalid",
     "Mail",
     "Notice",
     "NoticeInvalid",
@@ -97,12 +117,15 @@ __all__ = [
     "Request",
     "Rule",
     "Simulation",
+    "Sink",
+    "Source",
     "Stop",
     "StopScopeInvalid",
     "StopUnknown",
     "Stopped",
     "Stops",
     "StopsProjection",
+    "UserSpeech",
     "Webhook",
     "action_id",
     "check_policies",
@@ -110,6 +133,7 @@ __all__ = [
     "is_in_scope",
     "parse_duration",
     "parse_obligations",
+    "read_labels",
     "recount_facts",
     "replay_decisions",
     "run_policy_tests",

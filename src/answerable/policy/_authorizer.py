@@ -3,7 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from answerable.core import Action, AnswerableError, ApprovalObligation, Clock, 
 from answerable.policy._cedar import PRESENCE, WHOLE
 from answerable.policy._errors import PolicyFailed
 from answerable.policy._facts import Facts, read_facts
+from answerable.policy._labels import Flows
 from answerable.policy._obligations import merge_obligations, parse_duration, parse_obligations
 from answerable.policy._policies import Evaluation, Partition, PolicySet, Request
 from answerable.policy._ports import Rows
@@ -22,6 +23,7 @@ __all__ = ["CedarAuthorizer", "DecisionCache"]
 
 _MOST_CONTEXT_BYTES = 8192
 _FACTS = frozenset({"prior_on_target", "amount_today_minor"})
+_FLOW = frozenset({"labelled", "untrusted_arguments", "sends"})
 _NO_FACTS = Facts()
 
 
@@ -74,6 +76,7 @@ class CedarAuthorizer:
         rows: reads the facts; `open` compares their versions again in its transaction.
         stored_as: under which name the policies' snapshot is on the record, where that is not its digest.
         generation: moves with every stop and lift.
+        flows: where arguments come from; None where nothing is declared a source or a sink.
         cache: None for none at all.
     """
 
@@ -85,12 +88,14 @@ class CedarAuthorizer:
         stored_as: str = "",
         clock: Clock | None = None,
         generation: Callable[[], int] = lambda: 0,
+        flows: Flows | None = None,
         cache: DecisionCache | None = None,
     ) -> None:
         self.cache = cache
         self._rows = rows
         self._clock = clock or SystemClock()
         self._generation = generation
+        self._flows = flows
         self._default = _Policies(policies, stored_as or policies.digest)
         self._of_tenant: dict[str, _Policies] = {}
 
@@ -111,6 +116,8 @@ class CedarAuthorizer:
             wanted = _FACTS if WHOLE in partition.reads else partition.reads & _FACTS
             if wanted:
                 facts = read_facts(self._rows, action, wanted, self._clock.now().strftime("%Y-%m-%d"))
+            if self._flows is not None and (WHOLE in partition.reads or not _FLOW.isdisjoint(partition.reads)):
+                facts = replace(facts, flow=self._flows.of(action))
             request = _request(action, partition, facts)
             evaluation = self._evaluate(policies, partition, request)
             if action.kind == "decision":
@@ -125,6 +132,7 @@ class CedarAuthorizer:
             policy=policies.name,
             obligations=evaluation.obligations,
             facts=facts.scopes,
+            provenance=facts.flow.provenance,
             error=evaluation.error,
         )
 
@@ -189,6 +197,9 @@ _READERS: Mapping[str, Callable[[Action, Facts], Any]] = {
     "target_named": lambda action, facts: action.described.target in action.resources,
     "prior_on_target": lambda action, facts: facts.prior_on_target,
     "amount_today_minor": lambda action, facts: facts.amount_today_minor,
+    "labelled": lambda action, facts: facts.flow.is_labelled,
+    "untrusted_arguments": lambda action, facts: list(facts.flow.untrusted),
+    "sends": lambda action, facts: list(facts.flow.sends),
 }
 assert _READERS.keys() == CONTEXT.keys()
 

@@ -24,6 +24,9 @@ _DEFAULTS: Mapping[str, Any] = {
     "target_named": True,
     "prior_on_target": 0,
     "amount_today_minor": 0,
+    "labelled": True,
+    "untrusted_arguments": [],
+    "sends": [],
 }
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import Action, Decision, Effect, FactScope
 from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
+from answerable.policy._labels import NO_FLOW, Flow
 from answerable.policy._ports import Rows
 
 __all__ = ["Facts", "FactsProjection", "read_facts"]
@@ -95,6 +96,7 @@ class Facts:
     prior_on_target: int = 0
     amount_today_minor: int = 0
     scopes: tuple[FactScope, ...] = ()
+    flow: Flow = NO_FLOW
 
 
 def read_facts(rows: Rows, action: Action, names: frozenset[str], today: str) -> Facts:

@@ -17,12 +17,15 @@ from sqlalchemy.dialects import sqlite
 from answerable.core import Action, Description, Effect, Money, StepKey, TenantId
 from answerable.ledger import Prepared, Receipt
 from answerable.policy._facts import FactsProjection, read_facts
+from answerable.policy._labels import untrusted_of
 from answerable.policy._ports import Record
 
 __all__ = ["Recounted", "recount"]
 
 _DECISIONS = frozenset({"intent", "held", "denied", "outcome"})
 _FACTS = frozenset({"prior_on_target", "amount_today_minor"})
+_AS_RECORDED = ("attributes", "labelled", "sends")
+"""What follows from declarations and texts, not from receipts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +58,23 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
         book.now = said["at"]
         if receipt.phase == "run.open":
             opened[said["run"]] = said["control"]
+            seen[said["run"]] = set(said["control"].get("labels", ()))
         authority = said.get("authority", {})
         if receipt.phase in _DECISIONS and "decision" in authority and "request" in authority and said["at"] >= since:
             stored = reader.stored(authority["request"])
             request = orjson.loads(stored[0]) if stored else None
             context = _context(book, receipt, opened.get(said["run"], {}), seen.get(said["run"], set()))
-            if request and "attributes" in request["context"]:
-                context["attributes"] = request["context"]["attributes"]
+            recorded = request["context"] if request else {}
+            context |= {name: recorded[name] for name in _AS_RECORDED if name in recorded}
+            if "untrusted_arguments" in recorded:
+                context["untrusted_arguments"] = untrusted_of(authority.get("provenance", ()))
             yield Recounted(receipt=receipt, request=request, context=context)
         if receipt.phase in facts.phases:
             facts.apply(book, receipt)
         if receipt.phase == "outcome":
             seen.setdefault(said["run"], set()).update(said.get("labels", ()))
+        elif receipt.phase == "control" and said["control"].get("do") == "declassify":
+            seen.setdefault(said["run"], set()).difference_update(said["control"]["labels"])
 
 
 def _context(book: "_Book", receipt: Receipt, opened: dict[str, Any], seen: set[str]) -> dict[str, Any]:

@@ -43,6 +43,9 @@ CONTEXT: Mapping[str, str] = {
     "target_named": "target_named: Bool",
     "prior_on_target": "prior_on_target: Long",
     "amount_today_minor": "amount_today_minor: Long",
+    "labelled": "labelled: Bool",
+    "untrusted_arguments": "untrusted_arguments: Set<String>",
+    "sends": "sends: Set<String>",
 }
 """What every action tells policy, and its type; `attributes` is typed per action."""
 
