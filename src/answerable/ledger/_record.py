@@ -139,10 +139,10 @@ class Recorder:
         self._lookups.raw.close()
         self.signing.close()
 
-    def transaction(self) -> "Transaction":
-        """A fresh batch on top of what is committed."""
+    def transaction(self, again: "Transaction | None" = None) -> "Transaction":
+        """A fresh batch on top of what is committed; in the place of another one, if that is done again."""
         self.signing.drop()
-        return Transaction(self)
+        return Transaction(self, again)
 
     def keyset(self, tenant: TenantId, subjects: tuple[str, ...], run: str) -> Keyset:
         """Keys for texts concerning these people, or the run itself."""
@@ -158,12 +158,19 @@ class Recorder:
 
 
 class Transaction(Batch):
-    """One batch: the receipts in it are on disk together or not at all."""
+    """One batch: the receipts in it are on disk together or not at all.
 
-    def __init__(self, recorder: Recorder) -> None:
+    Args:
+        again: the batch in whose place this one comes. Its receipts have their ids and their time here too:
+            somebody may have been told of them.
+    """
+
+    def __init__(self, recorder: Recorder, again: "Transaction | None" = None) -> None:
         self._of = recorder
-        moment = format_time(recorder.clock.now())
-        self.now = max(moment, recorder.last_at)  # a clock set back must not reorder the record
+        moment = again.now if again else format_time(recorder.clock.now())
+        self.now: str = max(moment, recorder.last_at)  # a clock set back must not reorder the record
+        self._ids: list[ReceiptId] = []
+        self._ids_again = again.all_ids() if again else ()
         self._heads: dict[str, tuple[int, str]] = {}
         self._counters: dict[str, int] = {}
         self._frontiers: dict[str, Frontier] = {}
@@ -238,7 +245,9 @@ class Transaction(Batch):
             head = self._heads[run]
         seq = head[0] + 1 if head else 0
         n = self._counters.get(tenant, of.counters.get(tenant, 0))
-        receipt_id = new_receipt_id()
+        count = len(self._ids)
+        receipt_id = self._ids_again[count] if count < len(self._ids_again) else new_receipt_id()
+        self._ids.append(receipt_id)
 
         sealed = subjects = None
         if draft.input is not None or draft.output is not None:
@@ -261,6 +270,10 @@ class Transaction(Batch):
                 projection.apply(self, receipt)
         self._move_slice(draft)
         return Appended("ok", receipt_id, seq, self.now)
+
+    def all_ids(self) -> Sequence[ReceiptId]:
+        """The ids of its receipts, in order; those first that a batch in its place has had."""
+        return (*self._ids, *self._ids_again[len(self._ids) :])
 
     def _seal(self) -> None:
         """Sign what was appended, chain it and enter it in the logs, in the order it was appended."""
