@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         ScriptedProvider,
         Upstream,
     )
-    from answerable.policy import Budget
+    from answerable.policy import Budget, Sink, Source
     from answerable.runtime import Limits, RetryPolicy, Run
     from answerable.tools import NOT_DONE, ToolDeclaration
 
@@ -38,6 +38,8 @@ __all__ = [
     "RetryPolicy",
     "Run",
     "ScriptedProvider",
+    "Sink",
+    "Source",
     "ToolDeclaration",
     "Upstream",
     "Usage",
@@ -59,6 +61,8 @@ _HOMES = {
     "RetryPolicy": "runtime",
     "Run": "runtime",
     "ScriptedProvider": "models",
+    "Sink": "policy",
+    "Source": "policy",
     "ToolDeclaration": "tools",
     "Upstream": "models",
     "Usage": "core",

@@ -213,7 +213,7 @@ async def open_gate(
             stored_as=stored_as,
             clock=ledger.clock,
             generation=lambda: stops.generation,
-            flows=Flows(rules, ledger.reader) if rules else None,
+            flows=Flows(rules, ledger.reader, ledger.settled) if rules else None,
             cache=DecisionCache(decision_cache) if decision_cache else None,
         )
         reports = Reports()

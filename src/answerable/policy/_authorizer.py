@@ -117,7 +117,7 @@ class CedarAuthorizer:
             if wanted:
                 facts = read_facts(self._rows, action, wanted, self._clock.now().strftime("%Y-%m-%d"))
             if self._flows is not None and (WHOLE in partition.reads or not _FLOW.isdisjoint(partition.reads)):
-                facts = replace(facts, flow=self._flows.of(action))
+                facts = replace(facts, flow=await self._flows.of(action))
             request = _request(action, partition, facts)
             evaluation = self._evaluate(policies, partition, request)
             if action.kind == "decision":

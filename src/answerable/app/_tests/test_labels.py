@@ -141,7 +141,9 @@ def sending(to: str, text: str = "Hello") -> tuple[str, dict[str, Any]]:
     return "send", {"to": [to], "text": text}
 
 
-INBOX, CONTACTS, CALENDAR = ("inbox", {}), ("contacts", {}), ("calendar", {})
+INBOX: Any = ("inbox", {})
+CONTACTS: Any = ("contacts", {})
+CALENDAR: Any = ("calendar", {})
 pytestmark = pytest.mark.requirement("GV-4")
 
 

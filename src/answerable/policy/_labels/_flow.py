@@ -4,7 +4,7 @@ Read from the record when a policy asks, and only for tools that are declared a 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,20 +59,23 @@ class Flows:
     Args:
         rules: what is declared.
         record: where outcomes are read.
+        settled: returns once every outcome that an agent was given is on the record: it may have one before.
     """
 
-    def __init__(self, rules: LabelRules, record: Texts) -> None:
+    def __init__(self, rules: LabelRules, record: Texts, settled: Callable[[], Awaitable[None]]) -> None:
         self.rules = rules
         self._record = record
+        self._settled = settled
         self._runs: OrderedDict[str, RunTexts] = OrderedDict()
 
-    def of(self, action: Action) -> Flow:
+    async def of(self, action: Action) -> Flow:
         """What the record says of this action's arguments now."""
         sink = self.rules.sinks.get(action.name) if action.kind == "tool" else None
         if sink is None:
             return NO_FLOW
         if not sink.critical and not sink.content:
             return Flow(is_labelled=True)
+        await self._settled()
         texts = self.texts(action.run)
         arguments = orjson.loads(action.arguments)
         provenance = tuple(_provenance(sink, arguments, texts))

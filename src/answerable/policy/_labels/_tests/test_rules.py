@@ -1,6 +1,7 @@
 """Sources and sinks are read whole, or the gate stays shut."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_what_has_no_meaning_is_refused_with_where_it_stands(tmp_path: Path, tex
 
 
 def test_what_names_no_tool_argument_or_agent_is_told() -> None:
-    tools = {"mail.send": {"properties": {"to": {}, "body": {}}}}
+    tools: dict[str, Any] = {"mail.send": {"properties": {"to": {}, "body": {}}}}
 
     def misfit(**declared: object) -> str:
         return LabelRules(**declared).misfit(tools, agents=["desk"])  # type: ignore[arg-type]
