@@ -130,6 +130,8 @@ class Recorder:
         self.frontiers: dict[str, Frontier] = {}
         self.fences: dict[str, int] = {}
         """The fence of every leased run: mirrors `slices`, which this process alone writes."""
+        self.names: dict[str, set[str]] = {}
+        """The `once` names of every run that this process opened and has leased since: none need be looked up."""
         self.stored: dict[bytes, str] = {}
         self.woken: Callable[[Sequence[str]], None] = lambda runs: None
         self.last_at = self._last_at()
@@ -175,11 +177,12 @@ class Transaction(Batch):
         self._counters: dict[str, int] = {}
         self._frontiers: dict[str, Frontier] = {}
         self._unsigned: list[_Unsigned] = []
-        self._once: set[str] = set()
+        self._once: dict[str, str] = {}
         self._fences: dict[str, int | None] = {}
         self._stored: dict[bytes, str] = {}
         self._woken: list[str] = []
         self._closed: list[str] = []
+        self._opened: list[str] = []
         self.rows = recorder.connection.rows
         self.run = recorder.connection.run
 
@@ -237,9 +240,9 @@ class Transaction(Batch):
         if is_over and draft.phase not in _AFTER_CLOSE:
             return Appended("closed")
         if draft.once:
-            if draft.once in self._once or self.rows(_TAKEN, once=draft.once):
+            if self._is_taken(draft.once, run):
                 return Appended("dup")
-            self._once.add(draft.once)
+            self._once[draft.once] = run
         if head is not None and not head[1]:  # the run's last receipt is in this batch, and not signed yet
             self._seal()
             head = self._heads[run]
@@ -274,6 +277,14 @@ class Transaction(Batch):
     def all_ids(self) -> Sequence[ReceiptId]:
         """The ids of its receipts, in order; those first that a batch in its place has had."""
         return (*self._ids, *self._ids_again[len(self._ids) :])
+
+    def _is_taken(self, once: str, run: str) -> bool:
+        if once in self._once:
+            return True
+        known = self._of.names.get(run)
+        if known is not None and run in once:  # a name of this run alone
+            return once in known
+        return bool(self.rows(_TAKEN, once=once))
 
     def _seal(self) -> None:
         """Sign what was appended, chain it and enter it in the logs, in the order it was appended."""
@@ -335,6 +346,7 @@ class Transaction(Batch):
         if draft.phase == "run.open":
             self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None)
             self._woken.append(draft.run)
+            self._opened.append(draft.run)
         elif draft.phase == "run.close":
             self.run(_CLOSE_SLICE, of_run=draft.run)
             self._fences[draft.run] = None
@@ -381,9 +393,15 @@ class Transaction(Batch):
         of.heads.update(self._heads)
         of.counters.update(self._counters)
         of.frontiers.update(self._frontiers)
+        for run in self._opened:
+            of.names[run] = set()
+        for once, run in self._once.items():
+            if run in of.names:
+                of.names[run].add(once)
         for run, fence in self._fences.items():
             if fence is None:
                 of.fences.pop(run, None)
+                of.names.pop(run, None)
             else:
                 of.fences[run] = fence
         of.stored.update(self._stored)
