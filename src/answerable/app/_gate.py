@@ -28,6 +28,7 @@ from answerable.policy import (
     KnownAction,
     LabelledEffects,
     LabelRules,
+    Labels,
     LabelsInvalid,
     Notices,
     PolicySet,
@@ -106,6 +107,11 @@ class Gate:
     def approvals(self) -> Approvals:
         """What waits for a person."""
         return self.desk.approvals
+
+    @property
+    def labels(self) -> Labels:
+        """What runs carry, and the decisions that drop it."""
+        return self.desk.labels
 
     @property
     def stops(self) -> Stops:

@@ -30,6 +30,7 @@ COMMANDS = {
     "runs": "List, show, signal and control runs: pause, kill, fork, undo.",
     "schedules": "List what starts by the clock; pause and resume it.",
     "approvals": "See what waits for a person, and decide it.",
+    "labels": "See what labels a run carries, and drop one.",
     "receipts": "Show a receipt in full.",
     "evidence": "Export runs as evidence that others can verify.",
     "log": "Publish the log of all receipts, and prove things from it.",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from answerable.core import ConfigError, Refused
 
-__all__ = ["LabelUnknown", "LabelsInvalid"]
+__all__ = ["LabelNotDropped", "LabelsInvalid"]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -21,13 +21,13 @@ class LabelsInvalid(ConfigError):
 
 
 @dataclass(eq=False, kw_only=True)
-class LabelUnknown(Refused):
+class LabelNotDropped(Refused):
     """A run does not carry what is to be dropped from it."""
 
-    code = "refused.label_unknown"
-    what = "nothing dropped: run `{run}` does not carry `{label}`"
+    code = "refused.label_not_dropped"
+    what = "nothing dropped from run `{run}`: {problem}"
     why = "dropping a label is a decision about what a run was really exposed to"
     fix = "see what it carries with `answerable labels show {run}`"
 
     run: str
-    label: str
+    problem: str

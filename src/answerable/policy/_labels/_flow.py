@@ -100,10 +100,12 @@ def untrusted_of(provenance: Iterable[Mapping[str, Any]]) -> list[str]:
     return [each["argument"] for each in provenance if each["from"] in ("untrusted", "unknown")]
 
 
-def follow(texts: RunTexts, record: Texts, run: RunId) -> None:
-    """Take in what the record has gained of a run."""
+def follow(texts: RunTexts, record: Texts, run: RunId, *, before: int | None = None) -> None:
+    """Take in what the record has gained of a run, up to a `seq` if one is named."""
     for receipt in record.after(run, texts.seen):
         said = receipt.predicate
+        if said["seq"] == before:
+            return
         phase, texts.seen = said["phase"], said["seq"]
         if phase == "run.open":
             texts.opened(said, record.text(receipt).input)
@@ -117,6 +119,8 @@ def follow(texts: RunTexts, record: Texts, run: RunId) -> None:
             texts.came(said, found.output)
         elif phase == "control" and said["control"].get("do") == "declassify":
             texts.dropped(said["id"], orjson.loads(record.text(receipt).input or b"{}").get("values", []))
+        elif phase == "approval" and said["control"].get("also"):
+            texts.dropped(said["id"], orjson.loads(record.text(receipt).input or b"{}").get("also", []))
 
 
 def _follow_origin(texts: RunTexts, record: Texts, said: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from answerable.policy._labels._recognise import hidden_codes
 from answerable.policy._labels._rules import LabelRules, Source, UserSpeech, values_at
 from answerable.policy._labels._words import UserWords, plain, texts_in
 
-__all__ = ["Origin", "RunTexts", "result_of"]
+__all__ = ["Origin", "Result", "RunTexts"]
 
 _OWN_WORD = ("trusted", "named", "dropped")
 
@@ -44,7 +44,9 @@ class _Value:
 
 
 @dataclass(frozen=True, slots=True)
-class _Result:
+class Result:
+    """What a tool returned: its texts as they were, and as they are compared."""
+
     receipt: str
     name: str
     raw: str
@@ -67,7 +69,7 @@ class RunTexts:
         self._speech = UserSpeech()
         self._values: dict[tuple[str, str], list[_Value]] = {}
         self._dropped: dict[str, str] = {}
-        self._results: list[_Result] = []
+        self._results: list[Result] = []
         self._codes: frozenset[str] | None = None
 
     def opened(self, said: dict[str, Any], given: bytes | None) -> None:
@@ -95,11 +97,11 @@ class RunTexts:
         action = said["action"]
         if said.get("effect", {}).get("status") != "ok" or action["kind"] not in ("tool", "memory"):
             return
-        result = result_of(orjson.loads(value or b"null"))
+        result = _result_of(orjson.loads(value or b"null"))
         source = self._rules.sources.get(action["name"])
         is_trusted = not said.get("labels")
         raw = "\n".join(texts_in(result))
-        self._results.append(_Result(said["id"], action["name"], raw, plain(raw), is_trusted))
+        self._results.append(Result(said["id"], action["name"], raw, plain(raw), is_trusted))
         self._codes = None
         if source is not None:
             for kind, held, names in _reliable(source, result):
@@ -121,16 +123,13 @@ class RunTexts:
         for by, each in (("named" if each.names else "trusted", each) for each in found):
             if by == "trusted" or any(self.user.name(name) for name in each.names):
                 return Origin(by=by, receipts=(each.receipt,))
-        receipts = self.results_with(said)
+        receipts = tuple(each.receipt for each in self.results_with(said))
         return Origin(by="untrusted" if receipts else "unknown", receipts=receipts[:3])
 
-    def results_with(self, text: str) -> tuple[str, ...]:
-        """The results that hold this text, as it is compared (`plain`)."""
-        return tuple(each.receipt for each in self._results if text and text in each.text)
-
-    def untrusted_results(self) -> Iterator[tuple[str, str, str]]:
-        """Receipt, tool and text of each result that nobody vouches for."""
-        return ((each.receipt, each.name, each.text) for each in self._results if not each.is_trusted)
+    def results_with(self, text: str) -> list[Result]:
+        """The results that hold this text, as it is compared (`plain`); untrusted ones first."""
+        found = [each for each in self._results if text and text in each.text]
+        return sorted(found, key=lambda each: each.is_trusted)
 
     def codes(self) -> frozenset[str]:
         """Secrets that stand in results: what a mailbox or a file told the agent, and nobody else should hear."""
@@ -151,7 +150,7 @@ def _reliable(source: Source, result: Any) -> Iterator[tuple[str, str, tuple[str
                 yield kind, plain(value), names
 
 
-def result_of(value: Any) -> Any:
+def _result_of(value: Any) -> Any:
     """A tool's own result, where the outcome holds it as MCP has it."""
     if isinstance(value, dict) and isinstance(value.get("content"), list) and value.keys() <= _MCP_RESULT:
         if "structuredContent" in value:
