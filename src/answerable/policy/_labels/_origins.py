@@ -21,7 +21,7 @@ from answerable.policy._labels._words import UserWords, plain, texts_in
 __all__ = ["Passage", "passages_of"]
 
 _SHORTEST = 8
-_PASSAGE = re.compile(r"[^\n.!?]*(?:[.!?]+(?=\s|$)|[.!?]+|\n|$)")
+_PASSAGE = re.compile(r"[^\n]+?(?:[.!?]+(?=\s|$)|(?=\n)|$)|\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
