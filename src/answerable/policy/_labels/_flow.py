@@ -116,7 +116,7 @@ def follow(texts: RunTexts, record: Texts, run: RunId, *, before: int | None = N
             found = record.text(receipt)
             if not said.get("intentRef"):  # a read has no intent: what was asked stands here
                 texts.called(said, found.input)
-            texts.came(said, found.output)
+            texts.came(said, found.output, found.input)
         elif phase == "control" and said["control"].get("do") == "declassify":
             texts.dropped(said["id"], orjson.loads(record.text(receipt).input or b"{}").get("values", []))
         elif phase == "approval" and said["control"].get("also"):
@@ -135,7 +135,10 @@ def _follow_origin(texts: RunTexts, record: Texts, said: Mapping[str, Any]) -> N
 
 def _provenance(sink: Sink, arguments: Any, texts: RunTexts) -> Iterator[dict[str, Any]]:
     for path, kind in sorted(sink.critical.items()):
-        origins = [texts.origin(value, kind) for value in values_at(arguments, path) if value not in (None, "")]
+        # An object is left to the paths that lead into it; without any it counts whole, and comes from nowhere.
+        is_gone_into = any(other.startswith(f"{path}.") for other in sink.critical)
+        values = [value for value in values_at(arguments, path) if not (is_gone_into and isinstance(value, dict))]
+        origins = [texts.origin(value, kind) for value in values if value not in (None, "")]
         if not origins:
             continue
         weakest = min(origins, key=lambda origin: _WEAKEST.index(origin.by))

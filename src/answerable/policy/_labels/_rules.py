@@ -6,7 +6,7 @@ that the number of a file never passes for that of an event. `docs/guides/contai
 """
 
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -30,6 +30,8 @@ class Source:
         values: parts of a record, each a path and the kind of value it holds, that nobody outside writes.
         names: parts of a record by which a person would name it (a title, a file name).
         named: like `values`, but only of a record that the user named.
+        lookup: arguments that say what is looked for.
+        found: like `values`, but only of the one record that came back when the user's own words were looked for.
     """
 
     trusted: bool = False
@@ -37,6 +39,8 @@ class Source:
     values: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     named: Mapping[str, str] = field(default_factory=dict)
+    lookup: tuple[str, ...] = ()
+    found: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +106,11 @@ class LabelRules:
             if name not in tools:
                 return f"there is no tool `{name}`"
         for name, sink in self.sinks.items():
-            known = tools[name].get("properties")
-            heads = [path.partition(".")[0] for path in (*sink.critical, *sink.content)]
-            if unknown := [head for head in heads if known is not None and head not in known]:
-                return f"`{name}` has no argument `{unknown[0]}`"
+            if unknown := _unknown(tools[name], (*sink.critical, *sink.content)):
+                return f"`{name}` has no argument `{unknown}`"
+        for name, source in self.sources.items():
+            if unknown := _unknown(tools[name], source.lookup):
+                return f"`{name}` has no argument `{unknown}`"
         for agent in self.speech:
             if agent not in agents:
                 return f"there is no agent `{agent}`"
@@ -152,7 +157,7 @@ def read_labels(file: Path) -> LabelRules:
     return LabelRules(sources=sources, sinks=sinks, speech=speech, personal=personal)
 
 
-_SOURCE = ("trusted", "records", "values", "names", "named")
+_SOURCE = ("trusted", "records", "values", "names", "named", "lookup", "found")
 _SINK = ("critical", "content", "keeps")
 _PERSONAL = ("personal", "kinds")
 
@@ -188,9 +193,13 @@ class _Reading:
             values=self._kinds(name, "values", table),
             names=self._list(name, "names", table),
             named=self._kinds(name, "named", table),
+            lookup=self._list(name, "lookup", table),
+            found=self._kinds(name, "found", table),
         )
         if found.named and not found.names:
             raise self.wrong(f"`{name}` has `named` values and no `names` that a record could be named by")
+        if found.found and not found.lookup:
+            raise self.wrong(f"`{name}` has `found` values and no `lookup` that says what was looked for")
         return found
 
     def sink(self, name: str, table: Mapping[str, Any]) -> Sink:
@@ -235,6 +244,12 @@ class _Reading:
         if not isinstance(said, str):
             raise self.wrong(f"`{key}` of `{name}` is no text")
         return said
+
+
+def _unknown(schema: Mapping[str, Any], paths: Iterable[str]) -> str:
+    known = schema.get("properties")
+    heads = (path.partition(".")[0] for path in paths)
+    return next((head for head in heads if known is not None and head not in known), "")
 
 
 def values_at(value: Any, path: str) -> Iterator[Any]:

@@ -92,8 +92,8 @@ class RunTexts:
             for text in _user_messages(orjson.loads(arguments or b"{}")):
                 self.user.add(text)
 
-    def came(self, said: dict[str, Any], value: bytes | None) -> None:
-        """A call had this result."""
+    def came(self, said: dict[str, Any], value: bytes | None, arguments: bytes | None) -> None:
+        """A call had this result; of a write, the arguments are not looked at."""
         action = said["action"]
         if said.get("effect", {}).get("status") != "ok" or action["kind"] not in ("tool", "memory"):
             return
@@ -104,7 +104,7 @@ class RunTexts:
         self._results.append(Result(said["id"], action["name"], raw, plain(raw), is_trusted))
         self._codes = None
         if source is not None:
-            for kind, held, names in _reliable(source, result):
+            for kind, held, names in _reliable(source, result, orjson.loads(arguments or b"{}")):
                 self._values.setdefault((kind, held), []).append(_Value(said["id"], names))
 
     def dropped(self, receipt: str, values: list[str]) -> None:
@@ -138,9 +138,15 @@ class RunTexts:
         return self._codes
 
 
-def _reliable(source: Source, result: Any) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Kind and value of what a source vouches for, and the names it then depends on."""
-    for record in values_at(result, source.records):
+def _reliable(source: Source, result: Any, arguments: Any) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Kind and value of what a source vouches for, and the names or words it then depends on."""
+    records = list(values_at(result, source.records))
+    if source.found and len(records) == 1:
+        sought = tuple(str(words) for path in source.lookup for words in values_at(arguments, path) if words)
+        for path, kind in source.found.items() if sought else ():
+            for value in values_at(records[0], path):
+                yield kind, plain(value), sought
+    for record in records:
         for path, kind in source.values.items():
             for value in values_at(record, path):
                 yield kind, plain(value), ()
