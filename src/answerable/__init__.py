@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Upstream,
     )
     from answerable.policy import Budget, Sink, Source
-    from answerable.runtime import Limits, RetryPolicy, Run
+    from answerable.runtime import Limits, RetryPolicy, Run, Temporal
     from answerable.tools import NOT_DONE, ToolDeclaration
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "ScriptedProvider",
     "Sink",
     "Source",
+    "Temporal",
     "ToolDeclaration",
     "Upstream",
     "Usage",
@@ -63,6 +64,7 @@ _HOMES = {
     "ScriptedProvider": "models",
     "Sink": "policy",
     "Source": "policy",
+    "Temporal": "runtime",
     "ToolDeclaration": "tools",
     "Upstream": "models",
     "Usage": "core",

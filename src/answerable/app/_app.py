@@ -9,11 +9,11 @@ from typing import Any, Literal, TypeVar, overload
 
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
-from answerable.core import AgentId, sha256_name
+from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel, LabelRules, Sink, Source, UserSpeech, read_labels
-from answerable.runtime import AgentSpec, Limits, Schedule
+from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Schedule, StoreEngine
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -34,6 +34,7 @@ class Answerable:
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
         labels: a TOML file of sources and sinks (`docs/guides/contain-prompt-injection.md`), or `label` them here.
+        engine: what has runs advanced: the store itself, or `Temporal(...)`, for fleets.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Answerable:
         page: str = "",
         times: Times | None = None,
         labels: Path | str | None = None,
+        engine: EngineOver = StoreEngine,
     ) -> None:
         self.data = Path(data)
         self.policy = Path(policy)
@@ -57,10 +59,12 @@ class Answerable:
         self.times = times or Times()
         self.labels = Path(labels) if labels is not None else None
         self._labelled = LabelRules()
+        self.engine = engine
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
         self.schedules: list[Schedule] = []
+        self.queues: list[Queue] = []
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -158,6 +162,8 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
+        groups: Sequence[str] = (),
     ) -> F: ...
 
     @overload
@@ -172,6 +178,8 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
+        groups: Sequence[str] = (),
     ) -> Callable[[F], F]: ...
 
     def agent(
@@ -186,6 +194,8 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
+        groups: Sequence[str] = (),
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
@@ -199,6 +209,9 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a run may do; `Limits()` by default, which only bounds its steps.
+            on_change: what becomes of a run that another build of its file began: it goes on (`continue`), is left
+                to a worker that has that build (`pin`), or ends with `BuildChanged` (`fail`).
+            groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
         """
 
         def register(decorated: F) -> F:
@@ -212,6 +225,8 @@ class Answerable:
                 owner=owner,
                 model=model,
                 build=build,
+                on_change=on_change,
+                groups=tuple(groups),
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),
@@ -257,6 +272,45 @@ class Answerable:
             Schedule(name=name, agent=agent, given=given, every=every, cron=cron, timezone=timezone, catch_up=catch_up)
         )
 
+    def queue(
+        self,
+        scope: str,
+        *,
+        tenant: str = "",
+        concurrency: int | None = None,
+        rate: int | None = None,
+        per: timedelta = timedelta(minutes=1),
+        waiting: int | None = None,
+        priority: int | None = None,
+    ) -> None:
+        """Limit how many runs of an agent, or of a tenant, are advanced, begin and wait.
+
+        Of an agent elsewhere, `concurrency` and `rate` limit its calls instead, in this gate.
+
+        Args:
+            scope: `agent:NAME`, counted within each tenant, or `tenant`: all runs of a tenant.
+            tenant: whose; every tenant's, each by itself, if none is named.
+            concurrency: runs advanced at once; those that wait for something are not.
+            rate: runs that may begin within `per`.
+            per: the stretch of time that `rate` is for.
+            waiting: runs that may wait to begin; one more is refused with `QueueFull`.
+            priority: of the agent's runs that are started without one: 1 goes first, 9 last.
+
+        Raises:
+            QueueInvalid: it cannot be followed.
+        """
+        self.queues.append(
+            Queue(
+                scope=scope,
+                tenant=tenant,
+                concurrency=concurrency,
+                rate=rate,
+                per=per,
+                waiting=waiting,
+                priority=priority,
+            )
+        )
+
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
         self.upstreams.add(upstream)
@@ -275,6 +329,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> None:
         """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
 
@@ -287,6 +342,7 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a session may do.
+            groups: of agents that it belongs to.
         """
         spec = AgentSpec(
             name=name,
@@ -295,6 +351,7 @@ class Answerable:
             environment=environment,
             owner=owner,
             own_tools=tuple(own_tools),
+            groups=tuple(groups),
         )
         declared = AgentDeclaration(
             id=AgentId(name),
@@ -312,10 +369,13 @@ class Answerable:
         return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not _driven_from_outside))
 
     @contextlib.asynccontextmanager
-    async def gate(self) -> AsyncIterator[Gate]:
+    async def gate(self, *, clock: Clock | None = None) -> AsyncIterator[Gate]:
         """Own the data directory and perform actions until the block ends.
 
         Runs that an earlier gate left unfinished go on at once.
+
+        Args:
+            clock: instead of the machine's, to see what policy does at another time.
 
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
@@ -332,8 +392,11 @@ class Answerable:
             upstreams=self.upstreams,
             agents=list(self.agents.values()),
             schedules=self.schedules,
+            queues=self.queues,
             times=self.times,
             labels=self._labelled if self.labels is None else self._labelled | read_labels(self.labels),
+            engine=self.engine,
+            clock=clock,
         ) as gate:
             yield gate
 

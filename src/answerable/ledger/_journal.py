@@ -38,6 +38,7 @@ from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, Tx
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Transaction
+from answerable.ledger._signers import SignerUnavailable
 from answerable.ledger._vault import commitment
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class RunJournal:
                 landing.release()
             else:
                 await landing.on_disk()
-        except sqlite3.OperationalError:
+        except (sqlite3.OperationalError, SignerUnavailable):
             return await self._held(closing)
         return appended
 
@@ -149,7 +150,7 @@ class RunJournal:
         return appended.status == "ok" and closing.is_final and appended.seq == self.history.seen + 1
 
     async def _held(self, closing: "_Closing") -> Appended:
-        """Write the outcome, again if the disk is full or fails: dropped, it would leave its effect in doubt.
+        """Write the outcome, again if the disk is full or who keeps the key is away: its effect would be in doubt.
 
         A commit that went through although it was reported as failed answers `dup` the next time.
         """
@@ -157,7 +158,7 @@ class RunJournal:
         while True:
             try:
                 return await self._ledger.writer.submit(closing.record)
-            except sqlite3.OperationalError as error:
+            except (sqlite3.OperationalError, SignerUnavailable) as error:
                 pause_s = next(pauses, None)
                 if pause_s is None:
                     raise
