@@ -26,6 +26,7 @@ from answerable.policy._errors import (
     BudgetInvalid,
     DecisionNotFound,
     EditNotPossible,
+    MandateUnknown,
     NoticeInvalid,
     NoticeLost,
     ObligationInvalid,
@@ -63,6 +64,7 @@ from answerable.policy._ports import Approvers
 from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
 from answerable.policy._schema import KnownAction, action_id
 from answerable.policy._simulating import Difference, Recount, Simulation, recount_facts, simulate
+from answerable.policy._spending import BudgetAlerts, Reserved, Spending, reserved_by, spending
 from answerable.policy._stops import Stop, Stops, StopsProjection, is_in_scope
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "ApproverLacksRole",
     "Approvers",
     "Budget",
+    "BudgetAlerts",
     "BudgetExceeded",
     "BudgetInvalid",
     "BudgetProjection",
@@ -106,6 +109,7 @@ __all__ = [
     "LabelsInvalid",
     "Lint",
     "Mail",
+    "MandateUnknown",
     "Notice",
     "NoticeInvalid",
     "NoticeLost",
@@ -124,10 +128,12 @@ __all__ = [
     "RepeatNotAllowed",
     "ReplayedDecision",
     "Request",
+    "Reserved",
     "Rule",
     "Simulation",
     "Sink",
     "Source",
+    "Spending",
     "Stop",
     "StopScopeInvalid",
     "StopUnknown",
@@ -146,6 +152,8 @@ __all__ = [
     "read_labels",
     "recount_facts",
     "replay_decisions",
+    "reserved_by",
     "run_policy_tests",
     "simulate",
+    "spending",
 ]
