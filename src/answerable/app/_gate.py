@@ -171,6 +171,7 @@ async def open_gate(
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
     decision_cache: int = 4096,
+    isolation: str = "same-process",
 ) -> AsyncIterator[Gate]:
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
     for _, declaration in agents:
@@ -187,7 +188,7 @@ async def open_gate(
         policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=[_TENANT])
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock)
+        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation)
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = {
