@@ -131,6 +131,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,
     "docs/guides/keys.md": _one_run,
+    "docs/guides/separate-users.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/serve-from-a-file.md": lambda folder: None,
     "docs/guides/govern-a-tool.md": _tools,

@@ -3,7 +3,8 @@
     python _other_user.py UID SOCKET KEY DATA PID
 
 Started as root, it becomes the user first, for good, and needs no file from then on. It calls a tool through the
-gate's socket, then tries what an agent might try against the gate (with a PID of 0 only the call). What became of it all is printed as JSON.
+gate's socket, then tries what an agent might try against the gate (with a PID of 0 only the call). What became of
+it all is printed as JSON.
 """
 
 import ctypes
