@@ -9,6 +9,7 @@ import typer
 
 from answerable.app import Answerable
 from answerable.cli._application import ConfigFile, DataInstead, find_application
+from answerable.runtime import StoreEngine
 from answerable.server import ControlServer, isolation_of, separate_socket, serve_gate
 
 __all__ = ["command"]
@@ -82,7 +83,8 @@ def _counted(app: Answerable) -> str:
         ("tool servers", app.tools.connected()),
         ("routed models", app.upstreams.models()),
     )
-    return ", ".join(f"{len(found)} {what}" for what, found in counts)
+    engine = [] if app.engine is StoreEngine else [f"engine {app.engine!r}"]
+    return ", ".join([*(f"{len(found)} {what}" for what, found in counts), *engine])
 
 
 async def _serve(app: Answerable, *, host: str = "", port: int = 0, at: Any = None) -> None:
