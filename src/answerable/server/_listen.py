@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from socket import socket
-
     from starlette.types import ASGIApp
+
+    from answerable.server._drivers._unix import PeerSocket
 
 __all__ = ["listen_until_signal"]
 
@@ -19,7 +19,7 @@ async def listen_until_signal(
     *,
     host: str = "",
     port: int = 0,
-    at: "socket | None" = None,
+    at: "PeerSocket | None" = None,
     on_listening: Callable[[str], None],
     before_end: Callable[[], Awaitable[None]] | None = None,
     patience_s: int = 10,
