@@ -13,7 +13,7 @@ from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel
-from answerable.runtime import AgentSpec, EngineOver, Limits, Schedule, StoreEngine
+from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Schedule, StoreEngine
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -60,6 +60,7 @@ class Answerable:
         self.models = Models()
         self.upstreams = Upstreams()
         self.schedules: list[Schedule] = []
+        self.queues: list[Queue] = []
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -134,6 +135,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
         groups: Sequence[str] = (),
     ) -> F: ...
 
@@ -149,6 +151,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
         groups: Sequence[str] = (),
     ) -> Callable[[F], F]: ...
 
@@ -164,6 +167,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
         groups: Sequence[str] = (),
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
@@ -178,6 +182,8 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a run may do; `Limits()` by default, which only bounds its steps.
+            on_change: what becomes of a run that another build of its file began: it goes on (`continue`), is left
+                to a worker that has that build (`pin`), or ends with `BuildChanged` (`fail`).
             groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
         """
 
@@ -192,6 +198,7 @@ class Answerable:
                 owner=owner,
                 model=model,
                 build=build,
+                on_change=on_change,
                 groups=tuple(groups),
             )
             declared = AgentDeclaration(
@@ -236,6 +243,45 @@ class Answerable:
         """
         self.schedules.append(
             Schedule(name=name, agent=agent, given=given, every=every, cron=cron, timezone=timezone, catch_up=catch_up)
+        )
+
+    def queue(
+        self,
+        scope: str,
+        *,
+        tenant: str = "",
+        concurrency: int | None = None,
+        rate: int | None = None,
+        per: timedelta = timedelta(minutes=1),
+        waiting: int | None = None,
+        priority: int | None = None,
+    ) -> None:
+        """Limit how many runs of an agent, or of a tenant, are advanced, begin and wait.
+
+        Of an agent elsewhere, `concurrency` and `rate` limit its calls instead, in this gate.
+
+        Args:
+            scope: `agent:NAME`, counted within each tenant, or `tenant`: all runs of a tenant.
+            tenant: whose; every tenant's, each by itself, if none is named.
+            concurrency: runs advanced at once; those that wait for something are not.
+            rate: runs that may begin within `per`.
+            per: the stretch of time that `rate` is for.
+            waiting: runs that may wait to begin; one more is refused with `QueueFull`.
+            priority: of the agent's runs that are started without one: 1 goes first, 9 last.
+
+        Raises:
+            QueueInvalid: it cannot be followed.
+        """
+        self.queues.append(
+            Queue(
+                scope=scope,
+                tenant=tenant,
+                concurrency=concurrency,
+                rate=rate,
+                per=per,
+                waiting=waiting,
+                priority=priority,
+            )
         )
 
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
@@ -319,6 +365,7 @@ class Answerable:
             upstreams=self.upstreams,
             agents=list(self.agents.values()),
             schedules=self.schedules,
+            queues=self.queues,
             times=self.times,
             engine=self.engine,
             clock=clock,

@@ -26,6 +26,7 @@ from answerable.policy import (
     Budget,
     BudgetProjection,
     FactsProjection,
+    PolicySet,
     Stops,
     StopsProjection,
 )
@@ -34,6 +35,7 @@ from answerable.runtime import (
     Control,
     LinksProjection,
     OrdersProjection,
+    QueuesProjection,
     Runs,
     RunsProjection,
     Schedules,
@@ -41,6 +43,7 @@ from answerable.runtime import (
     SessionsProjection,
     SharedValuesProjection,
     TimersProjection,
+    find_run,
 )
 from answerable.tools import Pinning, Pins, PinsProjection, Toolbox
 
@@ -58,6 +61,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         RunsProjection(),
         LinksProjection(),
         SchedulesProjection(),
+        QueuesProjection(),
         SharedValuesProjection(),
         SessionsProjection(),
         TimersProjection(),
@@ -99,10 +103,19 @@ class Desk:
         return self.ledger.reader
 
     async def start(
-        self, *, agent: str, input: Any, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+        self,
+        *,
+        agent: str,
+        input: Any,
+        key: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
-        run = await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+        run = await self.runs.start(
+            agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources), priority=priority
+        )
         return {"run": run}
 
     async def statement(
@@ -202,8 +215,19 @@ class Desk:
     async def fork(
         self, *, run: str, at: str, by: str, reason: str, changed: Mapping[str, Any] | None = None, key: str = ""
     ) -> dict[str, str]:
-        """Open a run that shares what had begun before a place in this one."""
-        new = await self.control.fork(RunId(run), at, by=by, reason=reason, changed=changed or {}, key=key)
+        """Open a run that shares what had begun before a place in this one.
+
+        Args:
+            changed: `input`, `model`, and `policy`: policies as a snapshot has them (`PolicySet.snapshot`).
+
+        Raises:
+            PolicyInvalid: its policies cannot be used; nothing is opened.
+        """
+        differs = dict(changed or {})
+        if "policy" in differs and (row := find_run(self.reader, RunId(run))) is not None:
+            snapshot = PolicySet.from_snapshot(stable_json(differs["policy"]), where="the fork's policy").snapshot()
+            differs["policy"] = await self.ledger.store_object(row.tenant, snapshot)
+        new = await self.control.fork(RunId(run), at, by=by, reason=reason, changed=differs, key=key)
         return {"run": new, "from": run}
 
     async def retry(self, *, run: str, by: str, reason: str, key: str = "") -> dict[str, str]:

@@ -29,6 +29,7 @@ COMMANDS = {
     "keys": "List the keys that sign, rotate and retire them.",
     "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and control runs: pause, kill, fork, undo.",
+    "queues": "See how many runs are advanced, begin and wait, and the limits on that.",
     "schedules": "List what starts by the clock; pause and resume it.",
     "approvals": "See what waits for a person, and decide it.",
     "receipts": "Show a receipt in full.",

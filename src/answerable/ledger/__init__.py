@@ -10,7 +10,7 @@ from answerable.ledger._journal import RunJournal, SliceLost, action_digest
 from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, find_in_ssh_agent, write_key
 from answerable.ledger._key_lives import KeyLife
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
-from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Slice, Stale, Standing
+from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
 from answerable.ledger._ledger import DirectoryInUse, Ledger
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
 from answerable.ledger._ports import Projection, Ruling, Signer, Tx
@@ -26,18 +26,20 @@ from answerable.ledger._published import (
 from answerable.ledger._reader import NoStore, Reader, Texts
 from answerable.ledger._rebuild import TableRebuilt, rebuild
 from answerable.ledger._receipt import SYSTEM, Draft, Phase, Receipt, control_run, envelope_json, pae
-from answerable.ledger._record import Appended
+from answerable.ledger._record import USUAL_PRIORITY, Appended
 from answerable.ledger._rotation import retire_key, rotate_key
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._signers import KeeperUnusable, SignerUnavailable
 from answerable.ledger._sql import Prepared, metadata
 from answerable.ledger._store import StoreDamaged
+from answerable.ledger._tables import slices
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._vault import ObjectErased
 
 __all__ = [
     "SYSTEM",
+    "USUAL_PRIORITY",
     "WIDTH",
     "Again",
     "Appended",
@@ -67,6 +69,7 @@ __all__ = [
     "Phase",
     "Prepared",
     "Projection",
+    "Queued",
     "Reader",
     "Receipt",
     "RecordTiles",
@@ -110,6 +113,7 @@ __all__ = [
     "retire_key",
     "root_hash",
     "rotate_key",
+    "slices",
     "tile_path",
     "tlog_proof",
     "write_key",

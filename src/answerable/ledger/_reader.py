@@ -258,6 +258,10 @@ class Reader:
         """What the record calls this person or system."""
         return self._vault.pseudonym(tenant, name)
 
+    def run_key(self, tenant: TenantId, run: RunId) -> bytes:
+        """The key that names a run's steps, 32 bytes."""
+        return self._vault.run_key(tenant, run)
+
     def _receipt(self, row: Any) -> Receipt:
         if row[3] not in self._key_ids:
             self._key_ids = {key[0]: key[1] for key in self.rows(_KEYS)}

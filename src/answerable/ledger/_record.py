@@ -28,11 +28,13 @@ from answerable.ledger._store import Batch, Connection
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._vault import Keyset, Vault, commitment
 
-__all__ = ["Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
+__all__ = ["USUAL_PRIORITY", "Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
 
 # By `_journal`, from typed fields: no float can be in them.
 _BUILT_HERE = frozenset({"action", "authority", "basis", "labels", "usage"})
 _LENGTHS = struct.Struct(">ii")
+USUAL_PRIORITY = 5
+"""Of a run whose `run.open` gives none; the lower goes first."""
 _INSERT = Prepared(sa.insert(receipts))
 _HEAD = Prepared(
     sa.select(receipts.c.seq, receipts.c.digest)
@@ -346,7 +348,21 @@ class Transaction(Batch):
 
     def _move_slice(self, draft: Draft) -> None:
         if draft.phase == "run.open":
-            self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None)
+            control = draft.members.get("control", {})
+            self.run(
+                _OPEN_SLICE,
+                run=draft.run,
+                tenant=draft.tenant,
+                state="ready",
+                fence=0,
+                wake=0,
+                seen=0,
+                due=None,
+                agent=control.get("agent", draft.agent),
+                priority=control.get("priority", USUAL_PRIORITY),
+                opened=self.now,
+                begun=None,
+            )
             self._woken.append(draft.run)
             self._opened.append(draft.run)
         elif draft.phase == "run.close":

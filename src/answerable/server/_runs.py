@@ -16,7 +16,19 @@ from starlette.routing import BaseRoute, Route
 from answerable.app import Gate
 from answerable.core import AnswerableError, ExecutionError, RunId
 from answerable.identity import AccessKey
-from answerable.runtime import ControlRefused, RunUnknown, find_order, find_run, links_from, list_runs
+from answerable.runtime import (
+    AgentUnknown,
+    ControlRefused,
+    InputInvalid,
+    QueueFull,
+    QueueInvalid,
+    RunUnknown,
+    find_order,
+    find_run,
+    links_from,
+    list_queues,
+    list_runs,
+)
 from answerable.server._errors import OperatorNeeded, PersonKeyRefused, RequestMalformed
 from answerable.server._front import secret_of
 
@@ -44,6 +56,8 @@ def run_routes(gate: Gate) -> list[BaseRoute]:
     desk = _Desk(gate)
     return [
         Route("/runs", desk.list, methods=["GET"]),
+        Route("/runs", desk.start, methods=["POST"]),
+        Route("/queues", desk.queues, methods=["GET"]),
         Route("/runs/{run}", desk.show, methods=["GET"]),
         Route("/runs/{run}/signal", desk.signal, methods=["POST"]),
         Route("/runs/{run}/{do}", desk.order, methods=["POST"]),
@@ -62,6 +76,33 @@ class _Desk:
             if not most.isascii() or not most.isdigit() or not 0 < int(most) <= _MOST_RUNS:
                 raise RequestMalformed(problem=f"`most` is a number from 1 to {_MOST_RUNS}")
             return {"runs": [asdict(row) for row in list_runs(self._gate.reader, most=int(most))]}
+
+        return await self._answer(request, found)
+
+    async def start(self, request: Request) -> Response:
+        """Start a run of an agent; where too many wait already, `429` says when to try again."""
+
+        async def started(person: AccessKey) -> Any:
+            takes = {
+                "agent": (str,),
+                "input": (object,),
+                "key": (str,),
+                "on_behalf_of": (str,),
+                "resources": (list,),
+                "priority": (int,),
+            }
+            said = _checked(await _body(request), takes, needs=("agent",))
+            if any(not isinstance(each, str) for each in said.get("resources", ())):
+                raise RequestMalformed(problem="`resources` is a list of texts")
+            return await self._gate.desk.start(**{"input": None, **said})
+
+        return await self._answer(request, started)
+
+    async def queues(self, request: Request) -> Response:
+        """The queues: their limits, and how many runs they hold."""
+
+        async def found(person: AccessKey) -> Any:
+            return {"queues": [asdict(row) for row in list_queues(self._gate.reader.rows)]}
 
         return await self._answer(request, found)
 
@@ -128,7 +169,10 @@ class _Desk:
         try:
             return _json(await do(self._operator(request)))
         except AnswerableError as error:
-            return _json({"error": error.to_json()}, _status_of(error))
+            answer = _json({"error": error.to_json()}, _status_of(error))
+            if isinstance(error, QueueFull):
+                answer.headers["retry-after"] = str(error.retry_after_s)
+            return answer
 
     def _operator(self, request: Request) -> AccessKey:
         secret = secret_of(request.headers)
@@ -167,10 +211,12 @@ def _checked(said: Any, takes: Mapping[str, tuple[type, ...]], *, needs: tuple[s
 def _status_of(error: AnswerableError) -> int:
     if isinstance(error, PersonKeyRefused):
         return 403 if error.is_agent else 401
-    if isinstance(error, RequestMalformed):
+    if isinstance(error, RequestMalformed | InputInvalid | QueueInvalid):
         return 400
-    if isinstance(error, RunUnknown):
+    if isinstance(error, RunUnknown | AgentUnknown):
         return 404
+    if isinstance(error, QueueFull):
+        return 429
     if isinstance(error, ControlRefused):
         return 409
     return 500 if isinstance(error, ExecutionError) else 403

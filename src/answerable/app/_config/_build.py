@@ -68,6 +68,15 @@ def configured(
         Budget(scope=each.scope, period=each.period, tokens=each.tokens, cost_nano_usd=each.cost_usd, calls=each.calls)
         for each in config.budgets
     )
+    for queue in config.queues:
+        app.queue(
+            queue.scope,
+            concurrency=queue.concurrency,
+            rate=queue.rate,
+            per=queue.per,
+            waiting=queue.waiting,
+            priority=queue.priority,
+        )
     for name, agent in config.agents.items():
         if name in app.agents:
             problems = f"`agents.{name}` is an agent of `{config.app}` already"

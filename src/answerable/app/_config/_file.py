@@ -126,6 +126,21 @@ class BudgetTable(_Table):
     calls: Count | None = Field(default=None, description="Actions that leave an intent; reads leave none.")
 
 
+class QueueTable(_Table):
+    """Limits on the runs of an agent, or of a tenant: how many are advanced at once, begin, and wait to begin."""
+
+    scope: str = Field(pattern=r"^(tenant|agent:.+)$", description="`agent:NAME` or `tenant`.")
+    concurrency: Count | None = Field(
+        default=None, description="Runs advanced at once; of an agent elsewhere, calls under way in this gate."
+    )
+    rate: Count | None = Field(default=None, description="Runs (of an agent elsewhere: calls) that may begin in `per`.")
+    per: Duration = Field(default=timedelta(minutes=1), description="The stretch of time that `rate` is for.")
+    waiting: Count | None = Field(default=None, description="Runs that may wait to begin; one more is refused.")
+    priority: Annotated[int, Field(ge=1, le=9)] | None = Field(
+        default=None, description="Of the agent's runs that are started without one: 1 goes first, 9 last."
+    )
+
+
 class TimesTable(_Table):
     """How long the gate is patient."""
 
@@ -186,3 +201,4 @@ class Config(_Table):
         description="Names of models, and the `provider:model` that serve each, in the order in which they are tried.",
     )
     budgets: list[BudgetTable] = Field(default=[], description="Limits of agents and of the whole tenant.")
+    queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")

@@ -159,6 +159,12 @@ def _misfits(config: Config) -> Iterator[_Problem]:
             yield ("budgets", n, "scope"), f"names no agent{_meant(agent, config.agents)}"
         if budget.tokens is budget.cost_usd is budget.calls is None:
             yield ("budgets", n), "limits nothing"
+    for n, queue in enumerate(config.queues):
+        kind, _, agent = queue.scope.partition(":")
+        if kind == "agent" and agent not in config.agents and config.app is None:
+            yield ("queues", n, "scope"), f"names no agent{_meant(agent, config.agents)}"
+        if queue.concurrency is queue.rate is queue.waiting is queue.priority is None:
+            yield ("queues", n), "limits nothing"
     for name, agent_table in config.agents.items():
         for tool_name in agent_table.own_tools:
             if tool_name in config.tools:
