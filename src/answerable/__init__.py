@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         ScriptedProvider,
         Upstream,
     )
-    from answerable.policy import Budget
+    from answerable.policy import Budget, Sink, Source
     from answerable.runtime import Limits, Retention, RetryPolicy, Run, Temporal
     from answerable.tools import NOT_DONE, ToolDeclaration
 
@@ -39,6 +39,8 @@ __all__ = [
     "RetryPolicy",
     "Run",
     "ScriptedProvider",
+    "Sink",
+    "Source",
     "Temporal",
     "ToolDeclaration",
     "Upstream",
@@ -62,6 +64,8 @@ _HOMES = {
     "RetryPolicy": "runtime",
     "Run": "runtime",
     "ScriptedProvider": "models",
+    "Sink": "policy",
+    "Source": "policy",
     "Temporal": "runtime",
     "ToolDeclaration": "tools",
     "Upstream": "models",

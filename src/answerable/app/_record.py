@@ -27,6 +27,8 @@ from answerable.policy import (
     Budget,
     BudgetProjection,
     FactsProjection,
+    KeptLabelsProjection,
+    Labels,
     PolicySet,
     Stops,
     StopsProjection,
@@ -62,6 +64,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         StopsProjection(),
         OrdersProjection(),
         FactsProjection(),
+        KeptLabelsProjection(),
         ApprovalsProjection(),
         BudgetProjection(budgets),
         RunsProjection(),
@@ -80,14 +83,16 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
     )
 
 
-async def start_ledger(directory: Path, projections: Sequence[Projection], *, clock: Clock | None = None) -> Ledger:
+async def start_ledger(
+    directory: Path, projections: Sequence[Projection], *, clock: Clock | None = None, isolation: str = "same-process"
+) -> Ledger:
     """Own a record that may be gone on with, and begin to write; what is listed as erased is gone then.
 
     Raises:
         DirectoryInUse: another process owns it.
         StoreRestored, LogBehind: it may be an old copy; whoever watches its logs is asked.
     """
-    ledger = Ledger.open(directory, projections=projections, clock=clock)
+    ledger = Ledger.open(directory, projections=projections, clock=clock, isolation=isolation)
     try:
         elsewhere = await seen_elsewhere(directory, read_log_config(directory))
         if elsewhere is not None:
@@ -118,6 +123,7 @@ class Desk:
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
+        self.labels = Labels(book=ledger, store=ledger.reader)
         self._tools = tools
         self.control = control
         self.erasing = Erasing(ledger)
@@ -183,9 +189,10 @@ class Desk:
         reason: str,
         scope: Literal["action", "run"] = "action",
         arguments: Any = None,
+        also: Sequence[str] = (),
         signature: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Approve or reject a held action, or approve it with other arguments."""
+        """Approve or reject a held action, or approve it with other arguments, and further values for the run."""
         found = await self.approvals.decide(
             approval,
             decision,
@@ -194,6 +201,7 @@ class Desk:
             reason=reason,
             scope=scope,
             arguments=_json(arguments),
+            also=also,
             signature=signature,
         )
         said = {"approval": found.approval, "state": found.state, "run": found.run, "receipt": found.decided}
@@ -326,6 +334,13 @@ class Desk:
         found = await self.pinning.accept(tool, digest, by=by, reason=reason)
         return {"tool": found.tool, "was": found.state, "digest": found.digest}
 
+    async def declassify(
+        self, *, run: str, labels: Sequence[str] = (), values: Sequence[str] = (), by: str, reason: str
+    ) -> dict[str, Any]:
+        """Take labels off a run, or vouch for values that its critical arguments may have."""
+        receipt = await self.labels.drop(run, labels=labels, values=values, by=by, reason=reason)
+        return {"run": run, "labels": sorted(labels), "values": len(values), "receipt": receipt}
+
     async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, Any]:
         """Have nothing more done in a scope; what was dispatched before is told, because it may have happened."""
         await self.stops.stop(scope, reason=reason, by=by)
@@ -350,7 +365,8 @@ async def open_desk(
     Raises:
         DirectoryInUse: a gate runs; it has a socket.
     """
-    ledger = await start_ledger(directory, all_projections(), clock=clock)
+    # No agent's code runs in a process that only writes for people.
+    ledger = await start_ledger(directory, all_projections(), clock=clock, isolation="same-user")
     try:
         yield Desk(
             ledger,

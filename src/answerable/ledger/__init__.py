@@ -10,7 +10,7 @@ from answerable.ledger._dropping import Concerned, drop_texts, drop_these, texts
 from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost
-from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, find_in_ssh_agent, write_key
+from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, check_key, find_in_ssh_agent, write_key
 from answerable.ledger._key_lives import KeyLife
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
 from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
@@ -121,6 +121,7 @@ __all__ = [
     "action_digest",
     "back_up",
     "begun_at",
+    "check_key",
     "compare",
     "consistency_proof",
     "control_run",
