@@ -126,7 +126,7 @@ class Deaf:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._leases, name)
 
-    def listen(self, listener: Callable[[Sequence[str]], None]) -> None:
+    def listen(self, listener: Callable[[Sequence[str]], None], **hint: Any) -> None:
         """Nothing will ever be heard."""
 
 

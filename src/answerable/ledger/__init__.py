@@ -5,6 +5,8 @@ One process owns a data directory and writes (`Ledger`); any process may read (`
 
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
+from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable
+from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
@@ -28,7 +30,7 @@ from answerable.ledger._record import Appended
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._sql import Prepared, metadata
-from answerable.ledger._store import StoreDamaged
+from answerable.ledger._stores import DriverMissing, StoreElsewhere
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._vault import ObjectErased
 
@@ -40,6 +42,7 @@ __all__ = [
     "Busy",
     "DirectoryInUse",
     "Draft",
+    "DriverMissing",
     "FileSigner",
     "Gone",
     "Head",
@@ -71,6 +74,9 @@ __all__ = [
     "SliceLost",
     "Stale",
     "StoreDamaged",
+    "StoreElsewhere",
+    "StoreRefused",
+    "StoreUnreachable",
     "TableRebuilt",
     "Texts",
     "TileSource",

@@ -13,15 +13,15 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from answerable.core import Clock, RunId, format_time, parse_time
+from answerable.ledger._ports import Writer
 from answerable.ledger._reader import Reader
 from answerable.ledger._record import Transaction
 from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Writer
 from answerable.ledger._tables import slices
 
-__all__ = ["Again", "Busy", "Gone", "Leases", "Parked", "Slice", "Stale"]
+__all__ = ["FIND", "Again", "Busy", "Gone", "Leases", "Parked", "Slice", "Stale"]
 
-_FIND = Prepared(
+FIND = Prepared(
     sa.select(slices.c.tenant, slices.c.state, slices.c.fence, slices.c.wake, slices.c.seen, slices.c.due).where(
         slices.c.run == sa.bindparam("run")
     )
@@ -37,17 +37,15 @@ _SET = Prepared(
     .values(state=sa.bindparam("to"), due=sa.bindparam("at"))
 )
 _SEEN = Prepared(sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(seen=slices.c.wake))
+Told = Callable[[Sequence[str]], None]
+Hint = Callable[[bool], None]
+
 _END_LEASES = Prepared(sa.update(slices).where(slices.c.state == "leased").values(state="ready"))
-_UNSERVED = Prepared(
-    sa.select(slices.c.run)
-    .where(
-        sa.or_(
-            slices.c.state == "ready",
-            sa.and_(slices.c.state == "parked", slices.c.due <= sa.bindparam("moment")),
-        )
-    )
-    .limit(sa.bindparam("most"))
+_WAITS = sa.or_(
+    slices.c.state == "ready", sa.and_(slices.c.state == "parked", slices.c.due <= sa.bindparam("moment"))
 )
+_UNSERVED = Prepared(sa.select(slices.c.run).where(_WAITS).limit(sa.bindparam("most")))
+_IS_UNSERVED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), _WAITS))
 _NEXT_DUE = Prepared(sa.select(sa.func.min(slices.c.due)).where(slices.c.state == "parked"))
 
 
@@ -104,22 +102,32 @@ class Leases:
         self._writer = writer
         self._reading = reading
         self._clock = clock
-        self._listeners: list[Callable[[Sequence[str]], None]] = []
+        self._listeners: list[tuple[Told, Hint | None]] = []
 
-    def listen(self, listener: Callable[[Sequence[str]], None]) -> None:
-        """Call `listener(runs)` after each commit that woke runs (started ones included)."""
-        self._listeners.append(listener)
+    @property
+    def is_held(self) -> bool:
+        """Whether this worker's lease lasts, at this very moment: as long as the process, here."""
+        return True
+
+    def listen(self, listener: Told, *, hint: Hint | None = None) -> None:
+        """Call `listener(runs)` after each commit that woke runs (started ones included).
+
+        Args:
+            hint: called instead where another worker woke runs that are not this one's, with whether that one
+                advances runs itself.
+        """
+        self._listeners.append((listener, hint))
 
     def told(self, runs: Sequence[str]) -> None:
         """Pass a commit's wakes on."""
-        for listener in self._listeners:
+        for listener, _ in self._listeners:
             listener(runs)
 
     def claim(self, run: RunId, worker: str = "") -> "asyncio.Future[Slice | Busy | Gone]":
         """Take the run, if nobody has it."""
 
         def work(tx: Transaction) -> Slice | Busy | Gone:
-            rows = tx.rows(_FIND, run=run)
+            rows = tx.rows(FIND, run=run)
             if not rows or rows[0][1] == "closed":
                 return Gone()
             tenant, state, fence, wake, _, _ = rows[0]
@@ -137,7 +145,7 @@ class Leases:
         def work(tx: Transaction) -> Parked | Again | Stale:
             if tx.fence(taken.run) != taken.fence:
                 return Stale()
-            rows = tx.rows(_FIND, run=taken.run)
+            rows = tx.rows(FIND, run=taken.run)
             if rows[0][3] != taken.seen:
                 tx.run(_SEEN, of_run=taken.run)
                 return Again(Slice(tenant=taken.tenant, run=taken.run, fence=taken.fence, seen=rows[0][3]))
@@ -159,9 +167,22 @@ class Leases:
 
         return self._writer.submit(work)
 
-    def end_earlier(self) -> "asyncio.Future[int]":
+    def end_earlier(self) -> "asyncio.Future[object]":
         """End the leases of whoever owned the directory before."""
         return self._writer.submit(lambda tx: tx.run(_END_LEASES))
+
+    def take(self, limit: int, *, besides: int = 0) -> list[RunId]:
+        """Runs that nobody advances and somebody should, for this worker to claim now.
+
+        Args:
+            besides: how many the caller knows of already, and has not claimed yet.
+        """
+        return self.unserved(limit + besides)
+
+    def is_unserved(self, run: RunId) -> bool:
+        """Whether nobody advances the run and somebody should."""
+        moment = format_time(self._clock.now())
+        return bool(self._reading.rows(_IS_UNSERVED, run=run, moment=moment))
 
     def unserved(self, limit: int) -> list[RunId]:
         """Runs that nobody advances and somebody should: woken, due or never started."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -23,19 +23,22 @@ from answerable.core import (
     new_boot_id,
     reach,
 )
+from answerable.ledger._drivers._sqlite import SqliteConnection, SqliteWriter
 from answerable.ledger._history import History
 from answerable.ledger._journal import RunJournal, action_digest
 from answerable.ledger._keys import FileSigner
 from answerable.ledger._leases import Leases, Slice
-from answerable.ledger._ports import Projection, RulingProjection, Signer
-from answerable.ledger._reader import DATABASE, Reader
+from answerable.ledger._ports import Projection, RulingProjection, Signer, Store, Writer
+from answerable.ledger._reader import Reader
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
-from answerable.ledger._schema import upgrade
 from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Connection, Writer, connect
+from answerable.ledger._stores import store_of, use_store
 from answerable.ledger._tables import keys
 from answerable.ledger._vault import Keyset, Vault, commitment
+
+if TYPE_CHECKING:
+    from answerable.ledger._membership import Membership
 
 __all__ = ["SYSTEM", "DirectoryInUse", "Ledger", "control_run", "lock_directory"]
 
@@ -62,18 +65,19 @@ class Ledger:
     """Appends receipts and answers what is on the record. See `docs/concepts/evidence.md`."""
 
     def __init__(
-        self, directory: Path, lock: int, connection: Connection, projections: Sequence[Projection], recorder: Recorder
+        self, directory: Path, lock: int, store: Store, projections: Sequence[Projection], recorder: Recorder
     ) -> None:
         self.directory = directory
         self.projections = tuple(projections)
         self.ruling = tuple(each for each in projections if isinstance(each, RulingProjection))
-        self.reader = Reader.open(directory, vault=recorder.vault)
+        self.reader = Reader(store.connect(writable=False), recorder.vault, directory)
         self.glance = _Glance(self.reader, recorder)
         self.writer: Writer[Transaction]
         self.leases: Leases
         self._lock = lock
-        self._connection = connection
+        self._store = store
         self._recorder = recorder
+        self._membership: Membership | None = None
         self._inputs: dict[tuple[str, str], tuple[Action, str, Keyset, str]] = {}
 
     @classmethod
@@ -86,44 +90,52 @@ class Ledger:
         isolation: str = "same-process",
         gate: Signer | None = None,
         log: Signer | None = None,
+        store: str = "",
     ) -> "Ledger":
         """Own a data directory; what is missing in it is made.
+
+        Args:
+            store: where its record is kept, `postgresql://…`; by default where it is already, or else in a file in it.
 
         Raises:
             DirectoryInUse: another process owns it.
             KeyFileUnsafe: a key file can be read by others.
-            StoreDamaged: the database cannot be read.
+            StoreDamaged: the database file cannot be read.
+            StoreElsewhere: its record is in another store.
+            StoreUnreachable: the database server does not answer.
+            KeysElsewhere: the record in a shared store was begun with other keys.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _lock(directory)
         try:
+            use_store(directory, store)
+            kept_in = store_of(directory)
+            kept_in.upgrade()
             gate = gate or FileSigner.open(directory / "keys" / "gate.key")
-            log = log or FileSigner.open(directory / "keys" / "log.key")
-            vault = Vault(directory / "keys" / "master.key")
-            connection = connect(directory / DATABASE, writable=True)
-            upgrade(directory / DATABASE, connection)
-            for signer, role in ((gate, "gate"), (log, "log")):
-                connection.run(_SAVE_KEY, id=None, key_id=signer.key_id, public=signer.public_key, role=role)
-            recorder = Recorder(
-                connection,
-                lookups=connect(directory / DATABASE, writable=False),
+            begun = _join if kept_in.is_shared else _own
+            recorder = begun(
+                directory,
+                kept_in,
+                projections=projections,
+                clock=clock or SystemClock(),
+                isolation=isolation,
                 gate=gate,
                 log=log,
-                vault=vault,
-                clock=clock or SystemClock(),
-                boundary={"id": f"gate_{gate.key_id[:16]}", "boot": new_boot_id(), "isolation": isolation},
-                key_rows={row[0]: row[1] for row in connection.rows(_KEY_ROWS)},
-                projections=projections,
             )
-            return cls(directory, lock, connection, projections, recorder)
+            return cls(directory, lock, kept_in, projections, recorder)
         except BaseException:
             os.close(lock)
             raise
 
     async def start(self) -> None:
-        """Begin to write: ends all earlier leases, and puts the keys on the record at first."""
-        self.writer = Writer(self._connection, self._recorder.transaction)
-        self.leases = Leases(self.writer, self.reader, self._recorder.clock)
+        """Begin to write: ends earlier leases of this directory, and puts the keys on the record at first."""
+        if self._store.is_shared:
+            self._membership = _membership(self._store, self._recorder)
+            self.writer, self.leases = self._membership.start(self.reader)
+        else:
+            assert isinstance(self._recorder.connection, SqliteConnection)
+            self.writer = SqliteWriter(self._recorder.connection, self._recorder.transaction)
+            self.leases = Leases(self.writer, self.reader, self._recorder.clock)
         self._recorder.woken = self.leases.told
         await self.leases.end_earlier()
         for signer, role in ((self._recorder.gate, "gate"), (self._recorder.log, "log")):
@@ -143,9 +155,11 @@ class Ledger:
         """Finish writing and let the directory go."""
         if hasattr(self, "writer"):
             await self.writer.close()
+        if self._membership is not None:
+            await self._membership.close()
         self.reader.close()
         self._recorder.close()
-        self._connection.raw.close()
+        self._recorder.connection.close()
         os.close(self._lock)
 
     @property
@@ -228,6 +242,54 @@ class Ledger:
     def forget_input(self, action: Action) -> None:
         """The step is over: its arguments need not stay in memory."""
         self._inputs.pop((action.run, action.step), None)
+
+
+def _own(
+    directory: Path,
+    store: Store,
+    *,
+    projections: Sequence[Projection],
+    clock: Clock,
+    isolation: str,
+    gate: Signer,
+    log: Signer | None,
+) -> Recorder:
+    """What the only writer of a data directory knows of its record."""
+    log = log or FileSigner.open(directory / "keys" / "log.key")
+    vault = Vault(directory / "keys" / "master.key")
+    connection = store.connect(writable=True)
+    for signer, role in ((gate, "gate"), (log, "log")):
+        connection.run(_SAVE_KEY, id=None, key_id=signer.key_id, public=signer.public_key, role=role)
+    return Recorder(
+        connection,
+        lookups=store.connect(writable=False),
+        gate=gate,
+        log=log,
+        vault=vault,
+        clock=clock,
+        boundary={"id": f"gate_{gate.key_id[:16]}", "boot": new_boot_id(), "isolation": isolation},
+        key_rows={row[0]: row[1] for row in connection.rows(_KEY_ROWS)},
+        projections=projections,
+    )
+
+
+def _join(directory: Path, store: Store, **how: Any) -> Recorder:
+    """The same for one of several writers."""
+    from answerable.ledger._drivers._postgres import PostgresStore  # it loads a driver that few need
+    from answerable.ledger._membership import join
+
+    assert isinstance(store, PostgresStore)
+    return join(directory, store, **how)
+
+
+def _membership(store: Store, recorder: Recorder) -> "Membership":
+    from answerable.ledger._drivers._postgres import PostgresStore
+    from answerable.ledger._many import SharedRecorder
+    from answerable.ledger._membership import Membership
+
+    assert isinstance(store, PostgresStore)
+    assert isinstance(recorder, SharedRecorder)
+    return Membership(store, recorder)
 
 
 class _Glance:

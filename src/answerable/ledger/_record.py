@@ -12,7 +12,6 @@ from sqlalchemy.dialects.sqlite import insert
 from answerable.core import Clock, ReceiptId, RunId, TenantId, canonical_json, format_time, new_receipt_id
 from answerable.ledger._checkpoint import origin_of, sign_checkpoint
 from answerable.ledger._merkle import Frontier
-from answerable.ledger._ports import Projection, Signer
 from answerable.ledger._receipt import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
@@ -24,7 +23,7 @@ from answerable.ledger._receipt import (
 )
 from answerable.ledger._signing import SignQueue
 from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Batch, Connection
+from answerable.ledger._ports import Connection, Projection, Signer
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._vault import Keyset, Vault, commitment
 
@@ -64,7 +63,11 @@ _WAKE = Prepared(
 )
 _CLOSED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), slices.c.state == "closed"))
 _AFTER_CLOSE: frozenset[Phase] = frozenset({"observation", "erasure"})
-_OPEN_SLICE = Prepared(sa.insert(slices))
+_OPEN_SLICE = Prepared(
+    sa.insert(slices).values(
+        run=sa.bindparam("run"), tenant=sa.bindparam("tenant"), state="ready", fence=0, wake=0, seen=0
+    )
+)
 _CLOSE_SLICE = Prepared(
     sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None)
 )
@@ -136,7 +139,7 @@ class Recorder:
 
     def close(self) -> None:
         """Let go of what was opened for it."""
-        self._lookups.raw.close()
+        self._lookups.close()
         self.signing.close()
 
     def transaction(self) -> "Transaction":
@@ -157,7 +160,7 @@ class Recorder:
         return Receipt(position=0, body=rows[0][0], signature=b"", key_id="", digest="").predicate["at"] if rows else ""
 
 
-class Transaction(Batch):
+class Transaction:
     """One batch: the receipts in it are on disk together or not at all."""
 
     def __init__(self, recorder: Recorder) -> None:
@@ -230,7 +233,7 @@ class Transaction(Batch):
         if is_over and draft.phase not in _AFTER_CLOSE:
             return Appended("closed")
         if draft.once:
-            if draft.once in self._once or self.rows(_TAKEN, once=draft.once):
+            if draft.once in self._once or self._is_taken(draft.once):
                 return Appended("dup")
             self._once.add(draft.once)
         if head is not None and not head[1]:  # the run's last receipt is in this batch, and not signed yet
@@ -274,7 +277,13 @@ class Transaction(Batch):
             place = (None, one.tenant, frontier.append(digest), one.run, one.seq, one.id, one.once)
             rows.append((*place, digest, one.body, signature, gate_row, one.sealed, one.subjects))
         self._unsigned.clear()
-        of.connection.run_many(_INSERT, rows)
+        self._insert(rows)
+
+    def _insert(self, rows: list[tuple[Any, ...]]) -> None:
+        self._of.connection.run_many(_INSERT, rows)
+
+    def _is_taken(self, once: str) -> bool:
+        return bool(self.rows(_TAKEN, once=once))
 
     def _statement(
         self,
@@ -320,7 +329,7 @@ class Transaction(Batch):
 
     def _move_slice(self, draft: Draft) -> None:
         if draft.phase == "run.open":
-            self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None)
+            self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant)
             self._woken.append(draft.run)
         elif draft.phase == "run.close":
             self.run(_CLOSE_SLICE, of_run=draft.run)

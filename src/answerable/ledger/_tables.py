@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from answerable.ledger._sql import metadata
 
-__all__ = ["keys", "logs", "objects", "receipts", "slices", "subject_keys"]
+__all__ = ["keys", "logs", "objects", "receipts", "slices", "subject_keys", "workers"]
 
 receipts = sa.Table(
     "receipts",
@@ -73,5 +73,19 @@ slices = sa.Table(
     sa.Column("wake", sa.Integer, nullable=False),
     sa.Column("seen", sa.Integer, nullable=False),
     sa.Column("due", sa.Text),
+    sa.Column("worker", sa.Text),
     sa.Index("slices_by_state", "state", "due"),
 )
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("worker", sa.Text, primary_key=True),
+    sa.Column("boot", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("until", sa.Text, nullable=False),
+    sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("counts", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Who writes a shared store now; in a data directory of its own, a gate is the only one, and not listed."""

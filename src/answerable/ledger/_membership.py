@@ -1,0 +1,190 @@
+"""A gate's part in a shared store: its writer, its leases, its presence among the workers, the log's sequencer."""
+
+import asyncio
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from answerable.core import Clock, ConfigError, new_boot_id
+from answerable.ledger._drivers._postgres import PostgresConnection, PostgresStore
+from answerable.ledger._drivers._postgres_writer import PostgresWriter
+from answerable.ledger._keys import FileSigner
+from answerable.ledger._many import SharedRecorder, SharedTransaction
+from answerable.ledger._ports import Projection, Signer, Writer
+from answerable.ledger._presence import Presence
+from answerable.ledger._reader import Reader
+from answerable.ledger._record import Transaction
+from answerable.ledger._sequencer import Sequencer
+from answerable.ledger._shared_leases import SharedLeases
+from answerable.ledger._sql import Prepared
+from answerable.ledger._tables import keys
+from answerable.ledger._vault import Vault
+
+__all__ = ["KeysElsewhere", "Membership", "join"]
+
+LEASE = timedelta(seconds=10)
+_KEYS = Prepared(sa.select(keys.c.key_id, keys.c.public, keys.c.role, keys.c.id))
+_SAVE_KEY = Prepared(sa.insert(keys))
+
+
+@dataclass(eq=False, kw_only=True)
+class KeysElsewhere(ConfigError):
+    """A worker of a shared store has other keys than the ones the record was begun with."""
+
+    code = "config.keys_elsewhere"
+    what = "`{directory}` does not hold the {key} that the record in {address} was begun with"
+    why = "the workers of one store share the master key, which opens its texts; one more could read none of them"
+    fix = "prepare the directory with `answerable store join`, or copy the key from another worker's `keys/`"
+
+    directory: str
+    key: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KnownLog:
+    """The log's public key, where another worker has the private one."""
+
+    key_id: str
+    public_key: bytes
+
+    def sign(self, message: bytes) -> bytes:
+        raise RuntimeError("this worker does not hold the log's key")
+
+
+def join(
+    directory: Path,
+    store: PostgresStore,
+    *,
+    projections: Sequence[Projection],
+    clock: Clock,
+    isolation: str,
+    gate: Signer,
+    log: Signer | None,
+) -> SharedRecorder:
+    """What this worker knows of the record, with its keys on it.
+
+    Raises:
+        KeysElsewhere: its master key, or its log key, is not the record's.
+    """
+    connection = store.connect(writable=True)
+    named = functools.partial(KeysElsewhere, directory=str(directory), address=store.address)
+    known = {row[2]: row for row in connection.rows(_KEYS) if row[2] != "gate"}
+    if known and not (directory / "keys" / "master.key").exists():
+        raise named(key="master key")
+    vault = Vault(directory / "keys" / "master.key")
+    if log is None and (not known or (directory / "keys" / "log.key").exists()):
+        log = FileSigner.open(directory / "keys" / "log.key")
+    with connection.transaction():
+        rows = connection.rows(_KEYS)
+        of_log = next((row for row in rows if row[2] == "log"), None)
+        for row in rows:
+            if row[2] == "vault" and row[0] != vault.mark:
+                raise named(key="master key")
+        if of_log is not None and log is not None and of_log[0] != log.key_id:
+            raise named(key="log key")
+        ours = [(gate.key_id, gate.public_key, "gate"), (vault.mark, b"", "vault")]
+        ours += [(log.key_id, log.public_key, "log")] if log is not None else []
+        there, number = {row[0] for row in rows}, max((row[3] for row in rows), default=0)
+        for key_id, public, role in ours:
+            if key_id not in there:
+                number += 1
+                connection.run(_SAVE_KEY, id=number, key_id=key_id, public=public, role=role)
+    if log is None:
+        assert of_log is not None
+        log = _KnownLog(key_id=of_log[0], public_key=of_log[1])
+    return SharedRecorder(
+        connection,
+        lookups=store.connect(writable=True),
+        gate=gate,
+        log=log,
+        vault=vault,
+        clock=clock,
+        boundary={"id": f"gate_{gate.key_id[:16]}", "boot": new_boot_id(), "isolation": isolation},
+        key_rows={row[0]: row[3] for row in connection.rows(_KEYS)},
+        projections=projections,
+        address=store.address,
+    )
+
+
+class Membership:
+    """Starts and ends what a worker of a shared store needs beside its connections."""
+
+    def __init__(self, store: PostgresStore, recorder: SharedRecorder, *, lease: timedelta = LEASE) -> None:
+        self._store = store
+        self._recorder = recorder
+        self._lease = lease
+        self._loop: asyncio.AbstractEventLoop
+        self._leases: SharedLeases
+        self._presence: Presence
+        self._sequencer: Sequencer | None = None
+
+    def start(self, reader: Reader) -> tuple[Writer[Transaction], SharedLeases]:
+        """Sign in as a worker; call it on the loop that will write."""
+        recorder, self._loop = self._recorder, asyncio.get_running_loop()
+        self._presence = Presence(
+            self._store.connect(writable=True),
+            boot=recorder.boundary["boot"],
+            lease=self._lease,
+            heard=functools.partial(self._tell, self._heard),
+            missed=functools.partial(self._tell, self._missed),
+            freed=functools.partial(self._tell, self._freed),
+        )
+        recorder.worker, recorder.lost = self._presence.worker, self._lost
+        connection = recorder.connection
+        assert isinstance(connection, PostgresConnection)
+        writer: PostgresWriter[SharedTransaction] = PostgresWriter(
+            connection, recorder, patience_s=self._lease.total_seconds()
+        )
+        lookups = recorder.lookups
+        assert isinstance(lookups, PostgresConnection)
+        self._leases = SharedLeases(
+            writer, reader, recorder.clock, recorder=recorder, presence=self._presence, lookups=lookups
+        )
+        if not isinstance(recorder.log, _KnownLog):
+            self._sequencer = Sequencer(self._store.connect(writable=True), recorder.log)
+        recorder.appended = self._sequencer.poke if self._sequencer is not None else recorder.appended
+        return writer, self._leases
+
+    async def close(self) -> None:
+        """Sign off: what was this worker's is free at once. The writer is closed already."""
+        await asyncio.to_thread(self._presence.close)
+        if self._sequencer is not None:
+            await asyncio.to_thread(self._sequencer.close)
+
+    # -- on the loop --------------------------------------------------------------------------------------------------
+
+    def _heard(self, payloads: list[str]) -> None:
+        for payload in payloads:
+            boot, is_serving, is_told, *runs = payload.split(" ")
+            if self._sequencer is not None:
+                self._sequencer.poke()
+            if boot == self._recorder.boundary["boot"]:
+                continue
+            if is_told == "1":
+                self._recorder.doubt_projections()
+            if runs:
+                self._leases.heard(runs, is_serving == "1")
+
+    def _missed(self) -> None:
+        self._recorder.doubt_projections()
+        if self._recorder.worker != self._presence.worker:
+            self._recorder.drop_fences()
+            self._leases.forget()
+            self._recorder.worker = self._presence.worker
+        self._leases.heard([], is_serving=False)
+
+    def _freed(self, runs: list[str]) -> None:
+        self._leases.heard(runs, is_serving=False)
+
+    def _lost(self) -> None:
+        self._leases.forget()
+
+    def _tell(self, listener: Any, *said: Any) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(listener, *said)
