@@ -29,7 +29,7 @@ from answerable.ledger._receipt import Draft, Phase, Receipt, envelope_json, pae
 from answerable.ledger._record import Appended
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
-from answerable.ledger._sql import Prepared, metadata
+from answerable.ledger._sql import Prepared, insert, metadata
 from answerable.ledger._stores import DriverMissing, StoreElsewhere
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._vault import ObjectErased
@@ -91,6 +91,7 @@ __all__ = [
     "export_span",
     "inclusion_path",
     "inclusion_proof",
+    "insert",
     "is_consistent",
     "leaf_hash",
     "log_folder",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import (
     Action,
@@ -32,7 +31,7 @@ from answerable.ledger._ports import Projection, RulingProjection, Signer, Store
 from answerable.ledger._reader import Reader
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
-from answerable.ledger._sql import Prepared
+from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._stores import store_of, use_store
 from answerable.ledger._tables import keys
 from answerable.ledger._vault import Keyset, Vault, commitment

@@ -29,8 +29,8 @@ __all__ = ["CHANNEL", "NOW", "Query", "SharedRecorder", "SharedTransaction", "St
 Query = tuple[Prepared, Sequence[Any]]
 
 CHANNEL = "answerable"
-NOW = """to_char(clock_timestamp(), 'YYYY-MM-DD"T"HH24:MI:SS.US')"""
-"""The server's clock, which all workers share."""
+NOW = r"""to_char(clock_timestamp(), 'YYYY-MM-DD"T"HH24\:MI\:SS.US')"""
+"""The server's clock, which all workers share; the colons are escaped for `sa.text`."""
 _MOST_NEWS = 5_000
 _MOST_PAYLOAD_BYTES = 7_000  # Postgres allows 8,000
 _PLAIN = frozenset({"intent", "outcome"})
@@ -117,7 +117,8 @@ class SharedRecorder(Recorder):
 
     def reads(self) -> list[Query]:
         """What to read when a transaction begins."""
-        return [(_WORKERS, (self.worker,)), (_NEWS, (self.position,)), (_LATEST, (self.position,))]
+        given = {"me": self.worker, "since": self.position}
+        return [(query, query.postgres.arrange(given)) for query in (_WORKERS, _NEWS, _LATEST)]
 
     def has_committed(self, answers: Sequence[Sequence[Any]]) -> bool:
         """Whether the transaction whose commit nobody confirmed is on disk."""

@@ -26,6 +26,7 @@ log = logging.getLogger("answerable.ledger")
 
 _RENEWALS = 4  # a lease is renewed when a quarter of it is over, so that two lost answers cost nothing
 _UNTIL = NOW.replace("clock_timestamp()", "clock_timestamp() + :lease_ms * interval '1 millisecond'")
+_YESTERDAY = NOW.replace("clock_timestamp()", "clock_timestamp() - interval '1 day'")
 _JOIN = Prepared(
     sa.text(
         "INSERT INTO workers (worker, boot, host, until, batch, counts) "
@@ -44,9 +45,7 @@ _ANY_OWNERLESS = Prepared(sa.text(f"SELECT run FROM slices WHERE {_OWNERLESS} LI
 _TAKE_OVER = Prepared(
     sa.text(f"UPDATE slices SET state = 'ready', worker = NULL WHERE {_OWNERLESS} RETURNING run")
 )
-_CLEAN = Prepared(
-    sa.text(f"DELETE FROM workers WHERE until < {NOW.replace('clock_timestamp()', "clock_timestamp() - interval '1 day'")}")
-)
+_CLEAN = Prepared(sa.text(f"DELETE FROM workers WHERE until < {_YESTERDAY}"))
 _BRIEFLY = Prepared(sa.text("SET lock_timeout = '1s'"))
 _LISTEN = Prepared(sa.text(f"LISTEN {CHANNEL}"))
 
@@ -80,6 +79,7 @@ class Presence:
         self._names = itertools.count(1)
         self._until_s = 0.0
         self._dialled = 0
+        self._is_away = False
         self._is_over = threading.Event()
         self.worker = ""
         self._join()
@@ -122,10 +122,13 @@ class Presence:
                     self._missed()
                 if heard:
                     self._heard([each.payload for each in heard])
+                self._is_away = False
             except ContendedError:
                 continue  # the others were busy: a moment later again
             except (StoreUnreachable, StoreRefused) as error:
-                log.warning("the worker's lease cannot be renewed: %s", error)
+                if not self._is_away:
+                    log.warning("the worker's lease cannot be renewed: %s", error)
+                self._is_away = True
                 self._is_over.wait(0.2)
 
     def _join(self) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import Clock, ReceiptId, RunId, TenantId, canonical_json, format_time, new_receipt_id
 from answerable.ledger._checkpoint import origin_of, sign_checkpoint
@@ -22,7 +21,7 @@ from answerable.ledger._receipt import (
     pae,
 )
 from answerable.ledger._signing import SignQueue
-from answerable.ledger._sql import Prepared
+from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._ports import Connection, Projection, Signer
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._vault import Keyset, Vault, commitment

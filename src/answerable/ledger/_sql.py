@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import insert  # with ON CONFLICT, which both databases understand
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["Prepared", "Spoken", "metadata"]
+__all__ = ["Prepared", "Spoken", "insert", "metadata"]
 
 metadata = sa.MetaData()
 """Every table of the store, whoever owns it: one schema, one history of migrations."""

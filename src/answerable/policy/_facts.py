@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import Action, Decision, Effect, FactScope
-from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
+from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, insert, metadata
 from answerable.policy._ports import Rows
 
 __all__ = ["Facts", "FactsProjection", "read_facts"]

