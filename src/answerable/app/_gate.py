@@ -156,6 +156,7 @@ class Gate:
 async def open_gate(
     data: Path,
     *,
+    store: str = "",
     policy: Path,
     specs: Path | None,
     budgets: Sequence[Budget],
@@ -187,7 +188,7 @@ async def open_gate(
         policies = PolicySet.load(policy, actions=_known_actions(tools, upstreams, agents))
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock)
+        ledger = Ledger.open(data, projections=projections, clock=clock, store=store)
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = await ledger.store_object(_TENANT, policies.snapshot())

@@ -20,6 +20,7 @@ class FaultPoint(StrEnum):
     AFTER_EFFECT = "after-effect"
     BEFORE_COMMIT = "before-commit"
     AFTER_COMMIT = "after-commit"
+    HANDED_BACK = "handed-back"
     AFTER_OUTCOME = "after-outcome"
     AFTER_HELD = "after-held"
     AFTER_DENIED = "after-denied"

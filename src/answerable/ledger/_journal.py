@@ -1,12 +1,12 @@
 """The journal of one run: claim, open and close, as the road asks for them.
 
-Every answer is on disk before it is given. A read that reserves nothing has no intent: it is
-admitted from memory, and its one receipt is the outcome.
+An intent is on disk before its effect, and so is every outcome before it. A read that reserves nothing
+has no intent: it is admitted from memory, and its one receipt is the outcome.
 """
 
 import asyncio
 import logging
-import sqlite3
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from answerable.core import (
     reach,
     sha256_name,
 )
+from answerable.ledger._drivers._failures import PASSING
 from answerable.ledger._history import History, as_recorded
 from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, Tx
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["RunJournal", "SliceLost", "action_digest"]
 
 _log = logging.getLogger(__name__)
+Lost = Callable[[Exception, Coroutine[Any, Any, Any]], None]
 _PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1, 2, *[5] * 24)  # two minutes in all: then a person is asked what became of it
 
 
@@ -97,6 +99,10 @@ class RunJournal:
                 await self.refresh()
         if step.status == "admitted":
             reach(FaultPoint.AFTER_INTENT)
+            if not self._ledger.leases.is_held:
+                # SECURITY: whoever has the run now takes the intent for one in doubt; nothing may be dispatched under it.
+                await self.write_off(step, "the worker's lease was over before it was dispatched")
+                raise SliceLost(run=action.run)
         elif step.status == "refused":
             reach(FaultPoint.AFTER_DENIED)
         elif step.status == "held":
@@ -105,19 +111,46 @@ class RunJournal:
             await self.refresh()
         return step
 
-    async def close(self, step: Step, outcome: Outcome) -> Outcome:
-        """Record the outcome, once; see `action.Journal.close`."""
+    async def close(self, step: Step, outcome: Outcome, *, lost: Lost | None = None) -> Outcome:
+        """Record the outcome, once; see `action.Journal.close`.
+
+        Args:
+            lost: if given, the outcome comes back as soon as it has its place in the record, before it is on
+                disk. No later intent is on disk without it. Called if it does not get there, with the reason
+                and with what goes on trying; the history read so far is not to be built on then.
+        """
         reach(FaultPoint.AFTER_EFFECT)
         closing = _Closing(self._ledger, step, outcome)
-        appended = await self._held(closing)
-        reach(FaultPoint.AFTER_OUTCOME)
+        if lost is None:
+            appended = await self._held(closing)
+            reach(FaultPoint.AFTER_OUTCOME)
+        else:
+            appended = await self._placed(closing, lost)
         self._ledger.forget_input(step.action)
-        if appended.status == "ok" and closing.is_final and appended.seq == self.history.seen + 1:
+        if self._is_next(closing, appended):
             recorded = as_recorded(outcome, appended.id, appended.seq, appended.at)
             self.history.finished(step.action, recorded)
+            reach(FaultPoint.HANDED_BACK)
             return recorded
         await self.refresh()  # what was recorded first stands
         return self.history.finals.get(step.action.step, outcome)
+
+    async def _placed(self, closing: "_Closing", lost: Lost) -> Appended:
+        """Give the outcome its place; wait for the disk only where that is not the next in the history."""
+        landing = _Landing(lambda error: lost(error, self._held(closing)))
+        try:
+            appended = await self._ledger.writer.submit(closing.record, landed=landing.landed)
+            if self._is_next(closing, appended):
+                landing.release()
+            else:
+                await landing.on_disk()
+        except PASSING:
+            return await self._held(closing)
+        return appended
+
+    def _is_next(self, closing: "_Closing", appended: Appended) -> bool:
+        """Whether this outcome is what follows on the history read so far."""
+        return appended.status == "ok" and closing.is_final and appended.seq == self.history.seen + 1
 
     async def _held(self, closing: "_Closing") -> Appended:
         """Write the outcome, again if the disk is full or fails: dropped, it would leave its effect in doubt.
@@ -128,7 +161,7 @@ class RunJournal:
         while True:
             try:
                 return await self._ledger.writer.submit(closing.record)
-            except sqlite3.OperationalError as error:
+            except PASSING as error:
                 pause_s = next(pauses, None)
                 if pause_s is None:
                     raise
@@ -143,6 +176,40 @@ class RunJournal:
     async def refresh(self) -> None:
         """Take in what others appended to this run meanwhile."""
         self._ledger.refresh(self.history)
+
+
+class _Landing:
+    """Whether what has its place in the record is on disk, for somebody who waits for that, or does not."""
+
+    def __init__(self, lost: Callable[[Exception], None]) -> None:
+        self._lost = lost
+        self._has_landed = self._is_released = False
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def landed(self, error: Exception | None) -> None:
+        """It is on disk, or will not be."""
+        self._has_landed, self._error = True, error
+        if error is None:
+            reach(FaultPoint.AFTER_OUTCOME)
+        elif self._is_released:
+            self._lost(error)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def release(self) -> None:
+        """Nobody waits any more: if it does not land, `lost` is told."""
+        if self._error is not None:
+            raise self._error
+        self._is_released = True
+
+    async def on_disk(self) -> None:
+        """Return once it is on disk, or raise what kept it from there."""
+        if not self._has_landed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._error is not None:
+            raise self._error
 
 
 _FREE = Ruling()

@@ -142,11 +142,11 @@ class SharedRecorder(Recorder):
         if len(news) < _MOST_NEWS:
             for _, tenant, run, leaf in news:
                 self.heads.pop(run, None)
+                self.names.pop(run, None)
                 if tenant in self.frontiers:
                     self.frontiers[tenant].size = leaf + 1
         else:
-            self.heads.clear()
-            self.frontiers.clear()
+            self._forget_runs()
         self.position = found
         self.last_at = max(self.last_at, _said_at(latest[0][1]))
         self.doubt_projections()
@@ -165,17 +165,21 @@ class SharedRecorder(Recorder):
 
     def forget(self) -> None:
         """Something was not as remembered: remember nothing, and look before each receipt."""
-        self.heads.clear()
-        self.frontiers.clear()
+        self._forget_runs()
         self.is_careful = True
         self.vault.forget(self.vault.unsaved)
+
+    def _forget_runs(self) -> None:
+        self.heads.clear()
+        self.names.clear()
+        self.frontiers.clear()
 
     @property
     def lookups(self) -> Connection:
         """A connection for what is asked outside the transaction."""
         return self._lookups
 
-    def transaction(self) -> "SharedTransaction":
+    def transaction(self, again: Transaction | None = None) -> "SharedTransaction":
         """A fresh batch on top of what is committed."""
         self.signing.drop()
         self.batch += 1
@@ -228,9 +232,9 @@ class SharedTransaction(Transaction):
         self._is_told = self._is_told or draft.phase not in _PLAIN
         return super().append(draft, keyset=keyset, committed=committed)
 
-    def _is_taken(self, once: str) -> bool:
+    def _is_on_record(self, once: str) -> bool:
         # Nearly never: the store itself refuses it at the commit, and the batch is done again with a look each.
-        return self._shared.is_careful and super()._is_taken(once)
+        return self._shared.is_careful and super()._is_on_record(once)
 
     def _own_frontier(self, tenant: TenantId) -> Frontier:
         known = self._shared.frontiers.get(tenant)

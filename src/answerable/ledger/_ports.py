@@ -153,14 +153,22 @@ class Batch(Protocol):
 class Writer(Protocol[B_co]):
     """Runs functions inside transactions, many to a commit.
 
-    A function that raises fails alone. INVARIANT: a future is answered only after the commit that holds its work.
+    A function that raises fails alone. INVARIANT: whoever did not ask to be told earlier is answered only after the
+    commit that holds their work.
     """
 
-    def submit(self, work: Callable[[B_co], T]) -> "asyncio.Future[T]":
+    def submit(
+        self, work: Callable[[B_co], T], *, landed: Callable[[Exception | None], None] | None = None
+    ) -> "asyncio.Future[T]":
         """Have `work` done in the next transaction; its result comes when that is on disk.
 
         It may be called more than once, if its transaction has to be done again. Cancelling the future does not
         undo it.
+
+        Args:
+            landed: if given, the result may come as soon as the work is done, before it is on disk. What is
+                submitted later is never on disk without it. Called when it is on disk, or with what kept it
+                from there; not if the work itself raised.
         """
 
     async def close(self) -> None:

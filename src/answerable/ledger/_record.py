@@ -132,6 +132,8 @@ class Recorder:
         self.frontiers: dict[str, Frontier] = {}
         self.fences: dict[str, int] = {}
         """The fence of every leased run: mirrors `slices`, which this process alone writes."""
+        self.names: dict[str, set[str]] = {}
+        """The `once` names of every run that this process opened and has leased since: none need be looked up."""
         self.stored: dict[bytes, str] = {}
         self.woken: Callable[[Sequence[str]], None] = lambda runs: None
         self.last_at = self._last_at()
@@ -141,10 +143,10 @@ class Recorder:
         self._lookups.close()
         self.signing.close()
 
-    def transaction(self) -> "Transaction":
-        """A fresh batch on top of what is committed."""
+    def transaction(self, again: "Transaction | None" = None) -> "Transaction":
+        """A fresh batch on top of what is committed; in the place of another one, if that is done again."""
         self.signing.drop()
-        return Transaction(self)
+        return Transaction(self, again)
 
     def keyset(self, tenant: TenantId, subjects: tuple[str, ...], run: str) -> Keyset:
         """Keys for texts concerning these people, or the run itself."""
@@ -160,21 +162,29 @@ class Recorder:
 
 
 class Transaction:
-    """One batch: the receipts in it are on disk together or not at all."""
+    """One batch: the receipts in it are on disk together or not at all.
 
-    def __init__(self, recorder: Recorder) -> None:
+    Args:
+        again: the batch in whose place this one comes. Its receipts have their ids and their time here too:
+            somebody may have been told of them.
+    """
+
+    def __init__(self, recorder: Recorder, again: "Transaction | None" = None) -> None:
         self._of = recorder
-        moment = format_time(recorder.clock.now())
-        self.now = max(moment, recorder.last_at)  # a clock set back must not reorder the record
+        moment = again.now if again else format_time(recorder.clock.now())
+        self.now: str = max(moment, recorder.last_at)  # a clock set back must not reorder the record
+        self._ids: list[ReceiptId] = []
+        self._ids_again = again.all_ids() if again else ()
         self._heads: dict[str, tuple[int, str]] = {}
         self._counters: dict[str, int] = {}
         self._frontiers: dict[str, Frontier] = {}
         self._unsigned: list[_Unsigned] = []
-        self._once: set[str] = set()
+        self._once: dict[str, str] = {}
         self._fences: dict[str, int | None] = {}
         self._stored: dict[bytes, str] = {}
         self._woken: list[str] = []
         self._closed: list[str] = []
+        self._opened: list[str] = []
         self.rows = recorder.connection.rows
         self.run = recorder.connection.run
 
@@ -232,15 +242,17 @@ class Transaction:
         if is_over and draft.phase not in _AFTER_CLOSE:
             return Appended("closed")
         if draft.once:
-            if draft.once in self._once or self._is_taken(draft.once):
+            if self._is_taken(draft.once, run):
                 return Appended("dup")
-            self._once.add(draft.once)
+            self._once[draft.once] = run
         if head is not None and not head[1]:  # the run's last receipt is in this batch, and not signed yet
             self._seal()
             head = self._heads[run]
         seq = head[0] + 1 if head else 0
         n = self._counters.get(tenant, of.counters.get(tenant, 0))
-        receipt_id = new_receipt_id()
+        count = len(self._ids)
+        receipt_id = self._ids_again[count] if count < len(self._ids_again) else new_receipt_id()
+        self._ids.append(receipt_id)
 
         sealed = subjects = None
         if draft.input is not None or draft.output is not None:
@@ -264,6 +276,21 @@ class Transaction:
         self._move_slice(draft)
         return Appended("ok", receipt_id, seq, self.now)
 
+    def all_ids(self) -> Sequence[ReceiptId]:
+        """The ids of its receipts, in order; those first that a batch in its place has had."""
+        return (*self._ids, *self._ids_again[len(self._ids) :])
+
+    def _is_taken(self, once: str, run: str) -> bool:
+        if once in self._once:
+            return True
+        known = self._of.names.get(run)
+        if known is not None and run in once:  # a name of this run alone
+            return once in known
+        return self._is_on_record(once)
+
+    def _is_on_record(self, once: str) -> bool:
+        return bool(self.rows(_TAKEN, once=once))
+
     def _seal(self) -> None:
         """Sign what was appended, chain it and enter it in the logs, in the order it was appended."""
         of = self._of
@@ -280,9 +307,6 @@ class Transaction:
 
     def _insert(self, rows: list[tuple[Any, ...]]) -> None:
         self._of.connection.run_many(_INSERT, rows)
-
-    def _is_taken(self, once: str) -> bool:
-        return bool(self.rows(_TAKEN, once=once))
 
     def _statement(
         self,
@@ -330,6 +354,7 @@ class Transaction:
         if draft.phase == "run.open":
             self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant)
             self._woken.append(draft.run)
+            self._opened.append(draft.run)
         elif draft.phase == "run.close":
             self.run(_CLOSE_SLICE, of_run=draft.run)
             self._fences[draft.run] = None
@@ -376,9 +401,15 @@ class Transaction:
         of.heads.update(self._heads)
         of.counters.update(self._counters)
         of.frontiers.update(self._frontiers)
+        for run in self._opened:
+            of.names[run] = set()
+        for once, run in self._once.items():
+            if run in of.names:
+                of.names[run].add(once)
         for run, fence in self._fences.items():
             if fence is None:
                 of.fences.pop(run, None)
+                of.names.pop(run, None)
             else:
                 of.fences[run] = fence
         of.stored.update(self._stored)

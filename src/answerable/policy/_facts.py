@@ -150,6 +150,10 @@ class FactsProjection:
     def phases(self) -> frozenset[Phase]:
         return _PHASES
 
+    def forget(self) -> None:
+        """Others may have given something back."""
+        self._some_given_back = None
+
     def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """`moved` if a scope that a permit rests on has another version now; a denial stands."""
         if decision.verdict != "deny":

@@ -1,13 +1,18 @@
 """The road's journal and authorizer as one slice gives them: they know what the slice knows."""
 
 import asyncio
-from typing import Protocol
+import functools
+import logging
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from answerable.action import Authorizer, Claim, Step
 from answerable.core import Action, AnswerableError, Decision, Effect, Outcome, StepKey
 from answerable.ledger import RunJournal
 
 __all__ = ["Performing", "SliceAuthorizer", "SliceJournal", "Waits"]
+
+log = logging.getLogger("answerable.runtime")
 
 
 class Waits(Protocol):
@@ -28,12 +33,16 @@ class Waits(Protocol):
     def denial(self, action: Action) -> AnswerableError | None:
         """Why the runtime itself refuses the action."""
 
+    def lost(self, error: Exception) -> None:
+        """An outcome that was handed back is not on disk: what was built on it is void."""
+
 
 class Performing:
     """Effects under way in this process, whichever slice began them: they are not in doubt."""
 
     def __init__(self) -> None:
         self._done: dict[tuple[str, StepKey], asyncio.Future[None] | None] = {}
+        self._writing: set[asyncio.Task[None]] = set()
 
     def begin(self, action: Action) -> None:
         """The gate is doing it."""
@@ -55,14 +64,35 @@ class Performing:
             done = self._done[step] = asyncio.get_running_loop().create_future()
         return done
 
+    def write_on(self, action: Action, writing: Coroutine[Any, Any, Any]) -> None:
+        """Keep its effect from being in doubt while its outcome is being written, whatever becomes of its slice."""
+        self.begin(action)
+
+        async def write() -> None:
+            try:
+                await writing
+            except Exception:
+                log.exception("run %s: the outcome of step %s is not on the record", action.run, action.step)
+            finally:
+                self.end(action)
+
+        self._writing.add(task := asyncio.get_running_loop().create_task(write()))
+        task.add_done_callback(self._writing.discard)
+
 
 class SliceJournal:
-    """A run's journal whose waits end when the slice is woken."""
+    """A run's journal whose waits end when the slice is woken.
 
-    def __init__(self, inner: RunJournal, waits: Waits, performing: Performing) -> None:
+    Args:
+        runs_ahead: whether the agent has its outcomes before they are on disk. It may, where whatever it does
+            with them is an action again: that one's intent is not on disk without them.
+    """
+
+    def __init__(self, inner: RunJournal, waits: Waits, performing: Performing, *, runs_ahead: bool = False) -> None:
         self._inner = inner
         self._waits = waits
         self._performing = performing
+        self._runs_ahead = runs_ahead
 
     async def claim(self, action: Action) -> Claim:
         """What is already recorded of this step; a new write waits until it may be new."""
@@ -89,10 +119,15 @@ class SliceJournal:
 
     async def close(self, step: Step, outcome: Outcome) -> Outcome:
         """Record the outcome, once."""
+        lost = functools.partial(self._lost, step.action) if self._runs_ahead else None
         try:
-            return await self._inner.close(step, outcome)
+            return await self._inner.close(step, outcome, lost=lost)
         finally:
             self._performing.end(step.action)
+
+    def _lost(self, action: Action, error: Exception, writing: Coroutine[Any, Any, Any]) -> None:
+        self._performing.write_on(action, writing)
+        self._waits.lost(error)
 
     async def write_off(self, step: Step, why: str) -> None:
         """Record that the attempt in doubt did not happen."""

@@ -247,6 +247,9 @@ class Session:
             return denial
         return self._bounds.check_age(action.name, (self._gate.clock.now() - self._opened_at).total_seconds())
 
+    def lost(self, error: Exception) -> None:
+        """Nothing is handed back here before it is on disk."""
+
     # -- steps --------------------------------------------------------------------------------------------------------
 
     def _find(

@@ -70,7 +70,7 @@ class Slice:
         chain = self.control.get("chain")
         authorizer = ChainAuthorizer(gate.authorizer, chain) if chain else gate.authorizer
         self._road = Road(
-            journal=SliceJournal(journal, self, gate.performing),
+            journal=SliceJournal(journal, self, gate.performing, runs_ahead=True),
             authorizer=SliceAuthorizer(authorizer, self),
             effects=gate.effects,
             reporter=gate.reporter,
@@ -208,7 +208,7 @@ class Slice:
         try:
             self.gate.ledger.refresh(self.history)
         except Exception as error:  # noqa: BLE001 - the record cannot be read: the slice cannot go on
-            self._lose(error)
+            self.lost(error)
             return
         if self.history.order:
             self._end(ordered(self.history))
@@ -299,10 +299,10 @@ class Slice:
         try:
             await work
         except SliceLost as error:
-            self._lose(error)
+            self.lost(error)
         except Exception as error:
             log.exception("run %s: the gate lost a step", self.run)
-            self._lose(error)
+            self.lost(error)
         finally:
             self._working -= 1
             if call.task is not None:
@@ -446,7 +446,7 @@ class Slice:
         due = min(self._dues.values(), default=None)
         self._end(Ending(kind="quiet", until=parse_time(due) if due else None))
 
-    def _lose(self, error: Exception) -> None:
+    def lost(self, error: Exception) -> None:
         self._end(Ending(kind="lost", error=error))
 
     def _root_done(self, root: asyncio.Task[Any]) -> None:

@@ -1,10 +1,11 @@
 """What a database on a server may answer instead of what it was asked."""
 
+import sqlite3
 from dataclasses import dataclass
 
 from answerable.core import EvidenceError, Transient
 
-__all__ = ["ContendedError", "StoreRefused", "StoreUnreachable", "TakenError"]
+__all__ = ["PASSING", "ContendedError", "StoreRefused", "StoreUnreachable", "TakenError"]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -40,3 +41,7 @@ class ContendedError(Exception):
 
 class TakenError(Exception):
     """A row with that key is there already: the transaction was undone."""
+
+
+PASSING = (sqlite3.OperationalError, StoreUnreachable, ContendedError)
+"""What may be over a moment later: a full disk, a locked file, a server that restarts."""

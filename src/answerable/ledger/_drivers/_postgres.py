@@ -64,7 +64,7 @@ class Notified(NamedTuple):
 class _Driver(psycopg.Connection[Any]):
     """A reader that is dropped closes its connection, as it would a file."""
 
-    def __del__(self) -> None:
+    def __del__(self, _: Any = None) -> None:
         self.pgconn.finish()
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from answerable.core import FaultPoint, reach
 from answerable.ledger._drivers._failures import ContendedError, StoreRefused, StoreUnreachable, TakenError
@@ -25,7 +25,6 @@ __all__ = ["Book", "PostgresWriter"]
 T = TypeVar("T")
 B = TypeVar("B", bound=Batch)
 B_co = TypeVar("B_co", bound=Batch, covariant=True)
-Item = tuple[Callable[[Any], Any], "asyncio.Future[Any]"]
 
 log = logging.getLogger("answerable.ledger")
 
@@ -52,6 +51,14 @@ class Book(Protocol[B_co]):
 
     def forget(self) -> None:
         """Something was not as remembered."""
+
+
+class Item(NamedTuple):
+    """Work for a transaction, and who hears of it: its result, and that it is on disk."""
+
+    work: Callable[[Any], Any]
+    future: "asyncio.Future[Any]"
+    landed: Callable[[Exception | None], None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +97,9 @@ class PostgresWriter(Generic[B]):
         self._thread = threading.Thread(target=self._serve, name="answerable-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[B], T]) -> "asyncio.Future[T]":
+    def submit(
+        self, work: Callable[[B], T], *, landed: Callable[[Exception | None], None] | None = None
+    ) -> "asyncio.Future[T]":
         """Have `work` done in the next transaction; its result comes when that is on disk.
 
         It is called again if its transaction has to be done again. Cancelling the future does not undo it.
@@ -98,7 +107,7 @@ class PostgresWriter(Generic[B]):
         if self._closed is not None:
             raise RuntimeError("the store is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.append((work, future))
+        self._waiting.append(Item(work, future, landed))
         if not self._is_running:
             self._is_running = True
             self._loop.call_soon(self._turns.put, True)
@@ -198,7 +207,7 @@ class PostgresWriter(Generic[B]):
             return _Filled(items=[])
         batch = self._book.transaction()
         results: list[Any] = []
-        for at, (work, future) in enumerate(items):
+        for at, (work, future, _) in enumerate(items):
             try:
                 results.append(work(batch))
             except (StoreUnreachable, StoreRefused, ContendedError, TakenError):
@@ -217,7 +226,9 @@ class PostgresWriter(Generic[B]):
         is_going_on = len(self._waiting) >= _WORTH_OVERLAPPING
         if is_going_on:  # the server gets its next transaction before the loop turns to those who have their answer
             self._turns.put(True)
-        for (_, future), result in zip(filled.items, filled.results, strict=True):
+        for (_, future, landed), result in zip(filled.items, filled.results, strict=True):
+            if landed is not None:
+                landed(None)
             if not future.done():
                 future.set_result(result)
         if not is_going_on:
@@ -226,7 +237,7 @@ class PostgresWriter(Generic[B]):
     def _failed(self, items: list[Item] | None, error: Exception) -> None:
         if items is None:
             items, self._waiting = self._waiting, []
-        for _, future in items:
+        for _, future, _ in items:
             if not future.done():
                 future.set_exception(error)
         self._next()
