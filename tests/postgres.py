@@ -11,14 +11,18 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-__all__ = ["Server", "postgres", "postgres_server", "running_server"]
+from answerable.ledger import metadata
+from answerable.ledger._drivers._postgres import PostgresStore
+
+__all__ = ["Databases", "Server", "postgres", "postgres_server", "running_server"]
 
 _numbers = itertools.count()
 
@@ -30,8 +34,8 @@ class Server:
     directory: Path
     binaries: Path
     process: "subprocess.Popen[bytes] | None" = None
-    has_template: bool = False
-    settings: tuple[str, ...] = field(default=("max_connections=200",))
+    settings: tuple[str, ...] = ("max_connections=200",)
+    free: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         """Start it; returns when it answers."""
@@ -70,21 +74,27 @@ class Server:
 
     def new_database(self) -> str:
         """The address of an empty database with a record's tables."""
-        name = f"record_{next(_numbers)}"
-        if not self.has_template:
-            self._make_template()
-        self.sql("postgres", f"CREATE DATABASE {name} TEMPLATE record")
-        return self.url(name)
+        if self.free:
+            return self.free.pop()
+        url = self.url(f"record_{next(_numbers)}")
+        self.sql(self.url("postgres"), f"CREATE DATABASE {_name(url)}")
+        PostgresStore(url).upgrade()
+        return url
 
-    def sql(self, database: str, text: str) -> None:
+    def take_back(self, url: str) -> None:
+        """Empty a database for the next test: a new one has hundreds of files, which cost more than a test."""
+        tables = ", ".join(f'"{table.name}"' for table in metadata.sorted_tables)
+        self.cut_connections(url)
+        self.sql(url, f"TRUNCATE {tables}")
+        self.free.append(url)
+
+    def sql(self, url: str, text: str) -> None:
         """Run a statement."""
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
+        with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(text.encode())
 
     def copy_database(self, url: str) -> str:
         """The address of a copy of what a record's tables hold at this moment, whoever writes them."""
-        from answerable.ledger import metadata
-
         there = self.new_database()
         with psycopg.connect(url) as source, psycopg.connect(there) as target:
             source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -102,20 +112,35 @@ class Server:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
-                [psycopg.conninfo.conninfo_to_dict(url)["dbname"]],
+                [_name(url)],
             )
-
-    def _make_template(self) -> None:
-        from answerable.ledger._drivers._postgres import PostgresStore
-
-        self.sql("postgres", "CREATE DATABASE record")
-        PostgresStore(self.url("record")).upgrade()
-        self.has_template = True
 
     def _as_nobody(self) -> dict[str, int]:
         # Postgres refuses to run as root; whoever owns its directory runs it.
         owner = self.directory.stat()
         return {"user": owner.st_uid, "group": owner.st_gid} if os.geteuid() == 0 else {}
+
+
+@dataclass(slots=True)
+class Databases:
+    """Databases for one test."""
+
+    server: Server
+    used: list[str] = field(default_factory=list)
+
+    def new(self) -> str:
+        """The address of an empty one."""
+        self.used.append(self.server.new_database())
+        return self.used[-1]
+
+    def copy(self, url: str) -> str:
+        """The address of a copy, as of this moment."""
+        self.used.append(self.server.copy_database(url))
+        return self.used[-1]
+
+
+def _name(url: str) -> str:
+    return str(conninfo_to_dict(url)["dbname"])
 
 
 def running_server() -> Server:
@@ -143,6 +168,9 @@ def postgres_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def postgres(postgres_server: Server) -> Callable[[], str]:
-    """Makes databases, and says where each is."""
-    return postgres_server.new_database
+def postgres(postgres_server: Server) -> Iterator[Databases]:
+    """Databases of this test's own."""
+    databases = Databases(postgres_server)
+    yield databases
+    for url in databases.used:
+        postgres_server.take_back(url)

@@ -10,7 +10,7 @@ import pytest
 from answerable.core import Clock
 from answerable.runtime import Engine, StoreEngine
 from tests.contracts.engine_suite import EngineContract
-from tests.postgres import Server
+from tests.postgres import Databases
 
 
 @pytest.mark.requirement("RT-1", "RT-2", "RT-5")
@@ -18,20 +18,20 @@ class TestStoreEngineOnPostgres(EngineContract):
     """Every race, on Postgres. A crash leaves a copy of the database, in which the worker that crashed is gone."""
 
     @pytest.fixture(autouse=True)
-    def on_a_server(self, postgres_server: Server) -> None:
-        self.server = postgres_server
-        self.databases: dict[Path, str] = {}
+    def on_a_server(self, postgres: Databases) -> None:
+        self.databases = postgres
+        self.of: dict[Path, str] = {}
 
     def make(self, leases: Any, clock: Clock) -> Engine:
         return StoreEngine(leases, clock, sweep=timedelta(milliseconds=50))
 
     def store(self, directory: Path) -> str:
-        if directory not in self.databases:
-            self.databases[directory] = self.server.new_database()
-        return self.databases[directory]
+        if directory not in self.of:
+            self.of[directory] = self.databases.new()
+        return self.of[directory]
 
     def crash(self, here: Path, there: Path) -> None:
         shutil.copytree(here, there)
         (there / "store.toml").unlink()
-        self.databases[there] = self.server.copy_database(self.databases[here])
-        self.server.sql(self.databases[there].partition("@/")[2].partition("?")[0], "UPDATE workers SET until = ''")
+        self.of[there] = self.databases.copy(self.of[here])
+        self.databases.server.sql(self.of[there], "UPDATE workers SET until = ''")
