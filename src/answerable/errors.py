@@ -39,7 +39,9 @@ from answerable.identity import (
 )
 from answerable.ledger import (
     DirectoryInUse,
+    DriverMissing,
     KeyFileUnsafe,
+    KeysElsewhere,
     LogContradicted,
     NoStore,
     NothingToExport,
@@ -48,6 +50,10 @@ from answerable.ledger import (
     SharedReceiptsChanged,
     SliceLost,
     StoreDamaged,
+    StoreElsewhere,
+    StoreRefused,
+    StoreUnreachable,
+    StoreWentBack,
 )
 from answerable.models import (
     LocalModelMissing,
@@ -187,6 +193,7 @@ __all__ = [
     "DelegationRefused",
     "DelegationTooDeep",
     "DirectoryInUse",
+    "DriverMissing",
     "EditNotPossible",
     "EvidenceError",
     "ExecutionError",
@@ -199,6 +206,7 @@ __all__ = [
     "KeyFileUnsafe",
     "KeyMissing",
     "KeyRefused",
+    "KeysElsewhere",
     "LocalModelMissing",
     "LogConfigInvalid",
     "LogContradicted",
@@ -265,6 +273,10 @@ __all__ = [
     "StopUnknown",
     "Stopped",
     "StoreDamaged",
+    "StoreElsewhere",
+    "StoreRefused",
+    "StoreUnreachable",
+    "StoreWentBack",
     "TimeLimitExceeded",
     "TimedOut",
     "TimestampInvalid",

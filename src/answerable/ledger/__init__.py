@@ -5,7 +5,7 @@ One process owns a data directory and writes (`Ledger`); any process may read (`
 
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
-from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable
+from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
 from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
@@ -30,7 +30,7 @@ from answerable.ledger._record import Appended
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._sql import Prepared, insert, metadata
-from answerable.ledger._stores import DriverMissing, StoreElsewhere
+from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._vault import ObjectErased
 
@@ -49,6 +49,7 @@ __all__ = [
     "History",
     "Intent",
     "KeyFileUnsafe",
+    "KeysElsewhere",
     "Leases",
     "Ledger",
     "LogContradicted",
@@ -77,6 +78,7 @@ __all__ = [
     "StoreElsewhere",
     "StoreRefused",
     "StoreUnreachable",
+    "StoreWentBack",
     "TableRebuilt",
     "Texts",
     "TileSource",

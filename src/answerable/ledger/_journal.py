@@ -100,7 +100,7 @@ class RunJournal:
         if step.status == "admitted":
             reach(FaultPoint.AFTER_INTENT)
             if not self._ledger.leases.is_held:
-                # SECURITY: whoever has the run now takes the intent for one in doubt; nothing may be dispatched under it.
+                # SECURITY: to whoever has the run now the intent is in doubt; nothing may be dispatched under it.
                 await self.write_off(step, "the worker's lease was over before it was dispatched")
                 raise SliceLost(run=action.run)
         elif step.status == "refused":

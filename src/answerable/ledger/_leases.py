@@ -41,9 +41,7 @@ Told = Callable[[Sequence[str]], None]
 Hint = Callable[[bool], None]
 
 _END_LEASES = Prepared(sa.update(slices).where(slices.c.state == "leased").values(state="ready"))
-_WAITS = sa.or_(
-    slices.c.state == "ready", sa.and_(slices.c.state == "parked", slices.c.due <= sa.bindparam("moment"))
-)
+_WAITS = sa.or_(slices.c.state == "ready", sa.and_(slices.c.state == "parked", slices.c.due <= sa.bindparam("moment")))
 _UNSERVED = Prepared(sa.select(slices.c.run).where(_WAITS).limit(sa.bindparam("most")))
 _IS_UNSERVED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), _WAITS))
 _NEXT_DUE = Prepared(sa.select(sa.func.min(slices.c.due)).where(slices.c.state == "parked"))

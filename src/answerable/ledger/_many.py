@@ -9,35 +9,35 @@ batch begins by reading what others did since its last one. See `docs/decisions/
 import functools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from answerable.core import EvidenceError, TenantId
+from answerable.core import TenantId
 from answerable.ledger._checkpoint import origin_of
+from answerable.ledger._drivers._failures import StoreWentBack
 from answerable.ledger._merkle import Frontier
 from answerable.ledger._ports import Connection, Forgetful
 from answerable.ledger._receipt import Draft, Receipt
 from answerable.ledger._record import Appended, Recorder, Transaction
-from answerable.ledger._sql import Prepared
-from answerable.ledger._tables import logs, receipts, subject_keys
+from answerable.ledger._sql import Prepared, insert
+from answerable.ledger._tables import NOW, logs, receipts, subject_keys, workers
 from answerable.ledger._vault import Keyset
 
-__all__ = ["CHANNEL", "NOW", "Query", "SharedRecorder", "SharedTransaction", "StoreWentBack"]
+__all__ = ["CHANNEL", "Query", "SharedRecorder", "SharedTransaction"]
 
 Query = tuple[Prepared, Sequence[Any]]
 
 CHANNEL = "answerable"
-NOW = r"""to_char(clock_timestamp(), 'YYYY-MM-DD"T"HH24\:MI\:SS.US')"""
-"""The server's clock, which all workers share; the colons are escaped for `sa.text`."""
 _MOST_NEWS = 5_000
 _MOST_PAYLOAD_BYTES = 7_000  # Postgres allows 8,000
 _PLAIN = frozenset({"intent", "outcome"})
 _P = sa.bindparam
 _INSERT = Prepared(sa.insert(receipts))
 _WORKERS = Prepared(
-    sa.text(f"SELECT worker, boot, until > {NOW}, batch, counts FROM workers WHERE until > {NOW} OR worker = :me")
+    sa.select(workers.c.worker, workers.c.boot, workers.c.until > NOW, workers.c.batch, workers.c.counts).where(
+        sa.or_(workers.c.until > NOW, workers.c.worker == _P("me"))
+    )
 )
 _NEWS = Prepared(
     sa.select(receipts.c.position, receipts.c.tenant, receipts.c.run, receipts.c.leaf)
@@ -55,27 +55,9 @@ _NEXT_LEAF = Prepared(
 )
 _NEW_LOG = Prepared(sa.insert(logs))
 _NEW_SUBJECT = Prepared(sa.insert(subject_keys))
-_SAVE_SUBJECT = Prepared(
-    sa.text(
-        "INSERT INTO subject_keys (tenant, subject, wrapped) VALUES (:tenant, :subject, :wrapped) ON CONFLICT DO NOTHING"
-    )
-)
-_MARK = Prepared(sa.text("UPDATE workers SET batch = :batch, counts = :counts WHERE worker = :me"))
+_SAVE_SUBJECT = Prepared(insert(subject_keys).on_conflict_do_nothing())
+_MARK = Prepared(sa.update(workers).where(workers.c.worker == _P("me")).values(batch=_P("last"), counts=_P("counted")))
 _NOTIFY = Prepared(sa.text("SELECT pg_notify(:channel, :payload)"))
-
-
-@dataclass(eq=False, kw_only=True)
-class StoreWentBack(EvidenceError):
-    """The database holds less than it once said it had kept."""
-
-    code = "evidence.store_went_back"
-    what = "the store {address} ends at receipt {found}, and had kept {known}"
-    why = "a backup was restored, or a standby took over that had not received everything: receipts were lost"
-    fix = "stop every worker and find the database that holds all of it; going on would fork the log"
-
-    address: str
-    found: int
-    known: int
 
 
 class _LeafCounter(Frontier):
@@ -263,7 +245,7 @@ class SharedTransaction(Transaction):
         for (tenant, subject), wrapped in of.vault.unsaved.items():
             self.run(_NEW_SUBJECT, tenant=tenant, subject=subject, wrapped=wrapped)
         counts = json.dumps({**of.counters, **self._counters})
-        self.run(_MARK, batch=of.batch, counts=counts, me=of.worker)
+        self.run(_MARK, last=of.batch, counted=counts, me=of.worker)
         for payload in self._payloads():
             self.run(_NOTIFY, channel=CHANNEL, payload=payload)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from answerable.core import Clock, ConfigError, new_boot_id
+from answerable.core import Clock, new_boot_id
 from answerable.ledger._drivers._postgres import PostgresConnection, PostgresStore
 from answerable.ledger._drivers._postgres_writer import PostgresWriter
 from answerable.ledger._keys import FileSigner
@@ -22,28 +22,15 @@ from answerable.ledger._record import Transaction
 from answerable.ledger._sequencer import Sequencer
 from answerable.ledger._shared_leases import SharedLeases
 from answerable.ledger._sql import Prepared
+from answerable.ledger._stores import KeysElsewhere
 from answerable.ledger._tables import keys
 from answerable.ledger._vault import Vault
 
-__all__ = ["KeysElsewhere", "Membership", "join"]
+__all__ = ["Membership", "join"]
 
 LEASE = timedelta(seconds=10)
 _KEYS = Prepared(sa.select(keys.c.key_id, keys.c.public, keys.c.role, keys.c.id))
 _SAVE_KEY = Prepared(sa.insert(keys))
-
-
-@dataclass(eq=False, kw_only=True)
-class KeysElsewhere(ConfigError):
-    """A worker of a shared store has other keys than the ones the record was begun with."""
-
-    code = "config.keys_elsewhere"
-    what = "`{directory}` does not hold the {key} that the record in {address} was begun with"
-    why = "the workers of one store share the master key, which opens its texts; one more could read none of them"
-    fix = "prepare the directory with `answerable store join`, or copy the key from another worker's `keys/`"
-
-    directory: str
-    key: str
-    address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,35 +17,35 @@ import sqlalchemy as sa
 
 from answerable.ledger._drivers._failures import ContendedError, StoreRefused, StoreUnreachable, TakenError
 from answerable.ledger._drivers._postgres import PostgresConnection
-from answerable.ledger._many import CHANNEL, NOW
+from answerable.ledger._many import CHANNEL
 from answerable.ledger._sql import Prepared
+from answerable.ledger._tables import NOW, server_time, slices, workers
 
 __all__ = ["Presence"]
 
 log = logging.getLogger("answerable.ledger")
 
 _RENEWALS = 4  # a lease is renewed when a quarter of it is over, so that two lost answers cost nothing
-_UNTIL = NOW.replace("clock_timestamp()", "clock_timestamp() + :lease_ms * interval '1 millisecond'")
-_YESTERDAY = NOW.replace("clock_timestamp()", "clock_timestamp() - interval '1 day'")
+_P = sa.bindparam
+_UNTIL = server_time(sa.func.clock_timestamp() + _P("lease_ms") * sa.literal_column("interval '1 millisecond'"))
+_YESTERDAY = server_time(sa.func.clock_timestamp() - sa.literal_column("interval '1 day'"))
 _JOIN = Prepared(
-    sa.text(
-        "INSERT INTO workers (worker, boot, host, until, batch, counts) "
-        f"VALUES (:worker, :boot, :host, {_UNTIL}, 0, '{{}}')"
-    )
+    sa.insert(workers).values(worker=_P("worker"), boot=_P("boot"), host=_P("host"), until=_UNTIL, batch=0, counts="{}")
 )
 _RENEW = Prepared(
-    sa.text(f"UPDATE workers SET until = {_UNTIL} WHERE worker = :worker AND until > {NOW} RETURNING worker")
+    sa.update(workers)
+    .where(workers.c.worker == _P("me"), workers.c.until > NOW)
+    .values(until=_UNTIL)
+    .returning(workers.c.worker)
 )
-_LEAVE = Prepared(sa.text("UPDATE workers SET until = '' WHERE worker = :worker"))
-_OWNERLESS = (
-    "state = 'leased' AND NOT EXISTS "
-    f"(SELECT 1 FROM workers WHERE workers.worker = slices.worker AND workers.until > {NOW})"
+_LEAVE = Prepared(sa.update(workers).where(workers.c.worker == _P("me")).values(until=""))
+_OWNERLESS = sa.and_(
+    slices.c.state == "leased",
+    ~sa.exists().where(workers.c.worker == slices.c.worker, workers.c.until > NOW),
 )
-_ANY_OWNERLESS = Prepared(sa.text(f"SELECT run FROM slices WHERE {_OWNERLESS} LIMIT 1"))
-_TAKE_OVER = Prepared(
-    sa.text(f"UPDATE slices SET state = 'ready', worker = NULL WHERE {_OWNERLESS} RETURNING run")
-)
-_CLEAN = Prepared(sa.text(f"DELETE FROM workers WHERE until < {_YESTERDAY}"))
+_ANY_OWNERLESS = Prepared(sa.select(slices.c.run).where(_OWNERLESS).limit(1))
+_TAKE_OVER = Prepared(sa.update(slices).where(_OWNERLESS).values(state="ready", worker=None).returning(slices.c.run))
+_CLEAN = Prepared(sa.delete(workers).where(workers.c.until < _YESTERDAY))
 _BRIEFLY = Prepared(sa.text("SET lock_timeout = '1s'"))
 _LISTEN = Prepared(sa.text(f"LISTEN {CHANNEL}"))
 
@@ -102,7 +102,7 @@ class Presence:
         self._is_over.set()
         self._thread.join()
         try:
-            self._connection.run(_LEAVE, worker=self.worker)
+            self._connection.run(_LEAVE, me=self.worker)
             self._take_over()
         except (StoreUnreachable, StoreRefused, ContendedError) as error:
             log.warning("the worker could not sign off, its runs wait for the end of its lease: %s", error)
@@ -145,7 +145,7 @@ class Presence:
 
     def _renew(self) -> None:
         began_s = _boottime_s()
-        if self._connection.rows(_RENEW, worker=self.worker, lease_ms=self._lease_ms):
+        if self._connection.rows(_RENEW, me=self.worker, lease_ms=self._lease_ms):
             self._until_s = began_s + self.lease_s
             return
         log.warning("the lease of worker %s is over: its runs are others' now", self.worker)

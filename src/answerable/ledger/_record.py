@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from answerable.core import Clock, ReceiptId, RunId, TenantId, canonical_json, format_time, new_receipt_id
 from answerable.ledger._checkpoint import origin_of, sign_checkpoint
 from answerable.ledger._merkle import Frontier
+from answerable.ledger._ports import Connection, Projection, Signer
 from answerable.ledger._receipt import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
@@ -22,7 +23,6 @@ from answerable.ledger._receipt import (
 )
 from answerable.ledger._signing import SignQueue
 from answerable.ledger._sql import Prepared, insert
-from answerable.ledger._ports import Connection, Projection, Signer
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._vault import Keyset, Vault, commitment
 

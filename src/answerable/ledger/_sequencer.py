@@ -91,10 +91,10 @@ class Sequencer:
                 self._news.clear()
 
     def _is_it(self) -> bool:
-        if self._holds_since != self._connection.dialled:  # the lock went with the connection it was taken on
-            if self._connection.rows(_LOCK)[0][0]:
-                self._connection.run(_WATCH)
-                self._holds_since = self._connection.dialled
+        # The lock went with the connection it was taken on.
+        if self._holds_since != self._connection.dialled and self._connection.rows(_LOCK)[0][0]:
+            self._connection.run(_WATCH)
+            self._holds_since = self._connection.dialled
         return self._holds_since == self._connection.dialled
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -38,7 +38,9 @@ _TAKE_SOME = Prepared(
 )
 _HELD_BY = Prepared(sa.select(slices.c.run).where(slices.c.state == "leased", slices.c.worker == _P("me")))
 _FREE = Prepared(
-    sa.text("UPDATE slices SET state = 'ready', worker = NULL WHERE run = :of_run AND state = 'leased' AND worker = :me")
+    sa.text(
+        "UPDATE slices SET state = 'ready', worker = NULL WHERE run = :of_run AND state = 'leased' AND worker = :me"
+    )
 )
 
 

@@ -8,13 +8,12 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from answerable.core import ConfigError
 from answerable.ledger._drivers._sqlite import SqliteStore
 from answerable.ledger._ports import Store
 
-__all__ = ["DriverMissing", "StoreElsewhere", "store_of", "use_store", "write_address"]
+__all__ = ["DriverMissing", "KeysElsewhere", "StoreElsewhere", "store_of", "use_store", "write_address"]
 
 _DATABASE = "answerable.sqlite3"
 _ADDRESS = "store.toml"
@@ -44,6 +43,20 @@ class DriverMissing(ConfigError):
     why = "the store is named by a `postgresql://` address, and its driver comes with an extra"
     fix = "install it with `pip install 'answerable[postgres]'`, or correct the address"
 
+    address: str
+
+
+@dataclass(eq=False, kw_only=True)
+class KeysElsewhere(ConfigError):
+    """A worker of a shared store has other keys than the ones the record was begun with."""
+
+    code = "config.keys_elsewhere"
+    what = "`{directory}` does not hold the {key} that the record in {address} was begun with"
+    why = "the workers of one store share the master key, which opens its texts; one more could read none of them"
+    fix = "prepare the directory with `answerable store join`, or copy the key from another worker's `keys/`"
+
+    directory: str
+    key: str
     address: str
 
 
@@ -83,7 +96,7 @@ def write_address(directory: Path, url: str) -> None:
 
 
 def _shared(url: str) -> Store:
-    if urlsplit(url).scheme not in _SCHEMES:
+    if url.partition("://")[0] not in _SCHEMES:
         raise DriverMissing(address=url.partition(":")[0])
     try:
         from answerable.ledger._drivers._postgres import PostgresStore

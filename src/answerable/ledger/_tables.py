@@ -1,10 +1,12 @@
 """The ledger's own tables. Projections bring theirs; all stand on one `metadata`."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from answerable.ledger._sql import metadata
 
-__all__ = ["keys", "logs", "objects", "receipts", "slices", "subject_keys", "workers"]
+__all__ = ["NOW", "keys", "logs", "objects", "receipts", "server_time", "slices", "subject_keys", "workers"]
 
 receipts = sa.Table(
     "receipts",
@@ -89,3 +91,11 @@ workers = sa.Table(
     sqlite_with_rowid=False,
 )
 """Who writes a shared store now; in a data directory of its own, a gate is the only one, and not listed."""
+
+
+def server_time(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """A moment by the clock of the server, which all workers share, as text that sorts by time."""
+    return sa.func.to_char(moment, sa.literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US'"""))
+
+
+NOW = server_time(sa.func.clock_timestamp())

@@ -146,7 +146,7 @@ class Config(_Table):
     store: str = Field(
         default="",
         pattern=r"^(postgres(ql)?://\S+)?$",
-        description="`postgresql://…`, a database that several gates may share; empty for a file in the data directory.",
+        description="`postgresql://…`, a database that gates may share; empty for a file in the data directory.",
     )
     policy: Path = Field(default=Path("policy"), strict=False, description="The folder of policies.")
     specs: Path | None = Field(default=None, strict=False, description="A folder of specifications.")

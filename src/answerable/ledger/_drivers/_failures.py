@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from answerable.core import EvidenceError, Transient
 
-__all__ = ["PASSING", "ContendedError", "StoreRefused", "StoreUnreachable", "TakenError"]
+__all__ = ["PASSING", "ContendedError", "StoreRefused", "StoreUnreachable", "StoreWentBack", "TakenError"]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -33,6 +33,20 @@ class StoreRefused(EvidenceError):
     address: str
     state: str
     reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class StoreWentBack(EvidenceError):
+    """The database holds less than it once said it had kept."""
+
+    code = "evidence.store_went_back"
+    what = "the store {address} ends at receipt {found}, and had kept {known}"
+    why = "a backup was restored, or a standby took over that had not received everything: receipts were lost"
+    fix = "stop every worker and find the database that holds all of it; going on would fork the log"
+
+    address: str
+    found: int
+    known: int
 
 
 class ContendedError(Exception):
