@@ -4,6 +4,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 # The project under test is the one in this directory, whatever the caller's environment says.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Tests start hundreds of processes, which would each compile what they import.
+unexport PYTHONDONTWRITEBYTECODE
 
 PY := .venv/bin/python
 UNIT := $(wildcard tests/properties tests/architecture tests/docs tests/conformance)

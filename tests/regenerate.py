@@ -2,9 +2,10 @@
 
 `conformance/requirements.toml` (lists of tests), `docs/reference/errors.md`, `docs/reference/cli.md`,
 `docs/reference/configuration.md` and `answerable.schema.json` beside it,
-`tests/architecture/public_face.txt`.
+`tests/architecture/public_face.txt`, `conformance/vectors/*.json`.
 """
 
+from conformance.vectors import generate
 from tests.architecture import errors, face
 from tests.conformance import manifest
 from tests.docs import cli_page, config_page
@@ -17,6 +18,7 @@ def main() -> None:
     config_page.PAGE.write_text(config_page.page())
     config_page.SCHEMA.write_text(config_page.schema())
     face.PIN.write_text(face.names())
+    generate.write()
 
 
 if __name__ == "__main__":

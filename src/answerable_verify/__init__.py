@@ -5,7 +5,7 @@
     report = verify("run_….evidence.zip", trust="trust.toml")
     report.verdict        # "verified", "self-consistent", "undetermined" or "does not verify"
 
-Formats: `docs/formats/receipt.md`, `log.md`, `bundle.md`, `trust.md`.
+Formats: `docs/formats/receipt.md`, `journal.md`, `log.md`, `bundle.md`, `trust.md`.
 """
 
 from answerable_verify._container import BadContainer, read_container

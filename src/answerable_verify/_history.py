@@ -1,6 +1,6 @@
 """A run's chain, the gate's clock and the gate's counters.
 
-Format: `docs/formats/receipt.md`, "Predicate" and "Order".
+Format: `docs/formats/journal.md`, "Chain and time" and "Order".
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

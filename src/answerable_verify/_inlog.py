@@ -21,6 +21,7 @@ __all__ = ["check_checkpoint", "check_log", "claimed_id", "read_note"]
 
 OLDER = "checkpoint.from.txt"
 _HEX64 = re.compile(r"[0-9a-f]{64}")
+_PLACE = re.compile(r"0|[1-9][0-9]{0,15}")
 _SKEW_S = 300  # how far the gate's clock may be from those outside before it counts as wrong
 
 
@@ -216,7 +217,7 @@ def _check_inclusion(
             (int(level), int(index)): bytes.fromhex(node)
             for level, row in nodes.items()
             for index, node in row.items()
-            if _HEX64.fullmatch(node) or _malformed()
+            if (_HEX64.fullmatch(node) and _PLACE.fullmatch(level) and _PLACE.fullmatch(index)) or _malformed()
         }
     except (ValueError, AttributeError, TypeError):
         say("the nodes are malformed")

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from answerable_verify._json import NotCanonical, read_base64, read_canonical
@@ -213,7 +214,7 @@ def _fault(said: dict[str, Any]) -> str:
         return "`run` or `tenant` is not a name"
     if phase not in PHASES:
         return "the phase is unknown"
-    if not _TIME.fullmatch(said["at"]):
+    if not _TIME.fullmatch(said["at"]) or not _is_date(said["at"]):
         return "`at` is not RFC 3339 UTC with six decimals"
     if any(type(boundary.get(name)) is not str for name in ("id", "boot", "isolation")):
         return "`boundary` lacks id, boot or isolation"
@@ -241,3 +242,11 @@ def _fault(said: dict[str, Any]) -> str:
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             return "`authority` is not of its format"
     return ""
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

@@ -1,6 +1,6 @@
 """What the phases of a run's steps may say after one another.
 
-Format: `docs/formats/receipt.md`, "Phases" and "Action digest".
+Format: `docs/formats/journal.md`, "Steps", "Approvals" and "Digests".
 """
 
 import hashlib
@@ -171,11 +171,11 @@ def _check_approval(receipt: Receipt, run: Sequence[Receipt], asked: Mapping[str
         say("approvals", "a second answer by the same person", receipt)
     found.people.add(person)
     if decision != "reject":
-        if found.terms.get("notInitiator") and person == _initiator(run):
+        if found.terms.get("notInitiator") is True and person == _initiator(run):
             say("approvals", "approved by the one who asked for the run", receipt)
-        if found.terms.get("signed") and "signature" not in control:
+        if found.terms.get("signed") is True and "signature" not in control:
             say("approvals", "not signed by the person, which was asked for", receipt)
-        if decision == "edit" and not found.terms.get("mayEdit"):
+        if decision == "edit" and found.terms.get("mayEdit") is not True:
             say("approvals", "changes the arguments, which was not allowed", receipt)
     if decision != "approve" or len(found.people) >= found.n:
         found.settled = receipt.id
@@ -231,7 +231,7 @@ def _terms(authority: Mapping[str, Any], held: Receipt | None) -> _Terms:
         n = control.get("n", 1)
         ns.append(n if type(n) is int else 1)
         roles.add(str(control.get("role")))
-        not_initiator = bool(control.get("notInitiator"))
+        not_initiator = control.get("notInitiator") is True
     for said in authority.get("obligations", []):
         word, _, rest = said.partition(":")
         if word != "approve":
@@ -252,7 +252,7 @@ def _fits(receipt: Receipt, control: Mapping[str, Any], found: _Asked) -> bool:
     if control.get("digest") == receipt.action_digest:
         return True
     this, that = receipt.section("action"), found.held.section("action")
-    if control.get("scope") != "run" or not found.terms.get("mayRepeat"):
+    if control.get("scope") != "run" or found.terms.get("mayRepeat") is not True:
         return False
     if any(this.get(name) != that.get(name) for name in ("kind", "name", "target")):
         return False

@@ -25,7 +25,7 @@ from hypothesis import settings
 from answerable.app import all_projections
 from answerable.core import FaultPoint, RunId
 from answerable.ledger import Reader, export_bundle, leaf_hash, rebuild, root_hash, write_trust
-from answerable_verify import verify
+from tests.conformance.second_opinion import verify
 from tests.faults import _worker
 from tests.faults._worker import Case
 

@@ -21,7 +21,7 @@ from answerable.app import Gate, all_projections
 from answerable.core import AnswerableError, FaultPoint, RunId, arm
 from answerable.ledger import Reader, export_bundle, rebuild, write_trust
 from answerable.runtime import list_runs
-from answerable_verify import verify
+from tests.conformance.second_opinion import verify
 
 IS_SOAK = settings().max_examples > 1_000
 _PATIENCE_S = 25

@@ -19,7 +19,7 @@ import pytest
 from answerable import Reader
 from answerable.app import all_projections, open_desk
 from answerable.ledger import export_bundle, rebuild, write_trust
-from answerable_verify import verify
+from tests.conformance.second_opinion import verify
 from tests.faults._books_server import open_books
 from tests.integration.mcp_wire import LEGACY, MODERN, PlainClient
 from tests.integration.upstream import HANG, ScriptedUpstream, chat_stream, serving

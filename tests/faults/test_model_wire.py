@@ -25,7 +25,7 @@ from starlette.responses import Response, StreamingResponse
 from answerable import Reader
 from answerable.app import all_projections
 from answerable.ledger import export_bundle, rebuild, write_trust
-from answerable_verify import verify
+from tests.conformance.second_opinion import verify
 from tests.integration.test_serve import PYTHON, answer_of
 from tests.integration.upstream import ScriptedUpstream, chat_stream, chat_whole, serving
 

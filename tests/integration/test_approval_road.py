@@ -14,7 +14,7 @@ from answerable import Answerable, Gate, Run
 from answerable.core import Money, RunId, TenantId
 from answerable.identity import read_public_key, sign_with_file
 from answerable.ledger import Draft, Ledger, Reader, export_bundle, write_trust
-from answerable_verify import verify
+from tests.conformance.second_opinion import verify
 
 pytestmark = pytest.mark.requirement("GV-2", "EV-3")
 

@@ -15,7 +15,7 @@ import pytest
 
 from answerable.core import RunId
 from answerable.ledger import Reader, export_bundle, write_trust
-from answerable_verify import verify
+from tests.conformance.second_opinion import verify
 from tests.integration.browser import Tab, browsing
 
 pytestmark = [pytest.mark.requirement("GV-2"), pytest.mark.timeout(120)]

@@ -16,8 +16,8 @@ import pytest
 from answerable import Reader
 from answerable.app import all_projections
 from answerable.ledger import export_bundle, rebuild, write_trust
-from answerable_verify import verify
 from tests.architecture.files import ROOT
+from tests.conformance.second_opinion import verify
 from tests.integration.test_wire import ASKED, POLICY
 from tests.integration.upstream import HANG, ScriptedUpstream, chat_stream, serving
 

@@ -20,7 +20,7 @@ from answerable import Reader
 from answerable.cli._main import run as command
 from answerable.core import TenantId
 from answerable.ledger import Draft, Ledger, control_run, log_folder, read_head
-from answerable_verify import verify
+from tests.conformance.second_opinion import verify
 from tests.integration.stamping import Authority, serving_authority
 
 pytestmark = pytest.mark.timeout(120)

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
-from answerable.core import AgentId, sha256_name
+from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel
@@ -135,6 +135,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> F: ...
 
     @overload
@@ -149,6 +150,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> Callable[[F], F]: ...
 
     def agent(
@@ -163,6 +165,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
@@ -176,6 +179,7 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a run may do; `Limits()` by default, which only bounds its steps.
+            groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
         """
 
         def register(decorated: F) -> F:
@@ -189,6 +193,7 @@ class Answerable:
                 owner=owner,
                 model=model,
                 build=build,
+                groups=tuple(groups),
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),
@@ -252,6 +257,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> None:
         """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
 
@@ -264,6 +270,7 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a session may do.
+            groups: of agents that it belongs to.
         """
         spec = AgentSpec(
             name=name,
@@ -272,6 +279,7 @@ class Answerable:
             environment=environment,
             owner=owner,
             own_tools=tuple(own_tools),
+            groups=tuple(groups),
         )
         declared = AgentDeclaration(
             id=AgentId(name),
@@ -289,10 +297,13 @@ class Answerable:
         return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not _driven_from_outside))
 
     @contextlib.asynccontextmanager
-    async def gate(self) -> AsyncIterator[Gate]:
+    async def gate(self, *, clock: Clock | None = None) -> AsyncIterator[Gate]:
         """Own the data directory and perform actions until the block ends.
 
         Runs that an earlier gate left unfinished go on at once.
+
+        Args:
+            clock: instead of the machine's, to see what policy does at another time.
 
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
@@ -311,6 +322,7 @@ class Answerable:
             agents=list(self.agents.values()),
             schedules=self.schedules,
             times=self.times,
+            clock=clock,
         ) as gate:
             yield gate
 

@@ -185,24 +185,30 @@ async def open_gate(
         await tools.start(checks_declared=False)
         await models.start()
         await upstreams.start()
-        policies = PolicySet.load(policy, actions=_known_actions(tools, upstreams, agents))
+        policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=[_TENANT])
 
         projections = all_projections(budgets)
         ledger = Ledger.open(data, projections=projections, clock=clock, store=store)
         stack.push_async_callback(ledger.close)
         await ledger.start()
-        stored_as = await ledger.store_object(_TENANT, policies.snapshot())
+        stored_as = {
+            name: await ledger.store_object(TenantId(name), each.snapshot()) for name, each in policies.items()
+        }
         spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
         authorizer = CedarAuthorizer(
-            policies,
+            policies[_TENANT],
             ledger.reader.rows,
-            stored_as=stored_as,
+            stored_as=stored_as[_TENANT],
             clock=ledger.clock,
             generation=lambda: stops.generation,
             cache=DecisionCache(decision_cache) if decision_cache else None,
+            groups={spec.agent_id: spec.groups for spec, _ in agents},
+            called=ledger.pseudonym,
         )
+        for name, each in policies.items():
+            authorizer.use(each, tenant=TenantId(name), stored_as=stored_as[name])
         reports = Reports()
         retries = _retries_of(tools)
         known = Agents()

@@ -3,7 +3,7 @@
 from answerable.identity._agent_keys import AgentKey, AgentKeys, AgentKeysProjection, AgentKeyUnknown, list_keys
 from answerable.identity._approvers import Approvers
 from answerable.identity._declaration import AgentDeclaration, AgentUndeclared, check_may_start
-from answerable.identity._people import People, PeopleProjection, Person, PersonUnknown
+from answerable.identity._people import People, PeopleProjection, Person, PersonUnknown, registered_roles
 from answerable.identity._person_keys import (
     PersonKey,
     PersonKeys,
@@ -54,6 +54,7 @@ __all__ = [
     "list_keys",
     "list_person_keys",
     "read_public_key",
+    "registered_roles",
     "sign_with_file",
     "verify_signature",
 ]

@@ -33,7 +33,6 @@ _MOST_NEWS = 5_000
 _MOST_PAYLOAD_BYTES = 7_000  # Postgres allows 8,000
 _PLAIN = frozenset({"intent", "outcome"})
 _P = sa.bindparam
-_INSERT = Prepared(sa.insert(receipts))
 _WORKERS = Prepared(
     sa.select(workers.c.worker, workers.c.boot, workers.c.until > NOW, workers.c.batch, workers.c.counts).where(
         sa.or_(workers.c.until > NOW, workers.c.worker == _P("me"))
@@ -192,7 +191,6 @@ class SharedTransaction(Transaction):
     def __init__(self, recorder: SharedRecorder) -> None:
         super().__init__(recorder)
         self._shared = recorder
-        self._inserted = 0
         self._is_told = False
         self._new_logs: set[str] = set()
 
@@ -228,16 +226,13 @@ class SharedTransaction(Transaction):
         self._frontiers[tenant] = own = known.copy()
         return own
 
-    def _insert(self, rows: list[tuple[Any, ...]]) -> None:
-        first = self._shared.position + self._inserted + 1
-        self._inserted += len(rows)
-        self._shared.connection.run_many(_INSERT, [(first + at, *row[1:]) for at, row in enumerate(rows)])
-
     def prepare(self) -> None:
         """Sign the receipts, keep new subjects' keys, and tell the other workers once it is committed."""
         of = self._shared
         if self._unsigned:
             self._seal()
+        first = of.position + 1
+        self._rows = [(first + at, *row[1:]) for at, row in enumerate(self._rows)]
         for tenant in self._new_logs:
             origin = origin_of(of.log, tenant)
             self.run(_NEW_LOG, tenant=tenant, origin=origin, size=0, peaks=b"", checkpoint="")
@@ -251,15 +246,15 @@ class SharedTransaction(Transaction):
 
     def publish(self) -> None:
         """On disk now: later transactions build on this one, and woken runs are told."""
-        self._shared.position += self._inserted
+        self._shared.position += len(self._rows)
         self._shared.is_careful = False
         super().publish()
-        if self._inserted:
+        if self._rows:
             self._shared.appended()
 
     def _payloads(self) -> list[str]:
         """What others are told: who speaks, whether it serves, what to look at again, and whom was woken."""
-        if not self._inserted and not self._woken:
+        if not self._rows and not self._woken:
             return []
         of = self._shared
         head = f"{of.boundary['boot']} {int(of.is_serving)} {int(self._is_told)}"

@@ -127,8 +127,8 @@ class Connection(Protocol):
     def run(self, statement: Prepared, /, **params: Any) -> object:
         """Run a statement; inside a transaction it may be sent only with the next query, or the commit."""
 
-    def run_many(self, statement: Prepared, rows: Sequence[Sequence[Any]], /) -> None:
-        """Run a statement for each row of values, given in the order of its parameters."""
+    def insert(self, statement: Prepared, rows: Sequence[Sequence[Any]], /) -> None:
+        """Insert rows of values, given in the order of the statement's parameters."""
 
     def each(self, statement: Prepared) -> Iterator[Any]:
         """The rows a query finds, however many: never all of them in memory."""
@@ -144,7 +144,10 @@ class Batch(Protocol):
     """What one transaction changes in memory, published only once it is on disk."""
 
     def prepare(self) -> None:
-        """Last statements before COMMIT."""
+        """All that is left to do before `write`, on the loop."""
+
+    def write(self) -> None:
+        """The last statements before COMMIT; of a large batch, on the writer's thread."""
 
     def publish(self) -> None:
         """The transaction is on disk."""

@@ -179,6 +179,8 @@ class Transaction:
         self._counters: dict[str, int] = {}
         self._frontiers: dict[str, Frontier] = {}
         self._unsigned: list[_Unsigned] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._objects: list[tuple[str, TenantId, bytes]] = []
         self._once: dict[str, str] = {}
         self._fences: dict[str, int | None] = {}
         self._stored: dict[bytes, str] = {}
@@ -221,7 +223,7 @@ class Transaction:
             return known
         keyset = self._of.vault.tenant_keyset(tenant)
         name = commitment(object_salt(keyset, text), text)
-        self.run(_SAVE_OBJECT, commitment=name, tenant=tenant, sealed=keyset.encrypt(text, name))
+        self._objects.append((name, tenant, keyset.encrypt(text, name)))
         self._stored[text] = name
         return name
 
@@ -295,18 +297,13 @@ class Transaction:
         """Sign what was appended, chain it and enter it in the logs, in the order it was appended."""
         of = self._of
         key_id, gate_row = of.gate.key_id, of.gate_row
-        rows = []
         for one, signature in zip(self._unsigned, of.signing.take(), strict=True):
             digest = hashlib.sha256(envelope_json(one.body, signature, key_id)).digest()
             frontier = self._frontiers.get(one.tenant) or self._own_frontier(one.tenant)
             self._heads[one.run] = (one.seq, "sha256:" + digest.hex())
             place = (None, one.tenant, frontier.append(digest), one.run, one.seq, one.id, one.once)
-            rows.append((*place, digest, one.body, signature, gate_row, one.sealed, one.subjects))
+            self._rows.append((*place, digest, one.body, signature, gate_row, one.sealed, one.subjects))
         self._unsigned.clear()
-        self._insert(rows)
-
-    def _insert(self, rows: list[tuple[Any, ...]]) -> None:
-        self._of.connection.run_many(_INSERT, rows)
 
     def _statement(
         self,
@@ -394,6 +391,13 @@ class Transaction:
         self._subjects = list(of.vault.unsaved)
         for (tenant, subject), wrapped in of.vault.unsaved.items():
             self.run(_SAVE_SUBJECT, tenant=tenant, subject=subject, wrapped=wrapped)
+
+    def write(self) -> None:
+        """Insert what nobody asks for before it is on disk: receipts, and texts that name nobody."""
+        connection = self._of.connection
+        connection.insert(_INSERT, self._rows)
+        if self._objects:
+            connection.insert(_SAVE_OBJECT, self._objects)
 
     def publish(self) -> None:
         """On disk now: later transactions build on this one, and woken runs are told."""

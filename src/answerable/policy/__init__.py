@@ -9,6 +9,7 @@ from answerable.policy._approvals import ApprovalsProjection
 from answerable.policy._authorizer import CedarAuthorizer, DecisionCache
 from answerable.policy._budgets import Budget, BudgetProjection
 from answerable.policy._checks import PolicyCheck, PolicyTest, PolicyTests, check_policies, run_policy_tests
+from answerable.policy._counting import FactsProjection
 from answerable.policy._deciding import Approval, ApprovalDetail, Approvals
 from answerable.policy._drivers import Mail, Webhook
 from answerable.policy._errors import (
@@ -37,7 +38,7 @@ from answerable.policy._errors import (
     StopUnknown,
 )
 from answerable.policy._explaining import Change, Explanation, Rule, explain
-from answerable.policy._facts import FactsProjection
+from answerable.policy._lints import Lint
 from answerable.policy._notices import Channel, Notice, Notices
 from answerable.policy._obligations import parse_duration, parse_obligations
 from answerable.policy._policies import Evaluation, PolicySet, Request
@@ -77,6 +78,7 @@ __all__ = [
     "Explanation",
     "FactsProjection",
     "KnownAction",
+    "Lint",
     "Mail",
     "Notice",
     "NoticeInvalid",

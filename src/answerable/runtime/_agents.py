@@ -23,6 +23,7 @@ class AgentSpec:
         build: digest of the agent's code; empty when unknown.
         own_tools: of an agent elsewhere, the tools that it runs itself, outside the gate; `*` for any.
         specs: clause ids that govern it, with the digest of their text.
+        groups: of agents that it belongs to; policy may permit something to a group.
     """
 
     name: str
@@ -36,11 +37,18 @@ class AgentSpec:
     tenant: TenantId = TenantId("default")
     own_tools: tuple[str, ...] = ()
     specs: dict[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
     @property
     def agent_id(self) -> AgentId:
         """The id on its receipts."""
         return self.id or AgentId(self.name)
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What `run.open` says of it, beside its limits: the clauses that govern it, its groups."""
+        said: dict[str, Any] = {"specs": self.specs, "groups": list(self.groups)}
+        return {name: value for name, value in said.items() if value}
 
 
 class Agents:

@@ -162,5 +162,5 @@ def delegated_control(
         limits["depth"] = min(limits["depth"], above.get("limits", {}).get("depth", limits["depth"]) - 1)
     control.update(agent=spec.name, environment=spec.environment, limits=limits, labels=sorted(labels))
     control.setdefault("family", RunId(opened["run"]))
-    control.update({"specs": spec.specs} if spec.specs else {})
+    control.update(spec.declared)
     return control

@@ -209,7 +209,7 @@ class Runs:
         control.update({"startKey": key} if key else {})
         control.update({"schedule": dict(schedule)} if schedule else {})
         control.update({"subjects": sorted(subjects)} if subjects else {})
-        control.update({"specs": spec.specs} if spec.specs else {})
+        control.update(spec.declared)
         appended = await self._ledger.open_run(
             Draft(
                 tenant=spec.tenant,

@@ -32,6 +32,7 @@ __all__ = ["Worker"]
 log = logging.getLogger("answerable.runtime")
 
 _PAUSE = timedelta(seconds=5)
+_PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1, 2, *[5] * 24)
 _KILLED = ("refused.stopped", "refused.run_killed")
 
 
@@ -67,7 +68,7 @@ class Worker:
             try:
                 answer = await self._advance(lease)
             except BaseException:
-                await asyncio.shield(leases.release(lease))
+                await asyncio.shield(self._release(lease))
                 raise
             finally:
                 self._slices.pop(run, None)
@@ -142,8 +143,21 @@ class Worker:
         return self._retry() if appended.status == "stale" else Done()
 
     async def _give_back(self, lease: Lease) -> Advanced:
-        await self._gate.ledger.leases.release(lease)
+        await self._release(lease)
         return self._retry()
+
+    async def _release(self, lease: Lease) -> None:
+        """Give the run back; again, if the disk is full: until the next start nobody else could have it."""
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                await self._gate.ledger.leases.release(lease)
+            except Exception as error:
+                if pause_s is None:
+                    raise
+                log.warning("run %s cannot be given back yet: %s", lease.run, error)
+                await asyncio.sleep(pause_s)
+            else:
+                return
 
     def _retry(self) -> Retry:
         return Retry(self._gate.clock.now() + _PAUSE)

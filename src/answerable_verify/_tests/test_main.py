@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,7 @@ def write_bundle(directory: Path, name: str) -> Path:
 
 def write_trust(directory: Path, **changed: str) -> Path:
     """The trust of the vectors as a file."""
-    trust = json.loads(VECTORS.read_text(encoding="utf-8"))["trust"]
-    said = {
-        "format": "answerable-trust/1",
-        "origin": trust["origin"],
-        "log_key": trust["logKey"],
-        "gate_key": trust["gateKey"],
-        **changed,
-    }
+    said = tomllib.loads(json.loads(VECTORS.read_text(encoding="utf-8"))["trusts"]["plain"]) | changed
     path = directory / "trust.toml"
     path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in said.items()), encoding="ascii")
     return path
@@ -93,7 +87,7 @@ def test_a_trust_file_that_cannot_be_used_is_a_usage_error(
 
 
 def test_one_key_for_log_and_gate_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    key = json.loads(VECTORS.read_text(encoding="utf-8"))["trust"]["logKey"]
+    key = tomllib.loads(write_trust(tmp_path).read_text())["log_key"]
 
     code = main([str(write_bundle(tmp_path, "an ordinary run")), "--trust", str(write_trust(tmp_path, gate_key=key))])
 

@@ -65,6 +65,7 @@ def configured(
         app.wired(
             name,
             own_tools=agent.own_tools,
+            groups=agent.groups,
             environment=agent.environment,
             owner=agent.owner,
             escalation=agent.escalation,

@@ -37,6 +37,9 @@ class AgentTable(_Table):
     )
     escalation: str = Field(default="", description="Whom it turns to when it cannot go on.")
     stop: str = Field(default="", description="The role that may stop it.")
+    groups: list[Name] = Field(
+        default=[], description='Groups that policy may permit something to: `Group::"finance"`.'
+    )
     own_tools: list[str] = Field(default=[], description="Tools that it runs itself, unseen by the gate; `*` for any.")
     limits: LimitsTable | None = Field(default=None, description="The most that one of its sessions may do.")
 

@@ -155,8 +155,8 @@ class PostgresConnection:
         self._keep(statement, statement.postgres.arrange(params))
         return None
 
-    def run_many(self, statement: Prepared, rows: Sequence[Sequence[Any]], /) -> None:
-        """Run a statement for each row of values, given in the order of its parameters."""
+    def insert(self, statement: Prepared, rows: Sequence[Sequence[Any]], /) -> None:
+        """Insert rows of values, given in the order of the statement's parameters."""
         if self.is_in_transaction:
             self._unsent.extend((statement, row) for row in rows)
         else:

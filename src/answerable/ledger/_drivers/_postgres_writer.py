@@ -155,6 +155,8 @@ class PostgresWriter(Generic[B]):
                     self._loop.call_soon_threadsafe(self._next)
                     return
                 pending = filled
+                filled.batch.write()
+                reach(FaultPoint.BEFORE_COMMIT)
                 self._connection.commit()
                 break
             except StoreUnreachable as raised:
@@ -217,7 +219,6 @@ class PostgresWriter(Generic[B]):
                     future.set_exception(error)
                 return _Filled(items=items[:at] + items[at + 1 :])
         batch.prepare()
-        reach(FaultPoint.BEFORE_COMMIT)
         return _Filled(items=items, batch=batch, results=results)
 
     def _committed(self, filled: _Filled) -> None:

@@ -1,0 +1,294 @@
+"""Bundles whose members, proofs, checkpoints and cosignatures are what they should be, or not."""
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nacl.signing import SigningKey
+
+from conformance.vectors.making import (
+    ADA_WITNESS,
+    BO_WITNESS,
+    CY_MONITOR,
+    GATE,
+    LOG,
+    ORIGIN,
+    STRANGER,
+    Run,
+    Said,
+    bundle,
+    canonical,
+    checkpoint,
+    cosigned,
+    entry,
+    sha256,
+    tree_root,
+    trust_text,
+    verifier_key,
+)
+from conformance.vectors.runs import Cases, an_ordinary_run
+
+__all__ = ["TRUSTS", "log_cases"]
+
+ADA, BO, CY = "witness.example/ada", "witness.example/bo", "monitor.example/cy"
+_THEN_S = 1_795_233_600  # 2026-11-21T04:00:00Z, when the receipts were written
+_WITNESSES = {"witness": verifier_key(ADA, ADA_WITNESS), "witness_2": verifier_key(BO, BO_WITNESS)}
+TRUSTS = {
+    "both witnesses": trust_text(**_WITNESSES),
+    "one of two witnesses": trust_text(**_WITNESSES, quorum="1"),
+    "witnesses and a monitor": trust_text(**_WITNESSES, monitor=verifier_key(CY, CY_MONITOR)),
+    "a monitor alone": trust_text(monitor=verifier_key(CY, CY_MONITOR)),
+}
+_RECEIPT = "receipts/000003.json"
+
+
+def log_cases() -> list[Said]:
+    cases = Cases()
+    _members(cases)
+    _receipts(cases)
+    _inclusion(cases)
+    _checkpoints(cases)
+    _complete(cases)
+    _watchers(cases)
+    return cases.all
+
+
+def _run(number: int = 1) -> Run:
+    """A short run: opened, one write, closed."""
+    run = Run(number)
+    run.outcome(1, run.intent(1))
+    run.add("run.close")
+    return run
+
+
+def _edited(name: str, change: Callable[[Said], object]) -> Callable[[Said], None]:
+    """Changes a JSON member after the manifest was made."""
+
+    def spoil(members: Said) -> None:
+        value = json.loads(members[name])
+        change(value)
+        members[name] = canonical(value).decode()
+
+    return spoil
+
+
+def _text(name: str, change: Callable[[str], str]) -> Callable[[Said], None]:
+    def spoil(members: Said) -> None:
+        members[name] = change(members[name])
+
+    return spoil
+
+
+def _members(cases: Cases) -> None:
+    def case(name: str, spoil: Callable[[Said], object], check: str = "manifest") -> None:
+        members = bundle(_run().envelopes())
+        spoil(members)
+        cases.add(name, members, check)
+
+    case("a member that is not listed", lambda members: members.update({"notes.txt": "hello"}))
+    case("a member that is listed and missing", lambda members: members.pop("keys.json"))
+    case("a member that is not the one listed", _text("keys.json", lambda text: text + " "))
+    case("no manifest", lambda members: members.pop("manifest.json"))
+    case("a manifest of another format", _edited("manifest.json", lambda said: said.update(format="x/2")))
+    case("a manifest that is a list", lambda members: members.update({"manifest.json": "[]"}))
+    case("a manifest with a float", _text("manifest.json", lambda text: text.replace('"receipts":4', '"receipts":4.0')))
+    case("a manifest with a key twice", _text("manifest.json", lambda text: text.replace("{", '{"tenant":"x",', 1)))
+    case("a manifest nested too deeply", lambda members: members.update({"manifest.json": "[" * 100_000}))
+    case("another number of receipts", _edited("manifest.json", lambda said: said.update(receipts=3)))
+    case("a run that is not there", _edited("manifest.json", lambda said: said["runs"].append("run_x")), "chain")
+    case("a further member that is listed", _listed("mandates/1.json", "{}"), "")
+    case("a receipt by another name", _listed("receipts/x.json", "{}"))
+
+
+def _listed(name: str, content: str) -> Callable[[Said], None]:
+    def spoil(members: Said) -> None:
+        members[name] = content
+        _edited("manifest.json", lambda said: said["members"].update({name: sha256(content.encode())}))(members)
+        if name.startswith("receipts/"):
+            _edited("manifest.json", lambda said: said.update(receipts=said["receipts"] + 1))(members)
+
+    return spoil
+
+
+def _receipts(cases: Cases) -> None:
+    def case(name: str, check: str, change: Callable[[list[str]], list[str]], *, at: int = -1) -> None:
+        run = an_ordinary_run()
+        log = run.envelopes()
+        members = bundle(log)
+        shown = dict(zip((f"receipts/{n:06d}.json" for n in range(1, 99)), change(log[:]), strict=False))
+        kept = {name: text for name, text in members.items() if not name.startswith("receipts/")}
+        forged = {**kept, **shown}
+        manifest = json.loads(forged.pop("manifest.json"))
+        manifest["members"] = {name: sha256(text.encode()) for name, text in forged.items()}
+        manifest["receipts"] = len(shown)
+        forged["manifest.json"] = canonical(manifest).decode()
+        cases.add(name, forged, check, receipt=run.said[at]["id"] if at >= 0 else "")
+
+    def altered(log: list[str], old: bytes, new: bytes) -> str:
+        outer = json.loads(log[2])
+        body = base64.b64decode(outer["payload"]).replace(old, new, 1)
+        return canonical({**outer, "payload": base64.b64encode(body).decode()}).decode()
+
+    case("a receipt was dropped", "chain", lambda log: log[:4] + log[5:])
+    case("the last receipts were dropped", "inclusion", lambda log: log[:8])
+    case("a receipt twice", "chain", lambda log: [*log, log[3]], at=3)
+    case("two receipts swapped", "chain", lambda log: [*log[:3], log[4], log[3], *log[5:]], at=3)
+    case("all receipts in another order", "chain", lambda log: [*log[5:], *log[:5]])
+    case(
+        "a receipt that says something else",
+        "signature",
+        lambda log: [*log[:2], altered(log, b'"ok"', b'"no"'), *log[3:]],
+        at=2,
+    )
+    case("a receipt that breaks off", "envelope", lambda log: [*log[:2], log[2][:-1], *log[3:]])
+    case("white space in a receipt", "envelope", lambda log: [*log[:2], log[2].replace(":", ": ", 1), *log[3:]])
+    case(
+        "a statement with white space", "statement", lambda log: [*log[:2], altered(log, b":", b": "), *log[3:]], at=-1
+    )
+    case("no receipt at all", "envelope", lambda log: [])
+
+
+def _inclusion(cases: Cases) -> None:
+    def case(name: str, change: Callable[[Said], object] | None, check: str = "inclusion") -> None:
+        log = [*_run(1).envelopes(), *_others(2, 5), *_run(3).envelopes(_later)]
+        chosen = [*range(4), *range(len(log) - 4, len(log))]
+        members = bundle(log, chosen=chosen)
+        if change:
+            value = json.loads(members["proofs.json"])
+            change(value)
+            members = bundle(log, chosen=chosen, changed={"proofs.json": canonical(value).decode()})
+        cases.add(name, members, check)
+
+    case("two runs of a longer log", None, "")
+    case("a node is missing", lambda said: said["nodes"].popitem())
+    case("a node is not needed", lambda said: said["nodes"].setdefault("0", {}).update({"0": "0" * 64}))
+    case(
+        "another node",
+        lambda said: said["nodes"].update({k: dict.fromkeys(v, "0" * 64) for k, v in said["nodes"].items()}),
+    )
+    case("a node in capitals", lambda said: said["nodes"].update({"0": dict.fromkeys(said["nodes"]["0"], "A" * 64)}))
+    case("a node by a number with a leading zero", _leading_zero)
+    case("two receipts claim one leaf", lambda said: said["leaves"].update({_RECEIPT: 1}))
+    case("a leaf outside the tree", lambda said: said["leaves"].update({_RECEIPT: 99}))
+    case("a leaf that is text", lambda said: said["leaves"].update({_RECEIPT: "2"}))
+    case("a leaf for no receipt", lambda said: said["leaves"].update({"receipts/000099.json": 5}))
+    case("a receipt without a leaf", lambda said: said["leaves"].pop(_RECEIPT))
+    case("another tree size", lambda said: said.update(size=12))
+    case("no nodes", lambda said: said.pop("nodes"))
+    log = an_ordinary_run().envelopes()
+    stated = checkpoint(len(log), bytes(32))
+    cases.add("another root", bundle(log, note=stated), "inclusion")
+    huge = canonical({"size": 2**53 - 1, "leaves": {"receipts/000001.json": 0}, "nodes": {}}).decode()
+    members = bundle(log, note=checkpoint(2**53 - 1, bytes(32)), changed={"proofs.json": huge})
+    cases.add("a tree of more than it could be", members, "inclusion")
+
+
+def _leading_zero(said: Said) -> None:
+    row = next(iter(said["nodes"].values()))
+    index, node = row.popitem()
+    row["0" + index] = node
+
+
+def _others(number: int, count: int) -> list[str]:
+    """Entries of the tenant's other runs."""
+    run = Run(number)
+    for each in range(count - 1):
+        run.read(each + 1)
+    return run.envelopes(lambda said: [each["boundary"].update(boot="boot_2") for each in said])
+
+
+def _checkpoints(cases: Cases) -> None:
+    log = _run().envelopes()
+    root = tree_root([entry(text) for text in log])
+
+    def case(name: str, note: str, check: str = "checkpoint", **more: Any) -> None:
+        cases.add(name, bundle(log, note=note), check, **more)
+
+    good = checkpoint(len(log), root)
+    case("a checkpoint signed by another key", checkpoint(len(log), root, STRANGER))
+    case("a checkpoint signed by the gate's key", checkpoint(len(log), root, GATE), "key-role")
+    case("a checkpoint of another log", checkpoint(len(log), root, LOG, ORIGIN.replace("acme", "evil")))
+    case("a checkpoint without a signature", good.split("\n\n")[0] + "\n")
+    case("a checkpoint whose signature is not canonical base64", good[:-3] + "R" + good[-2:])
+    case("an unknown signature beside the log's", cosigned(good, "elsewhere.example", STRANGER, _THEN_S), "")
+    other = ORIGIN.replace("acme", "other")
+    keys = json.loads(bundle(log)["keys.json"])
+    keys["log"]["origin"] = other
+    members = bundle(log, note=checkpoint(len(log), root, LOG, other), changed={"keys.json": canonical(keys).decode()})
+    cases.add("receipts of another tenant than the log's", members, "checkpoint", trust="")
+    one_key = {"gate": [{"keyid": "", "pem": keys["log"]["pem"]}], "log": keys["log"]}
+    members = bundle(log, changed={"keys.json": canonical(one_key).decode()})
+    cases.add("one key for gate and log", members, "signature", trust="")
+
+
+def _complete(cases: Cases) -> None:
+    first, second = _run(1).envelopes(), _run(3).envelopes(_later)
+    log = [*first, *_others(2, 3), *second]
+    entries = [entry(text) for text in log]
+    size, end = len(first), len(log)
+
+    def head(size: int, key: SigningKey = LOG) -> str:
+        return checkpoint(size, tree_root(entries[:size]), key)
+
+    def case(
+        name: str, check: str = "", *, start: int = size, note: str = "", chosen: Sequence[int] | None = None
+    ) -> None:
+        changed = {"checkpoint.from.txt": note} if note else {}
+        spanned = range(start, end) if chosen is None else chosen
+        cases.add(name, bundle(log, chosen=spanned, complete={"from": start}, changed=changed), check)
+
+    case("everything from the beginning", start=0)
+    case("everything since an older checkpoint", note=head(size))
+    case("everything since the middle of a run", start=size - 1, note=head(size - 1))
+    left_out = [*range(size, size + 2), *range(size + 3, end)]
+    case("an entry was left out", "complete", note=head(size), chosen=left_out)
+    case("an entry was left out at the end", "complete", note=head(size), chosen=range(size, end - 1))
+    case("the older checkpoint is of another history", "complete", note=checkpoint(size, bytes(32)))
+    case("the older checkpoint is of another size", "complete", note=head(size - 1))
+    case("the older checkpoint is missing", "complete")
+    case("the older checkpoint is not the log's", "checkpoint", note=head(size, STRANGER))
+    case("entries from before the span", "complete", note=head(size), chosen=range(1, end))
+    cases.add("a span from nowhere", bundle(log, complete={"from": -1}), "complete")
+
+
+def _later(said: list[Said]) -> None:
+    for each in said:
+        each["boundary"]["n"] += 4
+
+
+def _watchers(cases: Cases) -> None:
+    log = _run().envelopes()
+    good = checkpoint(len(log), tree_root([entry(text) for text in log]))
+    ada = cosigned(good, ADA, ADA_WITNESS, _THEN_S + 60)
+    both = cosigned(ada, BO, BO_WITNESS, _THEN_S + 61)
+
+    def case(name: str, note: str, check: str = "", *, trust: str = "both witnesses", **more: Any) -> None:
+        cases.add(name, bundle(log, note=note), check, trust=trust, **more)
+
+    lonely: Any = {"verdict": "undetermined", "assurance": "local"}
+    case("cosigned by both witnesses", both, assurance="witnessed")
+    case("cosigned by one witness of two", ada, **lonely)
+    case("cosigned by nobody", good, **lonely)
+    case("one witness is enough", ada, trust="one of two witnesses", assurance="witnessed")
+    case("the same witness twice", ada + ada.rsplit("\n", 2)[1] + "\n", **lonely)
+    case("cosigned by a stranger under a witness's name", cosigned(ada, BO, STRANGER, _THEN_S), **lonely)
+    case("a false cosignature", cosigned(ada, BO, BO_WITNESS, _THEN_S, over="another text\n"), "witnesses")
+    case("a cosignature from before time", cosigned(ada, BO, BO_WITNESS, 0), "witnesses")
+    watched = "witnesses and a monitor"
+    case("cosigned by witnesses and a monitor", cosigned(both, CY, CY_MONITOR, _THEN_S + 90), trust=watched,
+         assurance="witnessed+monitored")  # fmt: skip
+    case("cosigned by witnesses and no monitor", both, trust=watched, assurance="witnessed")
+    case("cosigned by a monitor alone", cosigned(good, CY, CY_MONITOR, _THEN_S), trust="a monitor alone")
+    early = cosigned(cosigned(good, ADA, ADA_WITNESS, _THEN_S - 301), BO, BO_WITNESS, _THEN_S)
+    case("written long after it was seen", early, "time")
+    near = cosigned(cosigned(good, ADA, ADA_WITNESS, _THEN_S - 299), BO, BO_WITNESS, _THEN_S)
+    case("written as far after it was seen as clocks may differ", near, assurance="witnessed")
+    older_log = [*_others(2, 3), *_run(3).envelopes()]
+    entries = [entry(text) for text in older_log]
+    newer = checkpoint(len(entries), tree_root(entries))
+    newer = cosigned(cosigned(newer, ADA, ADA_WITNESS, _THEN_S + 999), BO, BO_WITNESS, _THEN_S + 999)
+    older = cosigned(checkpoint(3, tree_root(entries[:3])), ADA, ADA_WITNESS, _THEN_S + 400)
+    held = {"checkpoint.from.txt": older}
+    members = bundle(older_log, chosen=range(3, len(older_log)), complete={"from": 3}, note=newer, changed=held)
+    cases.add("written long before what was seen without it", members, "time", trust="both witnesses")
