@@ -16,7 +16,7 @@ from answerable_verify._checkpoint import Checkpoint
 from answerable_verify._container import BadContainer, read_container
 from answerable_verify._desk import Desk
 from answerable_verify._history import check_chain
-from answerable_verify._inlog import check_checkpoint, check_log, claimed_id
+from answerable_verify._inlog import check_checkpoint, check_log, check_period, claimed_id
 from answerable_verify._keys import is_signed
 from answerable_verify._people import check_people
 from answerable_verify._proof import FIRST_LINE, BadProofFile, check_path, split_proof
@@ -233,7 +233,10 @@ def _read_receipts(desk: Desk, keys: Trust | None, seen: Seen) -> list[Receipt]:
                 desk.damaged.add(receipt.id)
             elif keys:
                 seen.good[name, keys.gate_keys[receipt.key_id]] = receipt
-        receipts.append(replace(receipt, member=member))
+        receipt = replace(receipt, member=member)
+        # SECURITY: the gate states its own time; those who watch the log hold it to theirs.
+        check_period(desk, receipt.key_id, receipt.predicate["at"], "written", receipt)
+        receipts.append(receipt)
     if not receipts:
         desk.say("envelope", "the bundle holds no readable receipt")
     return receipts
@@ -250,7 +253,7 @@ def _check_signature(desk: Desk, receipt: Receipt, keys: Trust | None) -> bool:
         return False
     public = keys.gate_keys.get(receipt.key_id)
     if public is None:
-        if receipt.key_id == hashlib.sha256(keys.log_key).hexdigest():
+        if receipt.key_id in {hashlib.sha256(key).hexdigest() for key in keys.log_keys}:
             desk.say("key-role", "signed with the log's key, which signs checkpoints only", receipt)
         else:
             whose = "the trust file" if desk.trust else "keys.json"
@@ -259,19 +262,7 @@ def _check_signature(desk: Desk, receipt: Receipt, keys: Trust | None) -> bool:
     if not is_signed(pae(receipt.body), receipt.signature, public):
         desk.say("signature", "the signature does not hold: the receipt was altered after it was signed", receipt)
         return False
-    if period := keys.periods.get(receipt.key_id):
-        _check_period(desk, receipt, *period)
     return True
-
-
-def _check_period(desk: Desk, receipt: Receipt, start: str, end: str) -> None:
-    """SECURITY: the gate states its own time; those who watch the log hold it to theirs."""
-    desk.counts["key-period"] += 1
-    at = receipt.predicate["at"]
-    if (start and at < start) or (end and at > end):
-        desk.say(
-            "key-period", f"written at {at}, when its key was not in use ({start or '…'} to {end or '…'})", receipt
-        )
 
 
 def _check_runs(
@@ -345,6 +336,10 @@ def _check_disclosed(desk: Desk, receipts: list[Receipt]) -> None:
 def _check_people(desk: Desk, receipts: list[Receipt]) -> None:
     pinned = desk.trust.people_keys if desk.trust else frozenset()
     desk.counts["people"] = check_people(receipts, pinned=pinned, say=desk.say)
+    for receipt in receipts:
+        signature = receipt.section("control").get("signature")
+        if receipt.phase == "approval" and isinstance(signature, dict):
+            check_period(desk, str(signature.get("key")), receipt.predicate["at"], "answered", receipt)
     if desk.counts["people"] and not pinned:
         desk.notes.append("the trust file names no keys of people: that these keys are theirs is the gate's word")
 

@@ -13,7 +13,7 @@ from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel
-from answerable.runtime import AgentSpec, Limits, Schedule
+from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Schedule, StoreEngine
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -35,6 +35,7 @@ class Answerable:
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
+        engine: what has runs advanced: the store itself, or `Temporal(...)`, for fleets.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Answerable:
         notify: Sequence[Channel] = (),
         page: str = "",
         times: Times | None = None,
+        engine: EngineOver = StoreEngine,
     ) -> None:
         self.data = Path(data)
         self.store = store
@@ -57,10 +59,12 @@ class Answerable:
         self.notify = tuple(notify)
         self.page = page
         self.times = times or Times()
+        self.engine = engine
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
         self.schedules: list[Schedule] = []
+        self.queues: list[Queue] = []
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -135,6 +139,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
         groups: Sequence[str] = (),
     ) -> F: ...
 
@@ -150,6 +155,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
         groups: Sequence[str] = (),
     ) -> Callable[[F], F]: ...
 
@@ -165,6 +171,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
         groups: Sequence[str] = (),
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
@@ -179,6 +186,8 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a run may do; `Limits()` by default, which only bounds its steps.
+            on_change: what becomes of a run that another build of its file began: it goes on (`continue`), is left
+                to a worker that has that build (`pin`), or ends with `BuildChanged` (`fail`).
             groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
         """
 
@@ -193,6 +202,7 @@ class Answerable:
                 owner=owner,
                 model=model,
                 build=build,
+                on_change=on_change,
                 groups=tuple(groups),
             )
             declared = AgentDeclaration(
@@ -237,6 +247,45 @@ class Answerable:
         """
         self.schedules.append(
             Schedule(name=name, agent=agent, given=given, every=every, cron=cron, timezone=timezone, catch_up=catch_up)
+        )
+
+    def queue(
+        self,
+        scope: str,
+        *,
+        tenant: str = "",
+        concurrency: int | None = None,
+        rate: int | None = None,
+        per: timedelta = timedelta(minutes=1),
+        waiting: int | None = None,
+        priority: int | None = None,
+    ) -> None:
+        """Limit how many runs of an agent, or of a tenant, are advanced, begin and wait.
+
+        Of an agent elsewhere, `concurrency` and `rate` limit its calls instead, in this gate.
+
+        Args:
+            scope: `agent:NAME`, counted within each tenant, or `tenant`: all runs of a tenant.
+            tenant: whose; every tenant's, each by itself, if none is named.
+            concurrency: runs advanced at once; those that wait for something are not.
+            rate: runs that may begin within `per`.
+            per: the stretch of time that `rate` is for.
+            waiting: runs that may wait to begin; one more is refused with `QueueFull`.
+            priority: of the agent's runs that are started without one: 1 goes first, 9 last.
+
+        Raises:
+            QueueInvalid: it cannot be followed.
+        """
+        self.queues.append(
+            Queue(
+                scope=scope,
+                tenant=tenant,
+                concurrency=concurrency,
+                rate=rate,
+                per=per,
+                waiting=waiting,
+                priority=priority,
+            )
         )
 
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
@@ -321,7 +370,9 @@ class Answerable:
             upstreams=self.upstreams,
             agents=list(self.agents.values()),
             schedules=self.schedules,
+            queues=self.queues,
             times=self.times,
+            engine=self.engine,
             clock=clock,
         ) as gate:
             yield gate

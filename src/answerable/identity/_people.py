@@ -13,7 +13,7 @@ import orjson
 import sqlalchemy as sa
 
 from answerable.core import Refused, TenantId, format_time, stable_json
-from answerable.identity._person_keys import check_roles
+from answerable.identity._access_keys import check_roles
 from answerable.identity._ports import Book, Store
 from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, control_run, metadata
 

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,11 @@ from answerable.core import (
 from answerable.ledger._drivers._sqlite import SqliteConnection, SqliteWriter
 from answerable.ledger._history import History
 from answerable.ledger._journal import RunJournal, action_digest
-from answerable.ledger._keys import FileSigner
+from answerable.ledger._key_files import key_draft, open_signers
 from answerable.ledger._leases import Leases, Slice
 from answerable.ledger._ports import Projection, RulingProjection, Signer, Store, Writer
 from answerable.ledger._reader import Reader
-from answerable.ledger._receipt import Draft
+from answerable.ledger._receipt import SYSTEM, Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
 from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._stores import store_of, use_store
@@ -39,11 +39,10 @@ from answerable.ledger._vault import Keyset, Vault, commitment
 if TYPE_CHECKING:
     from answerable.ledger._membership import Membership
 
-__all__ = ["SYSTEM", "DirectoryInUse", "Ledger", "control_run", "lock_directory"]
+__all__ = ["DirectoryInUse", "Ledger", "lock_directory"]
 
-SYSTEM = TenantId("_system")
 _SAVE_KEY = Prepared(insert(keys).on_conflict_do_nothing())
-_KEY_ROWS = Prepared(sa.select(keys.c.key_id, keys.c.id))
+_KEY_ROWS = Prepared(sa.select(keys.c.key_id, keys.c.id, keys.c.role).order_by(keys.c.id))
 _REMEMBERED = 4096
 
 
@@ -99,6 +98,8 @@ class Ledger:
         Raises:
             DirectoryInUse: another process owns it.
             KeyFileUnsafe: a key file can be read by others.
+            KeyRetired, KeyRoleTaken: a key was retired, or has another role.
+            SignerUnavailable: who keeps a key elsewhere does not sign.
             StoreDamaged: the database file cannot be read.
             StoreElsewhere: its record is in another store.
             StoreUnreachable: the database server does not answer.
@@ -110,7 +111,6 @@ class Ledger:
             use_store(directory, store)
             kept_in = store_of(directory)
             kept_in.upgrade()
-            gate = gate or FileSigner.open(directory / "keys" / "gate.key")
             begun = _join if kept_in.is_shared else _own
             recorder = begun(
                 directory,
@@ -137,18 +137,12 @@ class Ledger:
             self.leases = Leases(self.writer, self.reader, self._recorder.clock)
         self._recorder.woken = self.leases.told
         await self.leases.end_earlier()
-        for signer, role in ((self._recorder.gate, "gate"), (self._recorder.log, "log")):
-            control = {"role": role, "key": signer.public_key.hex(), "id": signer.key_id, "state": "in use"}
-            await self.append(
-                Draft(
-                    tenant=SYSTEM,
-                    run=control_run(SYSTEM),
-                    phase="key",
-                    agent="gate",
-                    once=f"key:{signer.key_id}",
-                    members={"control": control},
-                )
-            )
+        for role, signer in self.signers.items():
+            await self.append(key_draft(SYSTEM, role, signer))
+        if len(self.reader.log_keys()) > 1:
+            # Each log says itself who signs it from now on, and has a checkpoint by that key at once.
+            for tenant in self.reader.tenants():
+                await self.append(key_draft(tenant, "log", self._recorder.log))
 
     async def close(self) -> None:
         """Finish writing and let the directory go."""
@@ -160,6 +154,11 @@ class Ledger:
         self._recorder.close()
         self._recorder.connection.close()
         os.close(self._lock)
+
+    @property
+    def signers(self) -> dict[str, Signer]:
+        """Whose keys sign, by role."""
+        return {"gate": self._recorder.gate, "log": self._recorder.log}
 
     @property
     def clock(self) -> Clock:
@@ -250,15 +249,18 @@ def _own(
     projections: Sequence[Projection],
     clock: Clock,
     isolation: str,
-    gate: Signer,
+    gate: Signer | None,
     log: Signer | None,
 ) -> Recorder:
     """What the only writer of a data directory knows of its record."""
-    log = log or FileSigner.open(directory / "keys" / "log.key")
     vault = Vault(directory / "keys" / "master.key")
     connection = store.connect(writable=True)
-    for signer, role in ((gate, "gate"), (log, "log")):
+    with closing(Reader.open(directory, vault=vault)) as reader:
+        signers = open_signers(reader, {"gate": gate, "log": log})
+    gate, log = signers["gate"], signers["log"]
+    for role, signer in signers.items():
         connection.run(_SAVE_KEY, id=None, key_id=signer.key_id, public=signer.public_key, role=role)
+    rows = connection.rows(_KEY_ROWS)
     return Recorder(
         connection,
         lookups=store.connect(writable=False),
@@ -267,7 +269,8 @@ def _own(
         vault=vault,
         clock=clock,
         boundary={"id": f"gate_{gate.key_id[:16]}", "boot": new_boot_id(), "isolation": isolation},
-        key_rows={row[0]: row[1] for row in connection.rows(_KEY_ROWS)},
+        log_name=next(row[0] for row in rows if row[2] == "log"),
+        key_rows={row[0]: row[1] for row in rows},
         projections=projections,
     )
 
@@ -307,11 +310,6 @@ class _Glance:
 
     def wake(self, run: str) -> None:
         raise RuntimeError("a check may not write")
-
-
-def control_run(tenant: TenantId) -> RunId:
-    """The run that a tenant's receipts belong to when they belong to no agent's run."""
-    return RunId(f"control:{tenant}")
 
 
 @contextmanager

@@ -234,7 +234,7 @@ class SharedTransaction(Transaction):
         first = of.position + 1
         self._rows = [(first + at, *row[1:]) for at, row in enumerate(self._rows)]
         for tenant in self._new_logs:
-            origin = origin_of(of.log, tenant)
+            origin = origin_of(of.log_name, tenant)
             self.run(_NEW_LOG, tenant=tenant, origin=origin, size=0, peaks=b"", checkpoint="")
         self._subjects = list(of.vault.unsaved)
         for (tenant, subject), wrapped in of.vault.unsaved.items():

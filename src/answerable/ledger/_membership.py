@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from answerable.core import Clock, new_boot_id
 from answerable.ledger._drivers._postgres import PostgresConnection, PostgresStore
 from answerable.ledger._drivers._postgres_writer import PostgresWriter
-from answerable.ledger._keys import FileSigner
+from answerable.ledger._key_files import key_path, open_signers
 from answerable.ledger._many import SharedRecorder, SharedTransaction
 from answerable.ledger._ports import Projection, Signer, Writer
 from answerable.ledger._presence import Presence
@@ -29,7 +30,7 @@ from answerable.ledger._vault import Vault
 __all__ = ["Membership", "join"]
 
 LEASE = timedelta(seconds=10)
-_KEYS = Prepared(sa.select(keys.c.key_id, keys.c.public, keys.c.role, keys.c.id))
+_KEYS = Prepared(sa.select(keys.c.key_id, keys.c.public, keys.c.role, keys.c.id).order_by(keys.c.id))
 _SAVE_KEY = Prepared(sa.insert(keys))
 
 
@@ -51,49 +52,53 @@ def join(
     projections: Sequence[Projection],
     clock: Clock,
     isolation: str,
-    gate: Signer,
+    gate: Signer | None,
     log: Signer | None,
 ) -> SharedRecorder:
     """What this worker knows of the record, with its keys on it.
 
     Raises:
-        KeysElsewhere: its master key, or its log key, is not the record's.
+        KeysElsewhere: it has not the record's master key, or no gate key of its own.
     """
     connection = store.connect(writable=True)
-    named = functools.partial(KeysElsewhere, directory=str(directory), address=store.address)
-    known = {row[2]: row for row in connection.rows(_KEYS) if row[2] != "gate"}
+    wrong = functools.partial(KeysElsewhere, directory=str(directory), address=store.address)
+    known = {row[2] for row in connection.rows(_KEYS)}
     if known and not (directory / "keys" / "master.key").exists():
-        raise named(key="master key")
+        raise wrong(key="master key")
+    if known and gate is None and not key_path(directory, "gate").exists():
+        raise wrong(key="gate key of its own")
     vault = Vault(directory / "keys" / "master.key")
-    if log is None and (not known or (directory / "keys" / "log.key").exists()):
-        log = FileSigner.open(directory / "keys" / "log.key")
+    given = {"gate": gate}
+    if log is not None or not known or key_path(directory, "log").exists():
+        given["log"] = log  # SECURITY: whoever has it may sign the log's heads; a worker need not
+    with closing(Reader(store.connect(writable=False), vault, directory)) as reader:
+        signers = open_signers(reader, given)
+    gate = signers["gate"]
     with connection.transaction():
         rows = connection.rows(_KEYS)
-        of_log = next((row for row in rows if row[2] == "log"), None)
-        for row in rows:
-            if row[2] == "vault" and row[0] != vault.mark:
-                raise named(key="master key")
-        if of_log is not None and log is not None and of_log[0] != log.key_id:
-            raise named(key="log key")
-        ours = [(gate.key_id, gate.public_key, "gate"), (vault.mark, b"", "vault")]
-        ours += [(log.key_id, log.public_key, "log")] if log is not None else []
-        there, number = {row[0] for row in rows}, max((row[3] for row in rows), default=0)
-        for key_id, public, role in ours:
-            if key_id not in there:
+        if any(row[2] == "vault" and row[0] != vault.mark for row in rows):
+            raise wrong(key="master key")
+        logs_known = [row for row in rows if row[2] == "log"]
+        if logs_known and "log" in signers and signers["log"].key_id not in {row[0] for row in logs_known}:
+            raise wrong(key="log key")
+        ours = [(signer.key_id, signer.public_key, role) for role, signer in signers.items()]
+        number = max((row[3] for row in rows), default=0)
+        for key_id, public, role in [*ours, (vault.mark, b"", "vault")]:
+            if key_id not in {row[0] for row in rows}:
                 number += 1
                 connection.run(_SAVE_KEY, id=number, key_id=key_id, public=public, role=role)
-    if log is None:
-        assert of_log is not None
-        log = _KnownLog(key_id=of_log[0], public_key=of_log[1])
+    rows = connection.rows(_KEYS)
+    first = next(row for row in rows if row[2] == "log")
     return SharedRecorder(
         connection,
         lookups=store.connect(writable=True),
         gate=gate,
-        log=log,
+        log=signers.get("log") or _KnownLog(key_id=first[0], public_key=first[1]),
         vault=vault,
         clock=clock,
         boundary={"id": f"gate_{gate.key_id[:16]}", "boot": new_boot_id(), "isolation": isolation},
-        key_rows={row[0]: row[3] for row in connection.rows(_KEYS)},
+        log_name=first[0],
+        key_rows={row[0]: row[3] for row in rows},
         projections=projections,
         address=store.address,
     )
@@ -134,7 +139,7 @@ class Membership:
             writer, reader, recorder.clock, recorder=recorder, presence=self._presence, lookups=lookups
         )
         if not isinstance(recorder.log, _KnownLog):
-            self._sequencer = Sequencer(self._store.connect(writable=True), recorder.log)
+            self._sequencer = Sequencer(self._store.connect(writable=True), recorder.log, log_name=recorder.log_name)
         recorder.appended = self._sequencer.poke if self._sequencer is not None else recorder.appended
         return writer, self._leases
 

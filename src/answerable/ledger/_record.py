@@ -26,11 +26,13 @@ from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._vault import Keyset, Vault, commitment
 
-__all__ = ["Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
+__all__ = ["USUAL_PRIORITY", "Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
 
 # By `_journal`, from typed fields: no float can be in them.
 _BUILT_HERE = frozenset({"action", "authority", "basis", "labels", "usage"})
 _LENGTHS = struct.Struct(">ii")
+USUAL_PRIORITY = 5
+"""Of a run whose `run.open` gives none; the lower goes first."""
 _INSERT = Prepared(sa.insert(receipts))
 _HEAD = Prepared(
     sa.select(receipts.c.seq, receipts.c.digest)
@@ -62,11 +64,7 @@ _WAKE = Prepared(
 )
 _CLOSED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), slices.c.state == "closed"))
 _AFTER_CLOSE: frozenset[Phase] = frozenset({"observation", "erasure"})
-_OPEN_SLICE = Prepared(
-    sa.insert(slices).values(
-        run=sa.bindparam("run"), tenant=sa.bindparam("tenant"), state="ready", fence=0, wake=0, seen=0
-    )
-)
+_OPEN_SLICE = Prepared(sa.insert(slices))
 _CLOSE_SLICE = Prepared(
     sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None)
 )
@@ -110,6 +108,7 @@ class Recorder:
         vault: Vault,
         clock: Clock,
         boundary: dict[str, Any],
+        log_name: str,
         key_rows: dict[str, int],
         projections: Sequence[Projection],
     ) -> None:
@@ -118,6 +117,7 @@ class Recorder:
         self.gate = gate
         self.signing = SignQueue(gate, getattr(gate, "start_helper", None))
         self.log = log
+        self.log_name = log_name  # id of the first key of the log, which origins are named after
         self.vault = vault
         self.clock = clock
         self.boundary = boundary
@@ -349,7 +349,22 @@ class Transaction:
 
     def _move_slice(self, draft: Draft) -> None:
         if draft.phase == "run.open":
-            self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant)
+            control = draft.members.get("control", {})
+            self.run(
+                _OPEN_SLICE,
+                run=draft.run,
+                tenant=draft.tenant,
+                state="ready",
+                fence=0,
+                wake=0,
+                seen=0,
+                due=None,
+                worker=None,
+                agent=control.get("agent", draft.agent),
+                priority=control.get("priority", USUAL_PRIORITY),
+                opened=self.now,
+                begun=None,
+            )
             self._woken.append(draft.run)
             self._opened.append(draft.run)
         elif draft.phase == "run.close":
@@ -379,7 +394,7 @@ class Transaction:
         if self._unsigned:
             self._seal()
         for tenant, frontier in self._frontiers.items():
-            origin = origin_of(of.log, tenant)
+            origin = origin_of(of.log_name, tenant)
             self.run(
                 _SAVE_LOG,
                 tenant=tenant,

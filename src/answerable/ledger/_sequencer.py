@@ -54,11 +54,13 @@ class Sequencer:
     Args:
         connection: its own; nobody else uses it.
         signer: the log's key.
+        log_name: what its origins are named after.
     """
 
-    def __init__(self, connection: PostgresConnection, signer: Signer) -> None:
+    def __init__(self, connection: PostgresConnection, signer: Signer, *, log_name: str) -> None:
         self._connection = connection
         self._signer = signer
+        self._log_name = log_name
         self._holds_since = 0
         self._news = threading.Event()
         self._is_over = threading.Event()
@@ -82,7 +84,7 @@ class Sequencer:
             is_last = self._is_over.is_set()
             try:
                 if self._is_it():
-                    integrate(self._connection, self._signer)
+                    integrate(self._connection, self._signer, self._log_name)
             except (StoreUnreachable, StoreRefused, ContendedError) as error:
                 log.warning("the log waits for its sequencer: %s", error)
             self._is_over.wait(_PAUSE_S)
@@ -98,7 +100,7 @@ class Sequencer:
         return self._holds_since == self._connection.dialled
 
 
-def integrate(connection: PostgresConnection, signer: Signer) -> int:
+def integrate(connection: PostgresConnection, signer: Signer, log_name: str) -> int:
     """Enter what was appended, and sign each log's new head; the number of entries comes back."""
     count = 0
     for tenant, size, peaks in connection.rows(_GROWN):
@@ -106,7 +108,7 @@ def integrate(connection: PostgresConnection, signer: Signer) -> int:
         while page := connection.rows(_ENTRIES, tenant=tenant, start=frontier.size):
             for (digest,) in page:
                 frontier.append(digest)
-        origin = origin_of(signer, tenant)
+        origin = origin_of(log_name, tenant)
         note = sign_checkpoint(signer, origin, frontier.size, frontier.root())
         edge = b"".join(frontier.peaks)
         connection.run(_SAVE, of_tenant=tenant, was=size, name=origin, entries=frontier.size, edge=edge, note=note)

@@ -2,17 +2,31 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from answerable.core import Clock, RunId, format_time
 from answerable.ledger._drivers._failures import StoreUnreachable
 from answerable.ledger._drivers._postgres import PostgresConnection
-from answerable.ledger._leases import FIND, Again, Busy, Gone, Leases, Parked, Slice, Stale
+from answerable.ledger._leases import (
+    FIND,
+    IN_TURN,
+    IS_UNSERVED,
+    SET,
+    Again,
+    Busy,
+    Gone,
+    Leases,
+    Parked,
+    Queued,
+    Slice,
+    Stale,
+)
 from answerable.ledger._many import SharedRecorder
-from answerable.ledger._ports import Writer
+from answerable.ledger._ports import Tx, Writer
 from answerable.ledger._presence import Presence
 from answerable.ledger._reader import Reader
 from answerable.ledger._record import Transaction
@@ -24,23 +38,37 @@ __all__ = ["SharedLeases"]
 _P = sa.bindparam
 _AGAIN = timedelta(seconds=1)
 _DUE_FOR_S = 1.0
-_TAKE = Prepared(
-    sa.update(slices)
-    .where(slices.c.run == _P("of_run"))
-    .values(state="leased", fence=slices.c.fence + 1, seen=slices.c.wake, due=None, worker=_P("by"))
-)
+_REMEMBERED = 10_000
+_TAKEN: dict[str, Any] = {
+    "state": "leased",
+    "fence": slices.c.fence + 1,
+    "seen": slices.c.wake,
+    "due": None,
+    "begun": sa.func.coalesce(slices.c.begun, _P("moment")),
+    "worker": _P("me"),
+}
+_TAKE = Prepared(sa.update(slices).where(slices.c.run == _P("of_run")).values(_TAKEN))
+# Two workers that look at the same time see the same line: each may have those in it that the other has not locked.
 _TAKE_SOME = Prepared(
-    sa.text(
-        "UPDATE slices SET state = 'leased', fence = fence + 1, seen = wake, due = NULL, worker = :me "
-        "WHERE run IN (SELECT run FROM slices WHERE state = 'ready' OR (state = 'parked' AND due <= :moment) "
-        "LIMIT :most FOR UPDATE SKIP LOCKED) RETURNING tenant, run, fence, wake"
+    sa.update(slices)
+    .where(
+        slices.c.run.in_(
+            sa.select(slices.c.run)
+            .where(
+                slices.c.run.in_(sa.select(IN_TURN.c.run).order_by(IN_TURN.c.turn).limit(_P("in_sight"))), IS_UNSERVED
+            )
+            .limit(_P("most"))
+            .with_for_update(skip_locked=True)
+        )
     )
+    .values(_TAKEN)
+    .returning(slices.c.tenant, slices.c.run, slices.c.fence, slices.c.wake)
 )
 _HELD_BY = Prepared(sa.select(slices.c.run).where(slices.c.state == "leased", slices.c.worker == _P("me")))
 _FREE = Prepared(
-    sa.text(
-        "UPDATE slices SET state = 'ready', worker = NULL WHERE run = :of_run AND state = 'leased' AND worker = :me"
-    )
+    sa.update(slices)
+    .where(slices.c.run == _P("of_run"), slices.c.state == "leased", slices.c.worker == _P("me"))
+    .values(state="ready", worker=None)
 )
 
 
@@ -62,6 +90,7 @@ class SharedLeases(Leases):
         self._presence = presence
         self._lookups = lookups
         self._taken: dict[str, Slice] = {}
+        self._places: dict[str, tuple[str, int]] = {}
         self._is_unsure = False
         self._due: tuple[float, datetime | None] = (0.0, None)
 
@@ -70,25 +99,31 @@ class SharedLeases(Leases):
         """Whether this worker's lease lasts, at this very moment."""
         return self._presence.is_alive and self._presence.worker == self._recorder.worker
 
-    def claim(self, run: RunId, worker: str = "") -> "asyncio.Future[Slice | Busy | Gone]":
-        """Take the run, if nobody has it."""
+    def claim(
+        self, run: RunId, worker: str = "", *, admit: Callable[[Tx, RunId], bool] | None = None
+    ) -> "asyncio.Future[Slice | Busy | Queued | Gone]":
+        """Take the run, if no other worker has it."""
         taken = self._taken.pop(run, None)
-        if taken is not None and self._recorder.fences.get(run) == taken.fence:
-            found: asyncio.Future[Slice | Busy | Gone] = asyncio.get_running_loop().create_future()
-            found.set_result(taken)
-            return found
 
-        def work(tx: Transaction) -> Slice | Busy | Gone:
+        def work(tx: Transaction) -> Slice | Busy | Queued | Gone:
+            is_taken = taken is not None and tx.fence(run) == taken.fence
             rows = tx.rows(FIND, run=run)
             if not rows or rows[0][1] == "closed":
                 return Gone()
             tenant, state, fence, wake, _, _ = rows[0]
-            if state == "leased":
+            if state == "leased" and not is_taken:
                 # Its worker looks after it; if that one goes, whoever notices tells.
                 return Busy(self._clock.now() + timedelta(seconds=self._presence.lease_s))
             if not self.is_held:
                 return Busy(self._clock.now() + _AGAIN)
-            tx.run(_TAKE, of_run=run, by=self._recorder.worker)
+            if admit is not None and not admit(tx, run):
+                tx.run(SET, of_run=run, to="queued", at=None)
+                tx.set_fence(run, None)
+                return Queued()
+            if is_taken:
+                assert taken is not None
+                return taken
+            tx.run(_TAKE, of_run=run, me=self._recorder.worker, moment=tx.now)
             tx.set_fence(run, fence + 1)
             return Slice(tenant=tenant, run=run, fence=fence + 1, seen=wake)
 
@@ -113,7 +148,7 @@ class SharedLeases(Leases):
         me, moment = self._recorder.worker, format_time(self._clock.now())
         try:
             # INVARIANT: not asked again on a new connection: whatever the first one took would be nobody's.
-            values = _TAKE_SOME.postgres.arrange({"me": me, "moment": moment, "most": limit})
+            values = _TAKE_SOME.postgres.arrange({"me": me, "moment": moment, "most": limit, "in_sight": 4 * limit})
             rows = self._lookups.ask_once((_TAKE_SOME, values))
         except StoreUnreachable:
             self._is_unsure = True
@@ -122,6 +157,14 @@ class SharedLeases(Leases):
             self._taken[run] = Slice(tenant=tenant, run=run, fence=fence, seen=wake)
             self._recorder.fences[run] = fence
         return [row[1] for row in rows]
+
+    def place(self, run: RunId) -> tuple[str, int]:
+        """The run's tenant and priority, which never change."""
+        if run not in self._places:
+            if len(self._places) >= _REMEMBERED:
+                self._places.pop(next(iter(self._places)))
+            self._places[run] = super().place(run)
+        return self._places[run]
 
     def is_unserved(self, run: RunId) -> bool:
         """Whether nobody advances the run and somebody should."""

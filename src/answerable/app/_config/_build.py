@@ -5,11 +5,19 @@ from pathlib import Path
 
 from answerable.app._app import Answerable
 from answerable.app._config._errors import ConfigFileInvalid, SecretMissing
-from answerable.app._config._file import AmountTable, Config, LimitsTable, ProviderTable, ServerTable, ToolTable
+from answerable.app._config._file import (
+    AmountTable,
+    Config,
+    EngineTable,
+    LimitsTable,
+    ProviderTable,
+    ServerTable,
+    ToolTable,
+)
 from answerable.app._times import Times
 from answerable.models import Upstream
 from answerable.policy import Budget
-from answerable.runtime import Limits
+from answerable.runtime import Limits, StoreEngine, Temporal
 from answerable.tools import AmountOf, ToolDeclaration
 
 __all__ = ["configured"]
@@ -54,10 +62,21 @@ def configured(
             setattr(app, place, getattr(config, place))
     times = config.times
     app.times = Times(patience=times.patience, idle=times.idle, retry_window=times.retry_window, drain=times.drain)
+    if "engine" in config.model_fields_set:
+        app.engine = StoreEngine if config.engine.kind == "store" else _temporal(config.engine, file.parent, secrets)
     app.budgets += tuple(
         Budget(scope=each.scope, period=each.period, tokens=each.tokens, cost_nano_usd=each.cost_usd, calls=each.calls)
         for each in config.budgets
     )
+    for queue in config.queues:
+        app.queue(
+            queue.scope,
+            concurrency=queue.concurrency,
+            rate=queue.rate,
+            per=queue.per,
+            waiting=queue.waiting,
+            priority=queue.priority,
+        )
     for name, agent in config.agents.items():
         if name in app.agents:
             problems = f"`agents.{name}` is an agent of `{config.app}` already"
@@ -139,6 +158,20 @@ def _limits(said: LimitsTable) -> Limits:
         tokens=said.tokens,
         cost_nano_usd=said.cost_usd,
         identical_calls=said.identical_calls,
+    )
+
+
+def _temporal(said: EngineTable, folder: Path, secrets: _Secrets) -> Temporal:
+    return Temporal(
+        address=said.address,
+        namespace=said.namespace,
+        queue=said.queue,
+        tls=said.tls,
+        api_key=secrets.value("engine.api_key_from", said.api_key_from) if said.api_key_from else "",
+        ca_file=said.ca_file and folder / said.ca_file,
+        certificate_file=said.certificate_file and folder / said.certificate_file,
+        key_file=said.key_file and folder / said.key_file,
+        heartbeat=said.heartbeat,
     )
 
 

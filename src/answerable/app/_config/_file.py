@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from answerable.app._config._words import Bound, Count, Dollars, Duration, Name, Template, Variable
 
-__all__ = ["AmountTable", "Config", "LimitsTable", "ProviderTable", "ServerTable", "ToolTable"]
+__all__ = ["AmountTable", "Config", "EngineTable", "LimitsTable", "ProviderTable", "ServerTable", "ToolTable"]
 
 
 class _Table(BaseModel):
@@ -126,6 +126,21 @@ class BudgetTable(_Table):
     calls: Count | None = Field(default=None, description="Actions that leave an intent; reads leave none.")
 
 
+class QueueTable(_Table):
+    """Limits on the runs of an agent, or of a tenant: how many are advanced at once, begin, and wait to begin."""
+
+    scope: str = Field(pattern=r"^(tenant|agent:.+)$", description="`agent:NAME` or `tenant`.")
+    concurrency: Count | None = Field(
+        default=None, description="Runs advanced at once; of an agent elsewhere, calls under way in this gate."
+    )
+    rate: Count | None = Field(default=None, description="Runs (of an agent elsewhere: calls) that may begin in `per`.")
+    per: Duration = Field(default=timedelta(minutes=1), description="The stretch of time that `rate` is for.")
+    waiting: Count | None = Field(default=None, description="Runs that may wait to begin; one more is refused.")
+    priority: Annotated[int, Field(ge=1, le=9)] | None = Field(
+        default=None, description="Of the agent's runs that are started without one: 1 goes first, 9 last."
+    )
+
+
 class TimesTable(_Table):
     """How long the gate is patient."""
 
@@ -139,6 +154,26 @@ class TimesTable(_Table):
     )
     drain: Duration = Field(
         default=timedelta(seconds=10), description="How long calls and streams under way may go on after SIGTERM."
+    )
+
+
+class EngineTable(_Table):
+    """What has runs advanced: the store itself, or a Temporal server that many gates share."""
+
+    kind: Literal["store", "temporal"] = Field(default="store", description="All other keys are for `temporal`.")
+    address: str = Field(default="127.0.0.1:7233", pattern=r"^[^/:]+:\d+$", description="`host:port` of its front end.")
+    namespace: str = Field(default="default", description="Its name for what belongs together.")
+    queue: str = Field(default="answerable", description="What workers take their work from; one for each store.")
+    tls: bool = Field(default=False, description="Speak TLS to it; implied by the files below.")
+    api_key_from: Variable | None = Field(default=None, description="The environment variable that holds the API key.")
+    ca_file: Path | None = Field(
+        default=None, strict=False, description="Certificates to trust instead of the usual ones."
+    )
+    certificate_file: Path | None = Field(default=None, strict=False, description="This gate's certificate.")
+    key_file: Path | None = Field(default=None, strict=False, description="The private key of that certificate.")
+    heartbeat: Duration = Field(
+        default=timedelta(seconds=5),
+        description="After which silence a gate counts as dead, and its runs go to others.",
     )
 
 
@@ -161,6 +196,7 @@ class Config(_Table):
     host: str = Field(default="127.0.0.1", description="The address to listen at.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8700, description="0 for any free one.")
     times: TimesTable = Field(default=TimesTable(), description="How long the gate is patient.")
+    engine: EngineTable = Field(default=EngineTable(), description="What has runs advanced.")
     agents: Mapping[Name, AgentTable] = Field(default={}, description="Agents that exist elsewhere, by name.")
     servers: Mapping[Name, ServerTable] = Field(default={}, description="MCP servers, by name.")
     tools: Mapping[str, ToolTable] = Field(default={}, description="What their tools do, by full name.")
@@ -170,3 +206,4 @@ class Config(_Table):
         description="Names of models, and the `provider:model` that serve each, in the order in which they are tried.",
     )
     budgets: list[BudgetTable] = Field(default=[], description="Limits of agents and of the whole tenant.")
+    queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")

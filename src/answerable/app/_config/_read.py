@@ -125,6 +125,10 @@ def _keys_at(path: Sequence[str | int]) -> Iterable[str]:
 
 def _misfits(config: Config) -> Iterator[_Problem]:
     """What fits the schema and still names nothing, or says two things at once."""
+    if config.engine.kind == "store" and config.engine.model_fields_set - {"kind"}:
+        yield ("engine", "kind"), "is `store`, and the other keys are for `temporal`"
+    if (config.engine.certificate_file is None) != (config.engine.key_file is None):
+        yield ("engine",), "needs `certificate_file` and `key_file`, or neither"
     for name, server in config.servers.items():
         for problem in _of_server(server):
             yield ("servers", name), problem
@@ -155,6 +159,12 @@ def _misfits(config: Config) -> Iterator[_Problem]:
             yield ("budgets", n, "scope"), f"names no agent{_meant(agent, config.agents)}"
         if budget.tokens is budget.cost_usd is budget.calls is None:
             yield ("budgets", n), "limits nothing"
+    for n, queue in enumerate(config.queues):
+        kind, _, agent = queue.scope.partition(":")
+        if kind == "agent" and agent not in config.agents and config.app is None:
+            yield ("queues", n, "scope"), f"names no agent{_meant(agent, config.agents)}"
+        if queue.concurrency is queue.rate is queue.waiting is queue.priority is None:
+            yield ("queues", n), "limits nothing"
     for name, agent_table in config.agents.items():
         for tool_name in agent_table.own_tools:
             if tool_name in config.tools:

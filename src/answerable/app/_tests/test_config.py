@@ -12,7 +12,7 @@ from answerable.app import Answerable, ConfigFileInvalid, SecretMissing, config_
 from answerable.app._config import parse_config
 from answerable.core import Money
 from answerable.policy import Budget
-from answerable.runtime import Limits
+from answerable.runtime import Limits, StoreEngine, Temporal
 
 WHOLE = """
 data = "record"
@@ -216,3 +216,34 @@ def test_the_schema_for_editors_agrees_with_the_parser() -> None:
     for wrong in ("prot = 1", '[times]\nidle = "soon"', "[agents.desk.limits]\nsteps = 0"):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(tomllib.loads(wrong), config_schema())
+
+
+@pytest.mark.requirement("RT-5")
+def test_the_engine_is_the_files_with_its_key_from_the_environment_and_never_in_what_is_shown() -> None:
+    text = '[engine]\nkind = "temporal"\naddress = "temporal.example.com:7233"\nqueue = "desk"\nca_file = "ca.pem"\n'
+    text += 'api_key_from = "TEMPORAL_KEY"\nheartbeat = "9s"\n'
+
+    app = app_of(text, {"TEMPORAL_KEY": "tk-1"})
+
+    assert app.engine == Temporal(
+        address="temporal.example.com:7233",
+        queue="desk",
+        ca_file=FILE.parent / "ca.pem",
+        api_key="tk-1",
+        heartbeat=timedelta(seconds=9),
+    )
+    assert "tk-1" not in repr(app.engine)
+    assert app_of().engine is StoreEngine
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ('kind = "celery"', "`engine.kind` must be 'store' or 'temporal'"),
+        ('address = "temporal:7233"', "`engine.kind` is `store`, and the other keys are for `temporal`"),
+        ('kind = "temporal"\naddress = "temporal"', "`engine.address` must match"),
+        ('kind = "temporal"\nkey_file = "a.pem"', "`engine` needs `certificate_file` and `key_file`, or neither"),
+    ],
+)
+def test_an_engine_that_cannot_be_meant_is_refused_with_its_line(said: str, problem: str) -> None:
+    assert problem in problems(f"[engine]\n{said}\n")

@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from answerable.core import EvidenceError, Transient
+from answerable.ledger._signers import SignerUnavailable
 
 __all__ = ["PASSING", "ContendedError", "StoreRefused", "StoreUnreachable", "StoreWentBack", "TakenError"]
 
@@ -57,5 +58,5 @@ class TakenError(Exception):
     """A row with that key is there already: the transaction was undone."""
 
 
-PASSING = (sqlite3.OperationalError, StoreUnreachable, ContendedError)
+PASSING = (sqlite3.OperationalError, StoreUnreachable, ContendedError, SignerUnavailable)
 """What may be over a moment later: a full disk, a locked file, a server that restarts."""
