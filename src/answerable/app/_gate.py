@@ -21,6 +21,7 @@ from answerable.models import Models, Upstreams
 from answerable.policy import (
     Approvals,
     Budget,
+    BudgetAlerts,
     CedarAuthorizer,
     Channel,
     DecisionCache,
@@ -147,6 +148,7 @@ class Gate:
         key: str = "",
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
+        mandate: str = "",
         priority: int | None = None,
     ) -> RunId:
         """Open a run of an agent; it is on the record when this returns.
@@ -157,13 +159,21 @@ class Gate:
             key: a start key: the same key gives the same run, however often it is started.
             on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
             resources: what it is about, as whoever asked named it: `order:1001`.
+            mandate: under which it acts: budgets of the scope `mandate:NAME` are charged; where none is declared, it
+                does nothing.
             priority: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
 
         Raises:
             QueueFull: too many runs wait already; nothing was begun, and it says when to try again.
         """
         return await self.runs.start(
-            agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources), priority=priority
+            agent,
+            input,
+            key=key,
+            on_behalf_of=on_behalf_of,
+            resources=tuple(resources),
+            mandate=mandate,
+            priority=priority,
         )
 
     async def result(self, run: RunId) -> Any:
@@ -276,7 +286,8 @@ async def open_gate(
             approvers=Approvers.on(ledger, ledger.reader),
             describe=effects.describe,
         )
-        notices = Notices(approvals, notify, link=page)
+        alerts = BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock)
+        notices = Notices(approvals, notify, link=page, alerts=alerts)
         control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
         desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools)
         await desk.pinning.start()

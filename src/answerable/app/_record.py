@@ -110,11 +110,18 @@ class Desk:
         key: str = "",
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
+        mandate: str = "",
         priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
         run = await self.runs.start(
-            agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources), priority=priority
+            agent,
+            input,
+            key=key,
+            on_behalf_of=on_behalf_of,
+            resources=tuple(resources),
+            mandate=mandate,
+            priority=priority,
         )
         return {"run": run}
 

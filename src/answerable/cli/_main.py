@@ -31,6 +31,7 @@ COMMANDS = {
     "runs": "List, show, signal and control runs: pause, kill, fork, undo.",
     "queues": "See how many runs are advanced, begin and wait, and the limits on that.",
     "schedules": "List what starts by the clock; pause and resume it.",
+    "budgets": "See what is spent, reserved and left of each budget.",
     "approvals": "See what waits for a person, and decide it.",
     "receipts": "Show a receipt in full.",
     "evidence": "Export runs as evidence that others can verify.",

@@ -78,7 +78,6 @@ IN_TURN = (
     .subquery()
 )
 _UNSERVED = Prepared(sa.select(IN_TURN.c.run).order_by(IN_TURN.c.turn).limit(sa.bindparam("most")))
-_ONE_UNSERVED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), IS_UNSERVED))
 _PLACE = Prepared(sa.select(slices.c.tenant, slices.c.priority).where(slices.c.run == sa.bindparam("run")))
 _NEXT_DUE = Prepared(sa.select(sa.func.min(slices.c.due)).where(slices.c.state == "parked"))
 
@@ -261,6 +260,11 @@ class Leases:
         """Runs that nobody advances and somebody should: woken, due or never started; of every tenant in turn."""
         return [row[0] for row in self._reading.rows(_UNSERVED, moment=format_time(self._clock.now()), most=limit)]
 
+    def place(self, run: RunId) -> tuple[str, int]:
+        """The run's tenant and priority: whom it takes turns with, and when it is its turn there."""
+        rows = self._reading.rows(_PLACE, run=run)
+        return (rows[0][0], rows[0][1]) if rows else ("", 0)
+
     def standing(self, run: RunId) -> Standing | None:
         """How one run stands; None when it is over or there is no such run."""
         rows = self._reading.rows(FIND, run=run)
@@ -270,17 +274,12 @@ class Leases:
         until = parse_time(due) if due and state == "parked" else None
         is_due = until is not None and until <= self._clock.now()
         return Standing(
-            is_unserved=state == "ready" or is_due, is_parked=state == "parked", until=until, fence=fence, wake=wake
+            is_unserved=state in ("ready", "called") or is_due,
+            is_parked=state == "parked",
+            until=until,
+            fence=fence,
+            wake=wake,
         )
-
-    def is_unserved(self, run: RunId) -> bool:
-        """Whether this run is one of those."""
-        return bool(self._reading.rows(_ONE_UNSERVED, run=run, moment=format_time(self._clock.now())))
-
-    def place(self, run: RunId) -> tuple[str, int]:
-        """The run's tenant and priority: whom it takes turns with, and when it is its turn there."""
-        rows = self._reading.rows(_PLACE, run=run)
-        return (rows[0][0], rows[0][1]) if rows else ("", 0)
 
     def next_due(self) -> datetime | None:
         """When the earliest parked timer is due."""

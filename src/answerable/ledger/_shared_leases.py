@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ from answerable.ledger._leases import (
     Queued,
     Slice,
     Stale,
+    Standing,
 )
 from answerable.ledger._many import SharedRecorder
 from answerable.ledger._ports import Tx, Writer
@@ -166,9 +168,10 @@ class SharedLeases(Leases):
             self._places[run] = super().place(run)
         return self._places[run]
 
-    def is_unserved(self, run: RunId) -> bool:
-        """Whether nobody advances the run and somebody should."""
-        return run in self._taken or super().is_unserved(run)
+    def standing(self, run: RunId) -> Standing | None:
+        """How one run stands; what this worker took and has not begun with is unserved."""
+        found = super().standing(run)
+        return replace(found, is_unserved=True) if found is not None and run in self._taken else found
 
     def heard(self, runs: Sequence[str], is_serving: bool) -> None:
         """Another worker's commit woke runs."""

@@ -26,6 +26,7 @@ from answerable.policy._errors import (
     BudgetInvalid,
     DecisionNotFound,
     EditNotPossible,
+    MandateUnknown,
     NoticeInvalid,
     NoticeLost,
     ObligationInvalid,
@@ -46,6 +47,7 @@ from answerable.policy._ports import Approvers
 from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
 from answerable.policy._schema import KnownAction, action_id
 from answerable.policy._simulating import Difference, Recount, Simulation, recount_facts, simulate
+from answerable.policy._spending import BudgetAlerts, Reserved, Spending, reserved_by, spending
 from answerable.policy._stops import Stop, Stops, StopsProjection, is_in_scope
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "ApproverLacksRole",
     "Approvers",
     "Budget",
+    "BudgetAlerts",
     "BudgetExceeded",
     "BudgetInvalid",
     "BudgetProjection",
@@ -80,6 +83,7 @@ __all__ = [
     "KnownAction",
     "Lint",
     "Mail",
+    "MandateUnknown",
     "Notice",
     "NoticeInvalid",
     "NoticeLost",
@@ -97,8 +101,10 @@ __all__ = [
     "RepeatNotAllowed",
     "ReplayedDecision",
     "Request",
+    "Reserved",
     "Rule",
     "Simulation",
+    "Spending",
     "Stop",
     "StopScopeInvalid",
     "StopUnknown",
@@ -114,6 +120,8 @@ __all__ = [
     "parse_obligations",
     "recount_facts",
     "replay_decisions",
+    "reserved_by",
     "run_policy_tests",
     "simulate",
+    "spending",
 ]

@@ -10,13 +10,14 @@ from answerable.app._config._file import (
     Config,
     EngineTable,
     LimitsTable,
+    NotifyTable,
     ProviderTable,
     ServerTable,
     ToolTable,
 )
 from answerable.app._times import Times
 from answerable.models import Upstream
-from answerable.policy import Budget
+from answerable.policy import Budget, Channel, Mail, Webhook
 from answerable.runtime import Limits, StoreEngine, Temporal
 from answerable.tools import AmountOf, ToolDeclaration
 
@@ -65,9 +66,20 @@ def configured(
     if "engine" in config.model_fields_set:
         app.engine = StoreEngine if config.engine.kind == "store" else _temporal(config.engine, file.parent, secrets)
     app.budgets += tuple(
-        Budget(scope=each.scope, period=each.period, tokens=each.tokens, cost_nano_usd=each.cost_usd, calls=each.calls)
+        Budget(
+            scope=each.scope,
+            period=each.period,
+            tokens=each.tokens,
+            cost_nano_usd=each.cost_usd,
+            amount=each.amount,
+            calls=each.calls,
+            alerts=tuple(each.alerts),
+            tell=each.tell,
+        )
         for each in config.budgets
     )
+    app.notify += tuple(_channel(f"notify[{n}]", each, secrets) for n, each in enumerate(config.notify))
+    app.page = config.page or app.page
     for queue in config.queues:
         app.queue(
             queue.scope,
@@ -122,6 +134,21 @@ def _serve(
         directory=server.directory,
         startup_timeout=server.startup_timeout,
         call_timeout=server.call_timeout,
+    )
+
+
+def _channel(place: str, said: NotifyTable, secrets: _Secrets) -> Channel:
+    if said.webhook:
+        return Webhook(url=said.webhook, secret=secrets.value(f"{place}.secret_from", said.secret_from or ""))
+    password = secrets.value(f"{place}.password_from", said.password_from) if said.password_from else ""
+    return Mail(
+        host=said.mail,
+        port=said.port,
+        tls=said.tls,
+        user=said.user,
+        password=password,
+        sender=said.sender,
+        to=said.to,
     )
 
 
