@@ -201,6 +201,7 @@ class Gate:
 async def open_gate(
     data: Path,
     *,
+    store: str = "",
     policy: Path,
     specs: Path | None,
     budgets: Sequence[Budget],
@@ -239,7 +240,7 @@ async def open_gate(
         _check_labels(rules, tools, agents)
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation)
+        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation, store=store)
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = {
