@@ -12,7 +12,7 @@ from answerable.cli._errors import FileUnusable, InputNotJson
 from answerable.core import Action, TenantId
 from answerable.identity import People, SigningKeys
 from answerable.ledger import Draft, Reader
-from answerable.policy import Approvals, Autonomy, Stops
+from answerable.policy import Approvals, Autonomy, Labels, Stops
 from answerable.server import Writes, control
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "autonomy_of",
     "digest_of",
     "json_value",
+    "labels_of",
     "people_of",
     "signing_keys_of",
     "stops_of",
@@ -80,6 +81,11 @@ def approvals_of(reader: Reader) -> Approvals:
 def autonomy_of(reader: Reader) -> Autonomy:
     """Tiers of agents, to look at."""
     return Autonomy(book=_Closed(reader), store=reader)
+
+
+def labels_of(reader: Reader) -> Labels:
+    """Labels of runs, to look at."""
+    return Labels(book=_Closed(reader), store=reader)
 
 
 def people_of(reader: Reader) -> People:

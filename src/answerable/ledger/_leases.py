@@ -62,7 +62,6 @@ _IN_TURN = (
     .subquery()
 )
 _UNSERVED = Prepared(sa.select(_IN_TURN.c.run).order_by(_IN_TURN.c.turn).limit(sa.bindparam("most")))
-_ONE_UNSERVED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), _IS_UNSERVED))
 _PLACE = Prepared(sa.select(slices.c.tenant, slices.c.priority).where(slices.c.run == sa.bindparam("run")))
 _NEXT_DUE = Prepared(sa.select(sa.func.min(slices.c.due)).where(slices.c.state == "parked"))
 
@@ -124,7 +123,7 @@ class Standing:
 
     Args:
         is_unserved: nobody advances it and somebody should: it was woken, is due or never started.
-        is_parked: its last slice let go of it.
+        is_parked: its last slice let go of it, or it waits to be called.
         until: when it is parked, and its earliest timer due.
         fence, wake: of its last slice, and wakes counted so far.
     """
@@ -227,6 +226,11 @@ class Leases:
         """Runs that nobody advances and somebody should: woken, due or never started; of every tenant in turn."""
         return [row[0] for row in self._reading.rows(_UNSERVED, moment=format_time(self._clock.now()), most=limit)]
 
+    def place(self, run: RunId) -> tuple[str, int]:
+        """The run's tenant and priority: whom it takes turns with, and when it is its turn there."""
+        rows = self._reading.rows(_PLACE, run=run)
+        return (rows[0][0], rows[0][1]) if rows else ("", 0)
+
     def standing(self, run: RunId) -> Standing | None:
         """How one run stands; None when it is over or there is no such run."""
         rows = self._reading.rows(_FIND, run=run)
@@ -236,17 +240,12 @@ class Leases:
         until = parse_time(due) if due and state == "parked" else None
         is_due = until is not None and until <= self._clock.now()
         return Standing(
-            is_unserved=state == "ready" or is_due, is_parked=state == "parked", until=until, fence=fence, wake=wake
+            is_unserved=state in ("ready", "called") or is_due,
+            is_parked=state in ("parked", "queued"),
+            until=until,
+            fence=fence,
+            wake=wake,
         )
-
-    def is_unserved(self, run: RunId) -> bool:
-        """Whether this run is one of those."""
-        return bool(self._reading.rows(_ONE_UNSERVED, run=run, moment=format_time(self._clock.now())))
-
-    def place(self, run: RunId) -> tuple[str, int]:
-        """The run's tenant and priority: whom it takes turns with, and when it is its turn there."""
-        rows = self._reading.rows(_PLACE, run=run)
-        return (rows[0][0], rows[0][1]) if rows else ("", 0)
 
     def next_due(self) -> datetime | None:
         """When the earliest parked timer is due."""

@@ -104,7 +104,8 @@ class StoreEngine:
         elif run in self._again:
             # A wake that came too late for the slice left the run ready; one the slice saw did not.
             self._again.discard(run)
-            if self._leases.is_unserved(run):
+            standing = self._leases.standing(run)
+            if standing is not None and standing.is_unserved:
                 self.notify(run)
 
     def _ended(self, run: RunId, task: "asyncio.Task[None] | None") -> None:

@@ -159,6 +159,13 @@ class Worker:
         await self._release(lease)
         return self._retry()
 
+    async def _leave(self, lease: Lease) -> Advanced:
+        """Leave the run to a worker with the code that began it; this one will never be it."""
+        log.warning("run %s waits for the code that began it: its agent is pinned to it", lease.run)
+        self._others.add(lease.run)
+        await self._release(lease)
+        return Parked(None)
+
     async def _release(self, lease: Lease) -> None:
         """Give the run back; again, if the disk is full: until the next start nobody else could have it."""
         for pause_s in (*_PAUSES_S, None):
@@ -171,13 +178,6 @@ class Worker:
                 await asyncio.sleep(pause_s)
             else:
                 return
-
-    async def _leave(self, lease: Lease) -> Advanced:
-        """Leave the run to a worker with the code that began it; this one will never be it."""
-        log.warning("run %s waits for the code that began it: its agent is pinned to it", lease.run)
-        self._others.add(lease.run)
-        await self._release(lease)
-        return Parked(None)
 
     def _retry(self) -> Retry:
         return Retry(self._gate.clock.now() + _PAUSE)
