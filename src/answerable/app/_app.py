@@ -168,6 +168,7 @@ class Answerable:
         limits: Limits | None = None,
         on_change: OnChange = "continue",
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> F: ...
 
     @overload
@@ -184,6 +185,7 @@ class Answerable:
         limits: Limits | None = None,
         on_change: OnChange = "continue",
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> Callable[[F], F]: ...
 
     def agent(
@@ -200,6 +202,7 @@ class Answerable:
         limits: Limits | None = None,
         on_change: OnChange = "continue",
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
@@ -216,6 +219,8 @@ class Answerable:
             on_change: what becomes of a run that another build of its file began: it goes on (`continue`), is left
                 to a worker that has that build (`pin`), or ends with `BuildChanged` (`fail`).
             groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
+            autonomy: where it begins: `draft`, `approve` (its `escalation` is the role that is asked) or `execute`.
+                What was decided since on the record stands (`answerable agent autonomy`).
         """
 
         def register(decorated: F) -> F:
@@ -227,6 +232,7 @@ class Answerable:
                 limits=limits or Limits(),
                 environment=environment,
                 owner=owner,
+                escalation=escalation,
                 model=model,
                 build=build,
                 on_change=on_change,
@@ -240,6 +246,7 @@ class Answerable:
                 stop=stop,
                 escalation=escalation,
                 build=build,
+                autonomy=autonomy,
             )
             self.agents[agent] = (spec, declared)
             return decorated
@@ -334,6 +341,7 @@ class Answerable:
         stop: str = "",
         limits: Limits | None = None,
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> None:
         """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
 
@@ -347,6 +355,7 @@ class Answerable:
             stop: the role that may stop it.
             limits: the most a session may do.
             groups: of agents that it belongs to.
+            autonomy: where it begins, as for `agent`.
         """
         spec = AgentSpec(
             name=name,
@@ -354,6 +363,7 @@ class Answerable:
             limits=limits or Limits(),
             environment=environment,
             owner=owner,
+            escalation=escalation,
             own_tools=tuple(own_tools),
             groups=tuple(groups),
         )
@@ -365,6 +375,7 @@ class Answerable:
             stop=stop,
             escalation=escalation,
             build="",
+            autonomy=autonomy,
         )
         self.agents[name] = (spec, declared)
 

@@ -97,6 +97,7 @@ def configured(
             name,
             own_tools=agent.own_tools,
             groups=agent.groups,
+            autonomy=agent.autonomy or "",
             environment=agent.environment,
             owner=agent.owner,
             escalation=agent.escalation,

@@ -46,6 +46,10 @@ class AgentTable(_Table):
     )
     escalation: str = Field(default="", description="Whom it turns to when it cannot go on.")
     stop: str = Field(default="", description="The role that may stop it.")
+    autonomy: Literal["draft", "approve", "execute"] | None = Field(
+        default=None,
+        description="Where it begins: no writes, each after a yes by its `escalation` role, or as policy says.",
+    )
     groups: list[Name] = Field(
         default=[], description='Groups that policy may permit something to: `Group::"finance"`.'
     )
