@@ -369,13 +369,20 @@ class Answerable:
         return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not _driven_from_outside))
 
     @contextlib.asynccontextmanager
-    async def gate(self, *, clock: Clock | None = None) -> AsyncIterator[Gate]:
+    async def gate(
+        self,
+        *,
+        clock: Clock | None = None,
+        isolation: Literal["same-process", "same-user", "separate-user"] = "same-process",
+    ) -> AsyncIterator[Gate]:
         """Own the data directory and perform actions until the block ends.
 
         Runs that an earlier gate left unfinished go on at once.
 
         Args:
             clock: instead of the machine's, to see what policy does at another time.
+            isolation: how far agents are kept from this process, as receipts say it; more than the default is for
+                those who know that no agent's code runs here (`answerable serve` does).
 
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
@@ -397,6 +404,7 @@ class Answerable:
             labels=self._labelled if self.labels is None else self._labelled | read_labels(self.labels),
             engine=self.engine,
             clock=clock,
+            isolation=isolation,
         ) as gate:
             yield gate
 

@@ -231,6 +231,7 @@ async def open_gate(
     slots: int = 1000,
     decision_cache: int = 4096,
     labels: LabelRules | None = None,
+    isolation: str = "same-process",
 ) -> AsyncIterator[Gate]:
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
     for _, declaration in agents:
@@ -250,7 +251,7 @@ async def open_gate(
         _check_labels(rules, tools, agents)
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock)
+        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation)
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = {

@@ -303,7 +303,8 @@ async def open_desk(
     Raises:
         DirectoryInUse: a gate runs; it has a socket.
     """
-    ledger = Ledger.open(directory, projections=all_projections(), clock=clock)
+    # No agent's code runs in a process that only writes for people.
+    ledger = Ledger.open(directory, projections=all_projections(), clock=clock, isolation="same-user")
     try:
         await ledger.start()
         yield Desk(
