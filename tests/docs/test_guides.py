@@ -177,6 +177,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/back-up-and-restore.md": _one_run,
     "docs/guides/erase-a-person.md": _clinic,
     "docs/guides/set-budgets.md": _library_with_budgets,
+    "docs/guides/widen-autonomy.md": _starter,
     "docs/guides/keys.md": _one_run,
     "docs/guides/separate-users.md": _one_run,
     "docs/guides/write-policies.md": _starter,

@@ -26,6 +26,8 @@ class Answerable:
 
     Args:
         data: the data directory: the record, and the keys it is signed with.
+        store: a database for the record, which several gates may share: `postgresql://…`. By default the record is
+            in the data directory.
         policy: a folder with `authorize` and `obligations` (`docs/concepts/policy.md`). Without one
             nothing is permitted.
         specs: a folder of specifications; none by default.
@@ -42,6 +44,7 @@ class Answerable:
         self,
         *,
         data: Path | str,
+        store: str = "",
         policy: Path | str,
         specs: Path | str | None = None,
         budgets: Sequence[Budget] = (),
@@ -53,6 +56,7 @@ class Answerable:
         engine: EngineOver = StoreEngine,
     ) -> None:
         self.data = Path(data)
+        self.store = store
         self.policy = Path(policy)
         self.specs = Path(specs) if specs is not None else None
         self.budgets = tuple(budgets)
@@ -167,6 +171,7 @@ class Answerable:
         limits: Limits | None = None,
         on_change: OnChange = "continue",
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> F: ...
 
     @overload
@@ -183,6 +188,7 @@ class Answerable:
         limits: Limits | None = None,
         on_change: OnChange = "continue",
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> Callable[[F], F]: ...
 
     def agent(
@@ -199,6 +205,7 @@ class Answerable:
         limits: Limits | None = None,
         on_change: OnChange = "continue",
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
@@ -215,6 +222,8 @@ class Answerable:
             on_change: what becomes of a run that another build of its file began: it goes on (`continue`), is left
                 to a worker that has that build (`pin`), or ends with `BuildChanged` (`fail`).
             groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
+            autonomy: where it begins: `draft`, `approve` (its `escalation` is the role that is asked) or `execute`.
+                What was decided since on the record stands (`answerable agent autonomy`).
         """
 
         def register(decorated: F) -> F:
@@ -226,6 +235,7 @@ class Answerable:
                 limits=limits or Limits(),
                 environment=environment,
                 owner=owner,
+                escalation=escalation,
                 model=model,
                 build=build,
                 on_change=on_change,
@@ -239,6 +249,7 @@ class Answerable:
                 stop=stop,
                 escalation=escalation,
                 build=build,
+                autonomy=autonomy,
             )
             self.agents[agent] = (spec, declared)
             return decorated
@@ -333,6 +344,7 @@ class Answerable:
         stop: str = "",
         limits: Limits | None = None,
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> None:
         """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
 
@@ -346,6 +358,7 @@ class Answerable:
             stop: the role that may stop it.
             limits: the most a session may do.
             groups: of agents that it belongs to.
+            autonomy: where it begins, as for `agent`.
         """
         spec = AgentSpec(
             name=name,
@@ -353,6 +366,7 @@ class Answerable:
             limits=limits or Limits(),
             environment=environment,
             owner=owner,
+            escalation=escalation,
             own_tools=tuple(own_tools),
             groups=tuple(groups),
         )
@@ -364,6 +378,7 @@ class Answerable:
             stop=stop,
             escalation=escalation,
             build="",
+            autonomy=autonomy,
         )
         self.agents[name] = (spec, declared)
 
@@ -392,6 +407,7 @@ class Answerable:
         """
         async with open_gate(
             self.data,
+            store=self.store,
             policy=self.policy,
             specs=self.specs,
             budgets=self.budgets,

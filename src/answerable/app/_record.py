@@ -24,6 +24,8 @@ from answerable.ledger import ErasuresProjection, Ledger, Projection, Reader, st
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
+    Autonomy,
+    AutonomyProjection,
     Budget,
     BudgetProjection,
     FactsProjection,
@@ -62,6 +64,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
     """Every table that follows from receipts. A stop is looked for first, a budget reserved last."""
     return (
         StopsProjection(),
+        AutonomyProjection(),
         OrdersProjection(),
         FactsProjection(),
         KeptLabelsProjection(),
@@ -84,7 +87,12 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
 
 
 async def start_ledger(
-    directory: Path, projections: Sequence[Projection], *, clock: Clock | None = None, isolation: str = "same-process"
+    directory: Path,
+    projections: Sequence[Projection],
+    *,
+    clock: Clock | None = None,
+    isolation: str = "same-process",
+    store: str = "",
 ) -> Ledger:
     """Own a record that may be gone on with, and begin to write; what is listed as erased is gone then.
 
@@ -92,7 +100,7 @@ async def start_ledger(
         DirectoryInUse: another process owns it.
         StoreRestored, LogBehind: it may be an old copy; whoever watches its logs is asked.
     """
-    ledger = Ledger.open(directory, projections=projections, clock=clock, isolation=isolation)
+    ledger = Ledger.open(directory, projections=projections, clock=clock, isolation=isolation, store=store)
     try:
         elsewhere = await seen_elsewhere(directory, read_log_config(directory))
         if elsewhere is not None:
@@ -224,6 +232,35 @@ class Desk:
         until = parse_time(deputy_until) if deputy_until else None
         found = await self.people.set(name, roles, reports_to=reports_to, deputy=deputy, deputy_until=until)
         return {"person": found.name, "called": found.person, "roles": list(found.roles)}
+
+    async def autonomy(
+        self,
+        *,
+        agent: str,
+        tier: str,
+        environment: str,
+        effects: Sequence[str],
+        role: str = "",
+        by: str,
+        reason: str,
+        measured: str = "",
+        undo: str = "",
+        evidence: Sequence[dict[str, str]] = (),
+    ) -> dict[str, Any]:
+        """Change what an agent may do by itself."""
+        found = await Autonomy(book=self.ledger, store=self.ledger.reader).set(
+            agent,
+            tier,
+            environment=environment,
+            effects=effects,
+            role=role,
+            by=by,
+            reason=reason,
+            measured=measured,
+            undo=undo,
+            evidence=evidence,
+        )
+        return {"agent": agent, "tiers": [asdict(each) for each in found]}
 
     async def signer(self, *, do: Literal["add", "revoke"], named: str, public: str = "") -> dict[str, Any]:
         """Register a P-256 key (SubjectPublicKeyInfo, base64) to the person named, or revoke the key named."""

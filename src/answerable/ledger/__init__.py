@@ -3,9 +3,19 @@
 One process owns a data directory and writes (`Ledger`); any process may read (`Reader`).
 """
 
-from answerable.ledger._backup import Backup, BackupKeysUnusable, BackupUnusable, back_up, list_backups, read_backup
+from answerable.ledger._backup import (
+    Backup,
+    BackupElsewhere,
+    BackupKeysUnusable,
+    BackupUnusable,
+    back_up,
+    list_backups,
+    read_backup,
+)
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
+from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
+from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._dropping import Concerned, drop_texts, drop_these, texts_of
 from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
 from answerable.ledger._history import History, Intent, Recorded
@@ -36,7 +46,7 @@ from answerable.ledger._said import action_digest
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._signers import KeeperUnusable, SignerUnavailable
-from answerable.ledger._sql import Prepared, metadata
+from answerable.ledger._sql import Prepared, insert, metadata
 from answerable.ledger._standstill import (
     LogBehind,
     Standstill,
@@ -45,7 +55,7 @@ from answerable.ledger._standstill import (
     read_standstill,
     stand_still,
 )
-from answerable.ledger._store import StoreDamaged
+from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere
 from answerable.ledger._tables import slices
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._tombstones import ErasuresProjection, Hold, is_erased, standing_holds
@@ -58,6 +68,7 @@ __all__ = [
     "Again",
     "Appended",
     "Backup",
+    "BackupElsewhere",
     "BackupKeysUnusable",
     "BackupUnusable",
     "Busy",
@@ -65,6 +76,7 @@ __all__ = [
     "DirectoryInUse",
     "DirectoryNotEmpty",
     "Draft",
+    "DriverMissing",
     "Erasure",
     "ErasureListDamaged",
     "ErasureLists",
@@ -81,6 +93,7 @@ __all__ = [
     "KeyLost",
     "KeyRetired",
     "KeyRoleTaken",
+    "KeysElsewhere",
     "Leases",
     "Ledger",
     "LogBehind",
@@ -112,7 +125,11 @@ __all__ = [
     "Standing",
     "Standstill",
     "StoreDamaged",
+    "StoreElsewhere",
+    "StoreRefused",
     "StoreRestored",
+    "StoreUnreachable",
+    "StoreWentBack",
     "TableRebuilt",
     "Texts",
     "TileSource",
@@ -133,6 +150,7 @@ __all__ = [
     "find_in_ssh_agent",
     "inclusion_path",
     "inclusion_proof",
+    "insert",
     "is_consistent",
     "is_erased",
     "leaf_hash",

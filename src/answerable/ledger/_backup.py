@@ -25,13 +25,15 @@ from answerable.ledger._checkpoint import read_head
 from answerable.ledger._drivers._snapshot import snapshot
 from answerable.ledger._erasures import ErasureLists
 from answerable.ledger._keys import read_or_make_secret
-from answerable.ledger._reader import DATABASE, NoStore, Reader
+from answerable.ledger._reader import NoStore, Reader
 from answerable.ledger._schema import HEAD
 from answerable.ledger._standstill import put_durably, read_standstill, sync_folder
+from answerable.ledger._stores import DATABASE, store_of
 from answerable.ledger._vault import Vault
 
 __all__ = [
     "Backup",
+    "BackupElsewhere",
     "BackupKeysUnusable",
     "BackupUnusable",
     "back_up",
@@ -51,6 +53,19 @@ _SCRYPT = {"n": 1 << 15, "r": 8, "p": 1}
 _LEFT_OUT = frozenset(
     {"lock", "gate.sock", DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "standstill.json", "keys", "log"}
 )
+
+
+@dataclass(eq=False, kw_only=True)
+class BackupElsewhere(ConfigError):
+    """The record is on a database server, which has its own backups."""
+
+    code = "config.backup_elsewhere"
+    what = "the record of `{directory}` is in {store}, and is not backed up from here"
+    why = "only the server can give a copy of one moment, and roll it forward"
+    fix = "use the server's own tools, such as `pg_basebackup`; keep the folder `keys` as well"
+
+    directory: str
+    store: str
 
 
 @dataclass(eq=False, kw_only=True)
@@ -117,9 +132,13 @@ def back_up(
 
     Raises:
         NoStore: there is no record.
+        BackupElsewhere: it is on a database server.
         StoreRestored, LogBehind: what would be backed up may itself be an old copy.
     """
-    if not (directory / DATABASE).exists():
+    store = store_of(directory)
+    if store.is_shared:
+        raise BackupElsewhere(directory=str(directory), store=store.address)
+    if not store.exists():
         raise NoStore(directory=str(directory))
     if (reason := read_standstill(directory)) is not None:
         raise reason.error(directory)

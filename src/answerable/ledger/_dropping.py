@@ -5,9 +5,7 @@ that are dropped. A receipt whose text is gone keeps the pseudonyms of the peopl
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -16,11 +14,10 @@ from answerable.core import RunId
 from answerable.ledger._erasures import Erasure
 from answerable.ledger._receipt import Receipt, is_replayed
 from answerable.ledger._sql import Prepared
-from answerable.ledger._store import connect
 from answerable.ledger._tables import receipts, subject_keys
 from answerable.ledger._vault import PARTY, Vault
 
-__all__ = ["Concerned", "drop_texts", "drop_these", "scrub", "texts_of"]
+__all__ = ["Concerned", "drop_texts", "drop_these", "texts_of"]
 
 _P = sa.bindparam
 _FOUND = (receipts.c.position, receipts.c.body, receipts.c.subjects, receipts.c.sealed.is_not(None))
@@ -53,8 +50,8 @@ class _Statements(Protocol):
     def rows(self, statement: Prepared, /, **params: Any) -> Sequence[Sequence[Any]]:
         """The rows a query finds."""
 
-    def run(self, statement: Prepared, /, **params: Any) -> int:
-        """The number of rows a statement changed."""
+    def run(self, statement: Prepared, /, **params: Any) -> object:
+        """Run a statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +98,6 @@ def drop_these(store: _Statements, found: Sequence[Concerned]) -> None:
     for each in found:
         if each.is_there:
             store.run(_DROP, at=each.receipt.position)
-
-
-def scrub(path: Path) -> bool:
-    """Have nothing of what was dropped in the write-ahead log either; False where somebody reads an old moment still.
-
-    The pages themselves are overwritten as rows go (`secure_delete`).
-    """
-    with closing(connect(path, writable=True)) as connection:
-        # Briefly: meanwhile nobody writes.
-        connection.raw.execute("PRAGMA busy_timeout=50")
-        return bool(connection.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
 
 
 def _found(store: _Statements, erasure: Erasure, names: Sequence[str]) -> list[Concerned]:

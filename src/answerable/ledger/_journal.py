@@ -6,7 +6,6 @@ has no intent: it is admitted from memory, and its one receipt is the outcome.
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +27,7 @@ from answerable.core import (
     parse_time,
     reach,
 )
+from answerable.ledger._drivers._failures import PASSING
 from answerable.ledger._history import History, as_recorded
 from answerable.ledger._landing import Landing
 from answerable.ledger._leases import Slice
@@ -35,7 +35,6 @@ from answerable.ledger._ports import Ruling, Tx
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Transaction
 from answerable.ledger._said import action_members, authority_of, error_code
-from answerable.ledger._signers import SignerUnavailable
 from answerable.ledger._tombstones import is_erased
 from answerable.ledger._vault import commitment
 
@@ -98,6 +97,10 @@ class RunJournal:
                 await self.refresh()
         if step.status == "admitted":
             reach(FaultPoint.AFTER_INTENT)
+            if not self._ledger.leases.is_held:
+                # SECURITY: to whoever has the run now the intent is in doubt; nothing may be dispatched under it.
+                await self.write_off(step, "the worker's lease was over before it was dispatched")
+                raise SliceLost(run=action.run)
         elif step.status == "refused":
             reach(FaultPoint.AFTER_DENIED)
         elif step.status == "held":
@@ -145,7 +148,7 @@ class RunJournal:
                 landing.release()
             else:
                 await landing.on_disk()
-        except (sqlite3.OperationalError, SignerUnavailable):
+        except PASSING:
             return await self._held(closing)
         return appended
 
@@ -162,7 +165,7 @@ class RunJournal:
         while True:
             try:
                 return await self._ledger.writer.submit(closing.record)
-            except (sqlite3.OperationalError, SignerUnavailable) as error:
+            except PASSING as error:
                 pause_s = next(pauses, None)
                 if pause_s is None:
                     raise

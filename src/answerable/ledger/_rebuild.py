@@ -10,11 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
+from answerable.ledger._drivers._sqlite import SqliteConnection
 from answerable.ledger._ledger import lock_directory
-from answerable.ledger._ports import Projection
-from answerable.ledger._reader import DATABASE, NoStore, Reader
+from answerable.ledger._ports import Connection, Projection
+from answerable.ledger._reader import NoStore, Reader
 from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Connection, connect
+from answerable.ledger._stores import store_of
 
 __all__ = ["TableRebuilt", "compare", "rebuild"]
 
@@ -48,23 +49,17 @@ def rebuild(directory: Path, projections: Sequence[Projection]) -> list[TableReb
         NoStore: there is no record.
         DirectoryInUse: a gate is running.
     """
-    if not (directory / DATABASE).exists():
+    store = store_of(directory)
+    if not store.exists():
         raise NoStore(directory=str(directory))
     with lock_directory(directory):
         reader = Reader.open(directory)
-        connection = connect(directory / DATABASE, writable=True)
-        connection.raw.execute("BEGIN IMMEDIATE")
+        connection = store.connect(writable=True)
         try:
-            tables = [table for projection in projections for table in projection.tables]
-            live = {table.name: _rows(connection, table) for table in tables}
-            for table in reversed(tables):
-                connection.run(Prepared(sa.delete(table)))
-            _derive(reader, projections, connection)
-            results = [_compare(table.name, live[table.name], _rows(connection, table)) for table in tables]
-            connection.raw.execute("COMMIT")
-            return results
+            with connection.transaction():
+                return _rebuilt(connection, reader, projections)
         finally:
-            connection.raw.close()
+            connection.close()
             reader.close()
 
 
@@ -76,15 +71,25 @@ def compare(directory: Path, projections: Sequence[Projection]) -> list[TableReb
     """
     tables = [table for projection in projections for table in projection.tables]
     with closing(Reader.open(directory)) as reader, closing(sqlite3.connect(":memory:", isolation_level=None)) as raw:
-        derived = Connection(raw)
+        derived = SqliteConnection(raw)
         for table in tables:
             raw.execute(str(sa.schema.CreateTable(table).compile(dialect=sqlite.dialect())))
             for index in table.indexes:
                 raw.execute(str(sa.schema.CreateIndex(index).compile(dialect=sqlite.dialect())))
         raw.execute("BEGIN")
         with reader.still():  # the tables and the receipts of one moment, whatever a gate writes meanwhile
+            live = {table.name: _rows(reader, table) for table in tables}
             _derive(reader, projections, derived)
-            return [_compare(table.name, _rows(reader, table), _rows(derived, table)) for table in tables]
+        return [_compare(table.name, live[table.name], _rows(derived, table)) for table in tables]
+
+
+def _rebuilt(connection: Connection, reader: Reader, projections: Sequence[Projection]) -> list[TableRebuilt]:
+    tables = [table for projection in projections for table in projection.tables]
+    live = {table.name: _rows(connection, table) for table in tables}
+    for table in reversed(tables):
+        connection.run(Prepared(sa.delete(table)))
+    _derive(reader, projections, connection)
+    return [_compare(table.name, live[table.name], _rows(connection, table)) for table in tables]
 
 
 def _derive(reader: Reader, projections: Sequence[Projection], into: Connection) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import (
     AnswerableError,
@@ -21,7 +20,7 @@ from answerable.core import (
 )
 from answerable.ledger._checkpoint import line_of, origin_of, sign_checkpoint
 from answerable.ledger._merkle import Frontier
-from answerable.ledger._ports import Projection, Signer
+from answerable.ledger._ports import Connection, Projection, Signer
 from answerable.ledger._receipt import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
@@ -32,8 +31,7 @@ from answerable.ledger._receipt import (
     pae,
 )
 from answerable.ledger._signing import SignQueue
-from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Batch, Connection
+from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._texts import commitments, join_texts, object_salt
 from answerable.ledger._vault import Keyset, Vault, commitment
@@ -155,7 +153,7 @@ class Recorder:
 
     def close(self) -> None:
         """Let go of what was opened for it."""
-        self._lookups.raw.close()
+        self._lookups.close()
         self.signing.close()
 
     def transaction(self, again: "Transaction | None" = None) -> "Transaction":
@@ -176,7 +174,7 @@ class Recorder:
         return Receipt(position=0, body=rows[0][0], signature=b"", key_id="", digest="").predicate["at"] if rows else ""
 
 
-class Transaction(Batch):
+class Transaction:
     """One batch: the receipts in it are on disk together or not at all.
 
     Args:
@@ -306,6 +304,9 @@ class Transaction(Batch):
         known = self._of.names.get(run)
         if known is not None and run in once:  # a name of this run alone
             return once in known
+        return self._is_on_record(once)
+
+    def _is_on_record(self, once: str) -> bool:
         return bool(self.rows(_TAKEN, once=once))
 
     def _seal(self) -> None:
@@ -377,6 +378,7 @@ class Transaction(Batch):
                 wake=0,
                 seen=0,
                 due=None,
+                worker=None,
                 agent=control.get("agent", draft.agent),
                 priority=control.get("priority", USUAL_PRIORITY),
                 opened=self.now,
@@ -409,6 +411,8 @@ class Transaction(Batch):
         """Have every receipt so far in its table, where statements find it."""
         if self._unsigned:
             self._seal()
+        self._of.connection.insert(_INSERT, self._rows)
+        self._rows.clear()
 
     def forget(self, tenant: TenantId, names: Iterable[str]) -> None:
         """The keys of these people or runs are dropped: once this is on disk, memory does not hold them either."""
@@ -417,7 +421,8 @@ class Transaction(Batch):
     def prepare(self) -> None:
         """Sign the receipts and the checkpoint of every log that grew, and keep new subjects' keys."""
         of = self._of
-        self.flush()
+        if self._unsigned:
+            self._seal()
         for tenant, frontier in self._frontiers.items():
             origin = origin_of(of.log_name, tenant, of.line)
             self.run(
@@ -464,8 +469,7 @@ class Transaction(Batch):
         for run in self._closed:
             of.heads.pop(run, None)
         of.vault.saved(self._subjects)
-        for tenant, name in self._forgotten:
-            of.vault.forget(tenant, name)
+        of.vault.forget(self._forgotten)
         of.last_at = self.now
         if self._woken:
             of.woken(self._woken)

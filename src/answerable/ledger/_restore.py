@@ -18,13 +18,13 @@ from nacl.signing import VerifyKey
 from answerable.core import AnswerableError, Clock, ConfigError, SystemClock, format_time
 from answerable.ledger._backup import SEALED_KEYS, Backup, BackupUnusable, check_members, keys_in, read_backup
 from answerable.ledger._checkpoint import read_head
-from answerable.ledger._dropping import drop_texts, scrub
+from answerable.ledger._dropping import drop_texts
 from answerable.ledger._erasures import LIST, merge_erasures, put_erasures, read_erasures
 from answerable.ledger._ledger import lock_directory
 from answerable.ledger._merkle import Frontier
-from answerable.ledger._reader import DATABASE, Reader
+from answerable.ledger._reader import Reader
 from answerable.ledger._standstill import Standstill, put_durably, stand_still, sync_folder
-from answerable.ledger._store import connect
+from answerable.ledger._stores import store_of
 from answerable.ledger._vault import Vault
 
 __all__ = ["DirectoryNotEmpty", "Restored", "restore"]
@@ -210,12 +210,10 @@ def _drop(backup: Backup, directory: Path, lists: Sequence[Path]) -> tuple[int, 
     missing = [each for each in everything if each.at >= backup.at or each not in known]
     texts = 0
     if missing:
-        with closing(connect(directory / DATABASE, writable=True)) as connection:
-            vault = Vault(directory / "keys" / "master.key")
-            connection.raw.execute("BEGIN IMMEDIATE")
+        store, vault = store_of(directory), Vault(directory / "keys" / "master.key")
+        with closing(store.connect(writable=True)) as connection, connection.transaction():
             for each in missing:
                 texts += sum(one.is_there for one in drop_texts(connection, vault, each))
-            connection.raw.execute("COMMIT")
-        scrub(directory / DATABASE)
+        store.scrub()
     put_erasures(directory / LIST, everything)
     return len(missing), texts

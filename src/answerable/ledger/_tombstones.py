@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import TenantId
 from answerable.ledger._ports import Tx
 from answerable.ledger._receipt import Phase, Receipt
-from answerable.ledger._sql import Prepared, metadata
+from answerable.ledger._sql import Prepared, insert, metadata
 
 __all__ = ["ErasuresProjection", "Hold", "Kept", "is_erased", "standing_holds"]
 
