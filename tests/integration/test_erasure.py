@@ -6,16 +6,18 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from answerable import Answerable, Gate
 from answerable.app import all_projections, open_desk
 from answerable.core import RunId, TenantId
-from answerable.errors import ControlRefused, ErasureHeld, ObjectErased
-from answerable.ledger import ErasureLists, Reader, compare, export_bundle
+from answerable.errors import BackupElsewhere, ControlRefused, ErasureHeld, ObjectErased
+from answerable.ledger import ErasureLists, Reader, back_up, compare, export_bundle
 from answerable.policy import replay_decisions
 from answerable.runtime import find_run
 from tests.integration.clinic import SECRET, an_app, holding, on_disk, sealed_about, seen_to, verified
+from tests.postgres import Databases
 
 DANA = {"by": "person:dana", "reason": "asked for in a letter"}
 TENANT = TenantId("default")
@@ -272,3 +274,34 @@ def test_an_outcome_that_comes_after_the_erasure_is_recorded_without_its_text(tm
 
     assert verified(app.data, tmp_path / "late.zip").verdict == "verified"
     assert [each for names, each in sealed_about(app.data).items() if "party_" in names] == []
+
+
+@pytest.mark.requirement("EV-12")
+def test_on_postgres_texts_and_keys_go_the_run_is_closed_and_the_tables_follow(
+    tmp_path: Path, postgres: Databases
+) -> None:
+    url = postgres.new()
+    app = an_app(tmp_path, store=url)
+
+    async def body(gate: Gate) -> None:
+        ended, open_run = await seen_to(gate), await waiting(gate)
+
+        done = await gate.desk.erase(subject="patient:ada", **DANA)
+
+        assert (done["closed"], done["runs"]) == ([open_run], 2)
+        assert not done["isScrubbed"], "a server overwrites what was dropped when it likes"
+        for run in (ended, open_run):
+            with pytest.raises(ObjectErased):
+                gate.reader.history(run)
+        assert all(table.is_equal for table in compare(app.data, all_projections()))
+        with pytest.raises(BackupElsewhere):
+            back_up(app.data, tmp_path / "backups")
+
+    with_gate(app, body)
+
+    with psycopg.connect(url) as store:
+        left = store.execute(
+            "SELECT id FROM receipts WHERE subjects LIKE 'party\\_%' AND sealed IS NOT NULL"
+        ).fetchall()
+        keys = store.execute("SELECT subject FROM subject_keys WHERE subject LIKE 'party\\_%'").fetchall()
+    assert (left, keys) == ([], [])

@@ -133,11 +133,12 @@ class Connection(Protocol):
     def each(self, statement: Prepared) -> Iterator[Any]:
         """The rows a query finds, however many: never all of them in memory."""
 
-    def still(self) -> AbstractContextManager[None]:
-        """What is read in the block is of one moment, up to the end of the first `each`."""
+    def transaction(self, *, only_reads: bool = False) -> AbstractContextManager[None]:
+        """What is done in the block is on disk together or not at all, and nobody else writes meanwhile.
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """What is done in the block is on disk together or not at all, and nobody else writes meanwhile."""
+        Args:
+            only_reads: others may write, and what is read is of one moment, up to the end of the first `each`.
+        """
 
     def close(self) -> None:
         """Let go of it."""

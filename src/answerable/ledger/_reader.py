@@ -130,7 +130,7 @@ class Reader:
 
     def still(self) -> AbstractContextManager[None]:
         """Read one moment of the record in a block, whatever is written meanwhile; up to the end of `all`."""
-        return self._connection.still()
+        return self._connection.transaction(only_reads=True)
 
     def receipts(self, *, run: RunId | None = None, tenant: TenantId = TenantId("default")) -> list[Receipt]:
         """All receipts of a run by `seq`, or of a tenant in the order of its log."""

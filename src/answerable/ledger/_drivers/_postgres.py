@@ -179,25 +179,20 @@ class PostgresConnection:
             self.roll_back()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, only_reads: bool = False) -> Iterator[None]:
         """What is done in the block is on disk together or not at all, and nobody else writes receipts meanwhile."""
-        self.begin()
+        if only_reads:
+            self.is_in_transaction = True
+            self.ask((_STILL, ()))
+        else:
+            self.begin()
         try:
             yield
-            self.commit()
+            if self.is_in_transaction:  # `each` ends it, and then there was only reading
+                self.commit()
         except BaseException:
             self.roll_back()
             raise
-
-    @contextlib.contextmanager
-    def still(self) -> Iterator[None]:
-        """What is read in the block is of one moment, up to the end of the first `each`."""
-        self.is_in_transaction = True
-        try:
-            self.ask((_STILL, ()))
-            yield
-        finally:
-            self.roll_back()
 
     def close(self) -> None:
         """Let go of it."""

@@ -101,24 +101,15 @@ class SqliteConnection:
             raise _told(self.raw, error) from None
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, only_reads: bool = False) -> Iterator[None]:
         """What is done in the block is on disk together or not at all, and nobody else writes meanwhile."""
-        self.raw.execute("BEGIN IMMEDIATE")
+        self.raw.execute("BEGIN" if only_reads else "BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
             self.raw.execute("ROLLBACK")
             raise
         self.raw.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def still(self) -> Iterator[None]:
-        """What is read in the block is of one moment."""
-        self.raw.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self.raw.execute("ROLLBACK")
 
     def close(self) -> None:
         """Let go of the file."""
