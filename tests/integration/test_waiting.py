@@ -93,6 +93,10 @@ def test_runs_that_wait_for_a_person_leave_nothing_in_memory_and_one_answer_wake
 
             assert [each for each in gc.get_objects() if isinstance(each, Slice)] == []
             assert len(asyncio.all_tasks()) <= tasks + 1
+            recorder: Any = gate.desk.ledger._recorder
+            await until(
+                lambda: not set(runs) & (recorder.heads.keys() | recorder.fences.keys() | recorder.names.keys())
+            )
             with claims_of(gate) as claims:
                 waiting = next(each for each in gate.approvals.list() if each.run == runs[70])
                 await gate.desk.decide(
