@@ -13,7 +13,9 @@ from answerable.cli._application import ConfigFile, DataInstead, Found, find_app
 from answerable.cli._desk import json_value
 from answerable.cli._options import CONFIG, AsJson
 from answerable.cli._say import say
+from answerable.cli._tenant import tenant
 from answerable.core import RunId
+from answerable.runtime import DEFAULT_TENANT
 from answerable.server import ControlServer
 
 __all__ = ["command"]
@@ -70,6 +72,7 @@ def run(
     agent = "" if resume or see else agent or _only_agent(found)
     with contextlib.suppress(KeyboardInterrupt):
         asked = {"key": key, "on_behalf_of": on_behalf_of, "resources": resources or (), "priority": priority}
+        asked["tenant"] = "" if tenant() == DEFAULT_TENANT else tenant()
         said = asyncio.run(_serve(app, agent, value, asked, see=see))
         say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
         return
@@ -102,7 +105,7 @@ async def _tell_waiting(gate: Gate, run: RunId) -> None:
     """Tell whoever watches what the run waits for."""
     told: set[str] = set()
     while True:
-        for each in gate.approvals.list():
+        for each in gate.approvals.list(tenant=tenant()):
             if each.run == run and each.approval not in told:
                 told.add(each.approval)
                 typer.echo(f"waits for {each.role}: `answerable approvals show {each.approval}`", err=True)

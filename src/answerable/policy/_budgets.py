@@ -83,6 +83,7 @@ class Budget:
         scope: `agent:ID`, or `tenant`.
         period: `day` starts anew each UTC day.
         calls: actions that leave an intent (reads leave none) in this scope.
+        tenant: whose; every tenant's, each by itself, if none is named.
     """
 
     scope: str
@@ -90,6 +91,7 @@ class Budget:
     tokens: int | None = None
     cost_nano_usd: int | None = None
     calls: int | None = None
+    tenant: str = ""
 
     def __post_init__(self) -> None:
         if self.scope != "tenant" and not (self.scope.startswith("agent:") and self.scope != "agent:"):
@@ -167,6 +169,8 @@ class BudgetProjection:
         for run in action.ancestors:  # what was delegated is charged to whoever delegated it, too
             yield f"run:{run}", self._limits_of(tx, action.tenant, run)
         for budget in (*self._of_agent.get(action.agent, ()), *self._of_tenant):
+            if budget.tenant and budget.tenant != action.tenant:
+                continue
             yield budget.scope_on(tx.now[:10]), budget.limits
 
     def apply(self, tx: Tx, receipt: Receipt) -> None:

@@ -1,6 +1,7 @@
 """From a `Config` to the application that it describes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from answerable.app._app import Answerable
@@ -65,12 +66,23 @@ def configured(
     if "engine" in config.model_fields_set:
         app.engine = StoreEngine if config.engine.kind == "store" else _temporal(config.engine, file.parent, secrets)
     app.budgets += tuple(
-        Budget(scope=each.scope, period=each.period, tokens=each.tokens, cost_nano_usd=each.cost_usd, calls=each.calls)
+        Budget(
+            scope=each.scope,
+            period=each.period,
+            tokens=each.tokens,
+            cost_nano_usd=each.cost_usd,
+            calls=each.calls,
+            tenant=each.tenant or "",
+        )
         for each in config.budgets
     )
+    for name, tenant in config.tenants.items():
+        limits = None if tenant.limits is None else _tighter(tenant.limits)
+        app.tenant(name, agents=tenant.agents, limits=limits, settings=tenant.settings)
     for queue in config.queues:
         app.queue(
             queue.scope,
+            tenant=queue.tenant or "",
             concurrency=queue.concurrency,
             rate=queue.rate,
             per=queue.per,
@@ -173,6 +185,13 @@ def _temporal(said: EngineTable, folder: Path, secrets: _Secrets) -> Temporal:
         key_file=said.key_file and folder / said.key_file,
         heartbeat=said.heartbeat,
     )
+
+
+def _tighter(said: LimitsTable) -> Limits:
+    """Bounds of a tenant: what its table does not name, it does not tighten."""
+    whole, named = _limits(said), {"cost_nano_usd" if each == "cost_usd" else each for each in said.model_fields_set}
+    none = Limits(steps=None, identical_calls=None, depth=None)
+    return replace(none, **{name: getattr(whole, name) for name in named})
 
 
 def _upstream(name: str, said: ProviderTable, secrets: _Secrets) -> Upstream:

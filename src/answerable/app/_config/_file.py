@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from answerable.app._config._words import Bound, Count, Dollars, Duration, Name, Template, Variable
 
@@ -124,6 +124,7 @@ class BudgetTable(_Table):
     tokens: Count | None = Field(default=None, description="Tokens read and written by models.")
     cost_usd: Dollars | None = Field(default=None, description="Price of model calls, in US dollars.")
     calls: Count | None = Field(default=None, description="Actions that leave an intent; reads leave none.")
+    tenant: Name | None = Field(default=None, description="Whose; every tenant's, each by itself, if none is named.")
 
 
 class QueueTable(_Table):
@@ -139,6 +140,17 @@ class QueueTable(_Table):
     priority: Annotated[int, Field(ge=1, le=9)] | None = Field(
         default=None, description="Of the agent's runs that are started without one: 1 goes first, 9 last."
     )
+    tenant: Name | None = Field(default=None, description="Whose; every tenant's, each by itself, if none is named.")
+
+
+class TenantTable(_Table):
+    """Somebody who shares the gate, with a log, keys, stops and approvals of their own."""
+
+    agents: list[str] = Field(default=[], description="Agents that it may run; all, if none are named.")
+    limits: LimitsTable | None = Field(
+        default=None, description="Of each of its runs, where they are tighter than the agent's own."
+    )
+    settings: dict[str, JsonValue] = Field(default={}, description="What its agents read of it with `run.settings`.")
 
 
 class TimesTable(_Table):
@@ -201,4 +213,5 @@ class Config(_Table):
         description="Names of models, and the `provider:model` that serve each, in the order in which they are tried.",
     )
     budgets: list[BudgetTable] = Field(default=[], description="Limits of agents and of the whole tenant.")
+    tenants: Mapping[Name, TenantTable] = Field(default={}, description="Who shares the gate, by name.")
     queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")
