@@ -149,6 +149,14 @@ def _desk(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "desk.py", folder)
 
 
+def _library_with_budgets(folder: Path) -> None:
+    _starter(folder)
+    page = (_GUIDES / "set-budgets.md").read_text()
+    (shown,) = re.findall(r"```toml\n(\[\[budgets.*?)```", page, re.DOTALL)
+    with (folder / "answerable.toml").open("a") as file:
+        file.write("\n" + shown)
+
+
 _READY: dict[str, Callable[[Path], None]] = {
     "README.md": lambda folder: None,
     "docs/guides/quickstart.md": lambda folder: None,
@@ -160,9 +168,12 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/change-the-code.md": _post,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,
+    "docs/guides/set-budgets.md": _library_with_budgets,
     "docs/guides/keys.md": _one_run,
+    "docs/guides/separate-users.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/serve-from-a-file.md": lambda folder: None,
+    "docs/guides/from-one-process-to-many-machines.md": lambda folder: None,
     "docs/guides/govern-a-tool.md": _tools,
     "docs/guides/connect-an-agent.md": _desk,
     "docs/guides/local-models.md": _sorter,

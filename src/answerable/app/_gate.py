@@ -21,10 +21,17 @@ from answerable.models import Models, Upstreams
 from answerable.policy import (
     Approvals,
     Budget,
+    BudgetAlerts,
     CedarAuthorizer,
     Channel,
     DecisionCache,
+    Flows,
+    KeptLabels,
     KnownAction,
+    LabelledEffects,
+    LabelRules,
+    Labels,
+    LabelsInvalid,
     Notices,
     PolicyInvalid,
     PolicySet,
@@ -80,6 +87,7 @@ class Gate:
         upstreams: Upstreams,
         tools: Toolbox,
         retries: Callable[[Action], RetryPolicy],
+        labelled: Callable[[Effects], Effects],
         times: Times,
     ) -> None:
         self.desk = desk
@@ -88,12 +96,16 @@ class Gate:
         self.upstreams = upstreams
         self.tools = tools
         self.times = times
-        self.whole = Reliable(WholeResults(tools), retries)
         self._retries = retries
+        self._labelled = labelled
+        self.whole = self._on_the_road(WholeResults(tools))
 
     def relaying(self, peer: Peer) -> Effects:
         """Performs calls of an MCP client, whom the tool's server may speak to meanwhile."""
-        return Reliable(WholeResults(self.tools, peer=peer), self._retries)
+        return self._on_the_road(WholeResults(self.tools, peer=peer))
+
+    def _on_the_road(self, effects: Effects) -> Effects:
+        return self._labelled(Reliable(effects, self._retries))
 
     @property
     def reader(self) -> Reader:
@@ -104,6 +116,11 @@ class Gate:
     def approvals(self) -> Approvals:
         """What waits for a person."""
         return self.desk.approvals
+
+    @property
+    def labels(self) -> Labels:
+        """What runs carry, and the decisions that drop it."""
+        return self.desk.labels
 
     @property
     def stops(self) -> Stops:
@@ -149,6 +166,7 @@ class Gate:
         key: str = "",
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
+        mandate: str = "",
         priority: int | None = None,
         tenant: str = "",
     ) -> RunId:
@@ -160,6 +178,8 @@ class Gate:
             key: a start key: the same key gives the same run, however often it is started.
             on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
             resources: what it is about, as whoever asked named it: `order:1001`.
+            mandate: under which it acts: budgets of the scope `mandate:NAME` are charged; where none is declared, it
+                does nothing.
             priority: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
             tenant: whose run it is; `default`, if none is named.
 
@@ -172,6 +192,7 @@ class Gate:
             key=key,
             on_behalf_of=on_behalf_of,
             resources=tuple(resources),
+            mandate=mandate,
             priority=priority,
             tenant=tenant,
         )
@@ -203,6 +224,8 @@ async def open_gate(
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
     decision_cache: int = 4096,
+    labels: LabelRules | None = None,
+    isolation: str = "same-process",
 ) -> AsyncIterator[Gate]:
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
     for _, declaration in agents:
@@ -220,9 +243,11 @@ async def open_gate(
         await upstreams.start()
         names = [_TENANT, *(each.name for each in tenants)]
         policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=names)
+        rules = labels or LabelRules()
+        _check_labels(rules, tools, agents)
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock)
+        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation)
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = {
@@ -231,6 +256,7 @@ async def open_gate(
         spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
+        flows = Flows(rules, ledger.reader, ledger.settled) if rules else None
         cache = DecisionCache(decision_cache) if decision_cache else None
 
         def by(policies: PolicySet, name: str) -> CedarAuthorizer:
@@ -240,6 +266,7 @@ async def open_gate(
                 stored_as=name,
                 clock=ledger.clock,
                 generation=lambda: stops.generation,
+                flows=flows,
                 cache=cache,
                 groups={spec.agent_id: spec.groups for spec, _ in agents},
                 called=ledger.pseudonym,
@@ -263,12 +290,17 @@ async def open_gate(
                 "memory": SharedEffects(ledger),
             }
         )
+        kept = KeptLabels(ledger, ledger.reader.rows)
+
+        def labelled(inner: Effects) -> Effects:
+            return LabelledEffects(inner, rules, kept) if rules else inner
+
         turns = Turns(ledger, queues)
         await turns.start()
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
-            effects=Reliable(effects, retries),
+            effects=labelled(Reliable(effects, retries)),
             reporter=reports,
             performing=Performing(),
             compensation=tools.compensation,
@@ -289,7 +321,8 @@ async def open_gate(
             approvers=Approvers.on(ledger, ledger.reader),
             describe=effects.describe,
         )
-        notices = Notices(approvals, notify, link=page)
+        alerts = BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock)
+        notices = Notices(approvals, notify, link=page, alerts=alerts)
         control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
         there_are = frozenset({_TENANT, *(each.id for each in tenants)})
         desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools, tenants=there_are)
@@ -299,7 +332,16 @@ async def open_gate(
         advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
         serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
         async with _background(*serving):
-            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
+            yield Gate(
+                desk,
+                reports,
+                sessions=sessions,
+                upstreams=upstreams,
+                tools=tools,
+                retries=retries,
+                labelled=labelled,
+                times=times,
+            )
 
 
 def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
@@ -310,6 +352,16 @@ def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[Agent
             raise ScheduleInvalid(name=schedule.name, problem=problem)
     if len({schedule.name for schedule in schedules}) < len(schedules):
         raise ScheduleInvalid(name=schedules[-1].name, problem="two schedules have the same name")
+
+
+def _check_labels(rules: LabelRules, tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
+    """Nothing, if all that is declared exists: a sink under a mistyped name would guard nothing."""
+    problem = rules.misfit(
+        {name: tools.tool(name).schema for name in (*tools.names(), *tools.relayed())},
+        agents=[spec.name for spec, _ in agents],
+    )
+    if problem:
+        raise LabelsInvalid(where="the application", problem=problem)
 
 
 def _check_queues(queues: Sequence[Queue], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:

@@ -26,6 +26,8 @@ from answerable.policy import (
     Budget,
     BudgetProjection,
     FactsProjection,
+    KeptLabelsProjection,
+    Labels,
     PolicySet,
     Stops,
     StopsProjection,
@@ -61,6 +63,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         StopsProjection(),
         OrdersProjection(),
         FactsProjection(),
+        KeptLabelsProjection(),
         ApprovalsProjection(),
         BudgetProjection(budgets),
         RunsProjection(),
@@ -104,6 +107,7 @@ class Desk:
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
+        self.labels = Labels(book=ledger, store=ledger.reader)
         self._tools = tools
         self.control = control
         self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader, tenant=tenant)
@@ -163,6 +167,7 @@ class Desk:
         key: str = "",
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
+        mandate: str = "",
         priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
@@ -172,6 +177,7 @@ class Desk:
             key=key,
             on_behalf_of=on_behalf_of,
             resources=tuple(resources),
+            mandate=mandate,
             priority=priority,
             tenant="" if self.tenant == DEFAULT_TENANT else self.tenant,
         )
@@ -209,9 +215,10 @@ class Desk:
         reason: str,
         scope: Literal["action", "run"] = "action",
         arguments: Any = None,
+        also: Sequence[str] = (),
         signature: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Approve or reject a held action, or approve it with other arguments."""
+        """Approve or reject a held action, or approve it with other arguments, and further values for the run."""
         found = await self.approvals.decide(
             approval,
             decision,
@@ -220,6 +227,7 @@ class Desk:
             reason=reason,
             scope=scope,
             arguments=_json(arguments),
+            also=also,
             signature=signature,
             tenant=self.tenant,
         )
@@ -332,6 +340,14 @@ class Desk:
         found = await self.pinning.accept(tool, digest, by=by, reason=reason)
         return {"tool": found.tool, "was": found.state, "digest": found.digest}
 
+    async def declassify(
+        self, *, run: str, labels: Sequence[str] = (), values: Sequence[str] = (), by: str, reason: str
+    ) -> dict[str, Any]:
+        """Take labels off a run, or vouch for values that its critical arguments may have."""
+        self.own(run)
+        receipt = await self.labels.drop(run, labels=labels, values=values, by=by, reason=reason)
+        return {"run": run, "labels": sorted(labels), "values": len(values), "receipt": receipt}
+
     async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, Any]:
         """Have nothing more done in a scope; what was dispatched before is told, because it may have happened."""
         if scope == "all":
@@ -360,7 +376,8 @@ async def open_desk(
     Raises:
         DirectoryInUse: a gate runs; it has a socket.
     """
-    ledger = Ledger.open(directory, projections=all_projections(), clock=clock)
+    # No agent's code runs in a process that only writes for people.
+    ledger = Ledger.open(directory, projections=all_projections(), clock=clock, isolation="same-user")
     try:
         await ledger.start()
         yield Desk(

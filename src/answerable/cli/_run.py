@@ -45,6 +45,10 @@ def run(
         list[str] | None,
         typer.Option("--resource", metavar="TYPE:ID", help="What it is about: `order:1001`.", show_default=False),
     ] = None,
+    mandate: Annotated[
+        str,
+        typer.Option("--mandate", metavar="NAME", help="Under which it acts: charged to the budgets `mandate:NAME`."),
+    ] = "",
     priority: Annotated[
         int | None,
         typer.Option("--priority", min=1, max=9, help="1 goes first, 9 last.", show_default="its queue's, or 5"),
@@ -70,9 +74,15 @@ def run(
     app = found.app
     value = json_value("--input", given)
     agent = "" if resume or see else agent or _only_agent(found)
+    asked = {
+        "key": key,
+        "on_behalf_of": on_behalf_of,
+        "resources": resources or (),
+        "mandate": mandate,
+        "priority": priority,
+        "tenant": "" if tenant() == DEFAULT_TENANT else tenant(),
+    }
     with contextlib.suppress(KeyboardInterrupt):
-        asked = {"key": key, "on_behalf_of": on_behalf_of, "resources": resources or (), "priority": priority}
-        asked["tenant"] = "" if tenant() == DEFAULT_TENANT else tenant()
         said = asyncio.run(_serve(app, agent, value, asked, see=see))
         say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
         return

@@ -26,6 +26,7 @@ from answerable.policy._errors import (
     BudgetInvalid,
     DecisionNotFound,
     EditNotPossible,
+    MandateUnknown,
     NoticeInvalid,
     NoticeLost,
     ObligationInvalid,
@@ -38,6 +39,23 @@ from answerable.policy._errors import (
     StopUnknown,
 )
 from answerable.policy._explaining import Change, Explanation, Rule, explain
+from answerable.policy._labels import (
+    CarriedLabel,
+    Flows,
+    KeptLabels,
+    KeptLabelsProjection,
+    LabelledEffects,
+    LabelNotDropped,
+    LabelRules,
+    Labels,
+    LabelsInvalid,
+    Passage,
+    Sink,
+    Source,
+    UserSpeech,
+    passages_of,
+    read_labels,
+)
 from answerable.policy._lints import Lint
 from answerable.policy._notices import Channel, Notice, Notices
 from answerable.policy._obligations import parse_duration, parse_obligations
@@ -46,6 +64,7 @@ from answerable.policy._ports import Approvers
 from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
 from answerable.policy._schema import KnownAction, action_id
 from answerable.policy._simulating import Difference, Recount, Simulation, recount_facts, simulate
+from answerable.policy._spending import BudgetAlerts, Reserved, Spending, reserved_by, spending
 from answerable.policy._stops import Stop, Stops, StopsProjection, is_in_scope
 
 __all__ = [
@@ -64,9 +83,11 @@ __all__ = [
     "ApproverLacksRole",
     "Approvers",
     "Budget",
+    "BudgetAlerts",
     "BudgetExceeded",
     "BudgetInvalid",
     "BudgetProjection",
+    "CarriedLabel",
     "CedarAuthorizer",
     "Change",
     "Channel",
@@ -77,14 +98,24 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "FactsProjection",
+    "Flows",
+    "KeptLabels",
+    "KeptLabelsProjection",
     "KnownAction",
+    "LabelNotDropped",
+    "LabelRules",
+    "LabelledEffects",
+    "Labels",
+    "LabelsInvalid",
     "Lint",
     "Mail",
+    "MandateUnknown",
     "Notice",
     "NoticeInvalid",
     "NoticeLost",
     "Notices",
     "ObligationInvalid",
+    "Passage",
     "PolicyCheck",
     "PolicyDenied",
     "PolicyFailed",
@@ -97,14 +128,19 @@ __all__ = [
     "RepeatNotAllowed",
     "ReplayedDecision",
     "Request",
+    "Reserved",
     "Rule",
     "Simulation",
+    "Sink",
+    "Source",
+    "Spending",
     "Stop",
     "StopScopeInvalid",
     "StopUnknown",
     "Stopped",
     "Stops",
     "StopsProjection",
+    "UserSpeech",
     "Webhook",
     "action_id",
     "check_policies",
@@ -112,8 +148,12 @@ __all__ = [
     "is_in_scope",
     "parse_duration",
     "parse_obligations",
+    "passages_of",
+    "read_labels",
     "recount_facts",
     "replay_decisions",
+    "reserved_by",
     "run_policy_tests",
     "simulate",
+    "spending",
 ]

@@ -35,7 +35,7 @@ from answerable.runtime._typed import from_json, input_type, to_json
 
 __all__ = ["DelegationEffects", "authority_of", "delegated_control", "narrowest", "refusal_of"]
 
-_INHERITED = ("resources", "subjects", "chain", "scope", "family", "priority", "policy")
+_INHERITED = ("resources", "subjects", "chain", "scope", "family", "priority", "policy", "mandate")
 
 
 def authority_of(

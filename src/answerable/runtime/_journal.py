@@ -105,6 +105,12 @@ class SliceJournal:
             await self._waits.answered(action.step)
             self._waits.asked(action.step)
         claim = await self._inner.claim(self._waits.edited(action))
+        if claim.doubt is not None:
+            # The outcome may have its place in the record and be on its way to the disk, given by an earlier slice.
+            await self._inner.settled()
+            if self._performing.pending(action) is not None:  # it did not get there, and is being written again
+                return await self.claim(action)
+            claim = await self._inner.claim(self._waits.edited(action))
         if claim.outcome is None and claim.doubt is None and action.effect is not Effect.READ:
             await self._waits.cleared(action)
         return claim

@@ -175,6 +175,7 @@ class Runs:
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
         limits: Limits | None = None,
+        mandate: str = "",
         schedule: Mapping[str, str] | None = None,
         priority: int | None = None,
         tenant: str = "",
@@ -189,6 +190,7 @@ class Runs:
             resources: what the run is about, as `type:id`; policy may hold the run to it.
             subjects: the people its data concern.
             limits: instead of the agent's own.
+            mandate: under which it acts; charged to the budgets of that name.
             schedule: name and due time of the schedule that starts it.
             tenant: whose run it is; the agent's own, if none is named.
             priority: before other runs of the tenant: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
@@ -216,6 +218,7 @@ class Runs:
         control.update({"startKey": key} if key else {})
         control.update(self._priority(spec, priority))
         control.update({"schedule": dict(schedule)} if schedule else {})
+        control.update({"mandate": mandate} if mandate else {})
         control.update({"subjects": sorted(subjects)} if subjects else {})
         control.update(spec.declared)
         draft = Draft(

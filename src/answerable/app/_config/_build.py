@@ -11,13 +11,14 @@ from answerable.app._config._file import (
     Config,
     EngineTable,
     LimitsTable,
+    NotifyTable,
     ProviderTable,
     ServerTable,
     ToolTable,
 )
 from answerable.app._times import Times
 from answerable.models import Upstream
-from answerable.policy import Budget
+from answerable.policy import Budget, Channel, Mail, Webhook
 from answerable.runtime import Limits, StoreEngine, Temporal
 from answerable.tools import AmountOf, ToolDeclaration
 
@@ -58,7 +59,7 @@ def configured(
     """
     secrets = _Secrets(file, environment)
     app = app or Answerable(data=config.data, policy=config.policy, specs=config.specs)
-    for place in ("data", "policy", "specs"):
+    for place in ("data", "policy", "specs", "labels"):
         if place in config.model_fields_set:
             setattr(app, place, getattr(config, place))
     times = config.times
@@ -71,11 +72,16 @@ def configured(
             period=each.period,
             tokens=each.tokens,
             cost_nano_usd=each.cost_usd,
+            amount=each.amount,
             calls=each.calls,
+            alerts=tuple(each.alerts),
+            tell=each.tell,
             tenant=each.tenant or "",
         )
         for each in config.budgets
     )
+    app.notify += tuple(_channel(f"notify[{n}]", each, secrets) for n, each in enumerate(config.notify))
+    app.page = config.page or app.page
     for name, tenant in config.tenants.items():
         limits = None if tenant.limits is None else _tighter(tenant.limits)
         app.tenant(name, agents=tenant.agents, limits=limits, settings=tenant.settings)
@@ -134,6 +140,21 @@ def _serve(
         directory=server.directory,
         startup_timeout=server.startup_timeout,
         call_timeout=server.call_timeout,
+    )
+
+
+def _channel(place: str, said: NotifyTable, secrets: _Secrets) -> Channel:
+    if said.webhook:
+        return Webhook(url=said.webhook, secret=secrets.value(f"{place}.secret_from", said.secret_from or ""))
+    password = secrets.value(f"{place}.password_from", said.password_from) if said.password_from else ""
+    return Mail(
+        host=said.mail,
+        port=said.port,
+        tls=said.tls,
+        user=said.user,
+        password=password,
+        sender=said.sender,
+        to=said.to,
     )
 
 

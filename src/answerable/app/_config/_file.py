@@ -7,9 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from answerable.app._config._words import Bound, Count, Dollars, Duration, Name, Template, Variable
+from answerable.app._config._words import Amount, Bound, Count, Dollars, Duration, Name, Template, Variable
 
-__all__ = ["AmountTable", "Config", "EngineTable", "LimitsTable", "ProviderTable", "ServerTable", "ToolTable"]
+__all__ = [
+    "AmountTable",
+    "Config",
+    "EngineTable",
+    "LimitsTable",
+    "NotifyTable",
+    "ProviderTable",
+    "ServerTable",
+    "ToolTable",
+]
 
 
 class _Table(BaseModel):
@@ -119,12 +128,38 @@ class ProviderTable(_Table):
 class BudgetTable(_Table):
     """A limit beside each session's own."""
 
-    scope: str = Field(pattern=r"^(tenant|agent:.+)$", description="`agent:NAME` or `tenant`.")
+    scope: str = Field(
+        pattern=r"^(tenant|(agent|mandate):.+)$",
+        description="`agent:NAME`, `mandate:NAME` (runs started under it) or `tenant`.",
+    )
     period: Literal["total", "day"] = Field(default="total", description="`day` starts anew each UTC day.")
     tokens: Count | None = Field(default=None, description="Tokens read and written by models.")
     cost_usd: Dollars | None = Field(default=None, description="Price of model calls, in US dollars.")
-    calls: Count | None = Field(default=None, description="Actions that leave an intent; reads leave none.")
+    amount: Amount | None = Field(default=None, description="Money that tools move; no other currency is moved then.")
+    calls: Count | None = Field(default=None, description="Actions, reads too.")
+    alerts: list[Annotated[int, Field(ge=1, le=100)]] = Field(
+        default=[], description="People are told when these percentages of a limit are used."
+    )
+    tell: str = Field(default="", description="The role whose mail box is told; webhooks always are.")
     tenant: Name | None = Field(default=None, description="Whose; every tenant's, each by itself, if none is named.")
+
+
+class NotifyTable(_Table):
+    """A way to tell people that something waits for them or that a budget runs low: a `webhook` or a `mail` server."""
+
+    webhook: str = Field(default="", description="The address that takes the notices, signed as Standard Webhooks.")
+    secret_from: Variable | None = Field(
+        default=None, description="The environment variable that holds the webhook's secret."
+    )
+    mail: str = Field(default="", description="The mail server's host.")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=587, description="The mail server's port.")
+    tls: Literal["starttls", "tls", "none"] = Field(default="starttls", description="How the way to it is secured.")
+    sender: str = Field(default="", description="The address that mails come from.")
+    to: dict[str, list[str]] = Field(default={}, description="Mail addresses, by role.")
+    user: str = Field(default="", description="Where the mail server asks for one.")
+    password_from: Variable | None = Field(
+        default=None, description="The environment variable that holds the mail server's password."
+    )
 
 
 class QueueTable(_Table):
@@ -195,6 +230,9 @@ class Config(_Table):
     data: Path = Field(default=Path(".answerable/data"), strict=False, description="The data directory.")
     policy: Path = Field(default=Path("policy"), strict=False, description="The folder of policies.")
     specs: Path | None = Field(default=None, strict=False, description="A folder of specifications.")
+    labels: Path | None = Field(
+        default=None, strict=False, description="A TOML file of sources, sinks and personal data, by tool."
+    )
     app: str | None = Field(
         default=None,
         pattern=r"^[\w.]+(:\w+)?$",
@@ -212,6 +250,12 @@ class Config(_Table):
         default={},
         description="Names of models, and the `provider:model` that serve each, in the order in which they are tried.",
     )
-    budgets: list[BudgetTable] = Field(default=[], description="Limits of agents and of the whole tenant.")
+    budgets: list[BudgetTable] = Field(default=[], description="Limits of agents, mandates and the whole tenant.")
+    notify: list[NotifyTable] = Field(default=[], description="How people are told that something waits for them.")
     tenants: Mapping[Name, TenantTable] = Field(default={}, description="Who shares the gate, by name.")
     queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")
+    page: str = Field(
+        default="",
+        pattern=r"^(https?://.+)?$",
+        description="The address at which people reach this gate's page, for links in notices.",
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from answerable.app._config._errors import ConfigFileInvalid
-from answerable.app._config._file import Config, ServerTable, ToolTable
+from answerable.app._config._file import Config, NotifyTable, ServerTable, ToolTable
 from answerable.app._config._lines import Lines
 
 __all__ = ["config_schema", "parse_config", "read_config"]
@@ -65,6 +65,7 @@ def parse_config(text: str, *, file: Path) -> Config:
             "data": folder / config.data,
             "policy": folder / config.policy,
             "specs": None if config.specs is None else folder / config.specs,
+            "labels": None if config.labels is None else folder / config.labels,
         }
     )
 
@@ -157,8 +158,11 @@ def _misfits(config: Config) -> Iterator[_Problem]:
         kind, _, agent = budget.scope.partition(":")
         if kind == "agent" and agent not in config.agents and config.app is None:
             yield ("budgets", n, "scope"), f"names no agent{_meant(agent, config.agents)}"
-        if budget.tokens is budget.cost_usd is budget.calls is None:
+        if all(each is None for each in (budget.tokens, budget.cost_usd, budget.amount, budget.calls)):
             yield ("budgets", n), "limits nothing"
+    for n, notify in enumerate(config.notify):
+        for problem in _of_notify(notify):
+            yield ("notify", n), problem
     for n, queue in enumerate(config.queues):
         kind, _, agent = queue.scope.partition(":")
         if kind == "agent" and agent not in config.agents and config.app is None:
@@ -169,6 +173,22 @@ def _misfits(config: Config) -> Iterator[_Problem]:
         for tool_name in agent_table.own_tools:
             if tool_name in config.tools:
                 yield ("agents", name, "own_tools"), f"names `{tool_name}`, and the gate serves that"
+
+
+def _of_notify(said: NotifyTable) -> Iterator[str]:
+    if bool(said.webhook) == bool(said.mail):
+        yield "needs either a `webhook` or a `mail` server"
+    elif said.webhook:
+        if not said.webhook.startswith(("http://", "https://")):
+            yield "has a `webhook` that does not begin with http:// or https://"
+        if said.secret_from is None:
+            yield "needs `secret_from`: without a signature nobody knows that a notice is the gate's"
+        if said.to or said.sender or said.user or said.password_from:
+            yield "has a `webhook`, and `to`, `sender`, `user` and `password_from` are for `mail`"
+    elif not said.sender or not any(said.to.values()):
+        yield "needs `sender`, and `to` with the addresses of a role"
+    elif said.secret_from:
+        yield "has a `mail` server, and `secret_from` is for a `webhook`"
 
 
 def _of_server(server: ServerTable) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """`answerable.toml`: what it says is what the gate does; what it cannot mean is told, with its line."""
 
+import base64
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from answerable.app import Answerable, ConfigFileInvalid, SecretMissing, config_schema, configured
 from answerable.app._config import parse_config
 from answerable.core import Money
-from answerable.policy import Budget
+from answerable.policy import Budget, Mail, Webhook
 from answerable.runtime import Limits, StoreEngine, Temporal
 
 WHOLE = """
@@ -216,6 +217,63 @@ def test_the_schema_for_editors_agrees_with_the_parser() -> None:
     for wrong in ("prot = 1", '[times]\nidle = "soon"', "[agents.desk.limits]\nsteps = 0"):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(tomllib.loads(wrong), config_schema())
+
+
+NOTIFIED = """
+page = "https://gate.example.com/decide"
+[[notify]]
+webhook = "https://chat.example.com/hooks/1"
+secret_from = "HOOK_SECRET"
+[[notify]]
+mail = "mail.example.com"
+sender = "gate@example.com"
+to = { lead = ["lea@example.com"] }
+password_from = "MAIL_PASSWORD"
+[[budgets]]
+scope = "mandate:spring"
+amount = "250.00 EUR"
+alerts = [80, 100]
+tell = "lead"
+"""
+
+
+@pytest.mark.requirement("GV-2", "MD-3")
+def test_who_is_told_and_of_what_stands_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "answerable.toml"
+    secret = base64.b64encode(b"k" * 32).decode()
+
+    app = configured(
+        parse_config(NOTIFIED, file=file), file=file, environment={"HOOK_SECRET": secret, "MAIL_PASSWORD": "p"}
+    )
+
+    webhook, mail = app.notify
+    assert isinstance(webhook, Webhook)
+    assert isinstance(mail, Mail)
+    assert (webhook.secret, mail.password, mail.to) == (secret, "p", {"lead": ["lea@example.com"]})
+    assert app.page == "https://gate.example.com/decide"
+    assert app.budgets == (Budget(scope="mandate:spring", amount=Money(25000, "EUR"), alerts=(80, 100), tell="lead"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[[notify]]\nsecret_from = "S"', "needs either a `webhook` or a `mail` server"),
+        ('[[notify]]\nwebhook = "https://x"\nmail = "y"', "needs either"),
+        ('[[notify]]\nwebhook = "https://x"', "needs `secret_from`"),
+        ('[[notify]]\nwebhook = "x"\nsecret_from = "S"', "does not begin with http"),
+        ('[[notify]]\nwebhook = "https://x"\nsecret_from = "S"\nsender = "a@x"', "are for `mail`"),
+        ('[[notify]]\nmail = "x"\nsender = "a@x"', "needs `sender`, and `to`"),
+        ('[[notify]]\nmail = "x"\nsender = "a@x"\nto = { l = ["b@x"] }\nsecret_from = "S"', "is for a `webhook`"),
+        ('[[budgets]]\nscope = "tenant"\namount = "250"', "must be an amount and its currency"),
+        ('[[budgets]]\nscope = "tenant"\namount = "2.505 EUR"', "must be an amount and its currency"),
+        ('[[budgets]]\nscope = "tenant"\ncalls = 1\nalerts = [120]', "is not allowed"),
+        ('[[budgets]]\nscope = "run:x"\ncalls = 1', "must match"),
+        ('[[budgets]]\nscope = "tenant"\nalerts = [80]', "limits nothing"),
+    ],
+)
+def test_notices_and_budgets_that_could_not_work_are_told_with_their_line(text: str, says: str) -> None:
+    with pytest.raises(ConfigFileInvalid, match=says):
+        parse_config(text, file=Path("answerable.toml"))
 
 
 @pytest.mark.requirement("RT-5")

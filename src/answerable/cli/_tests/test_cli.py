@@ -304,6 +304,22 @@ def test_an_agent_is_not_both_in_the_file_and_in_its_application(library: Path, 
     assert "`agents.clerk` is an agent of `agent:app` already" in capsys.readouterr().err
 
 
+@pytest.mark.requirement("MD-3")
+def test_what_budgets_have_left_and_what_a_run_under_a_mandate_may_do(library: Path, capsys: Capture) -> None:
+    with Path("answerable.toml").open("a") as file:
+        file.write('\n[[budgets]]\nscope = "mandate:spring"\ncalls = 3\n')
+    lending = ("run", "clerk", "--input", LENDING, "--mandate")
+
+    said(capsys, *lending, "spring")
+    said(capsys, *lending, "autumn", code=1)
+    found = said(capsys, "budgets")
+
+    assert found["budgets"] == [
+        {"scope": "mandate:spring", "dimension": "calls", "limit": 3, "spent": 2, "reserved": 0, "left": 1}
+    ]
+    assert found["reserved"] == []
+
+
 @pytest.mark.requirement("EV-2")
 def test_a_key_is_rotated_and_the_next_run_is_signed_by_the_new_one(lent: str, capsys: Capture) -> None:
     before = {each["role"]: each["id"] for each in said(capsys, "keys", "list")}

@@ -1,6 +1,7 @@
 """Keys of agents and people: bound to their holder, kept as a digest, gone when revoked or the person is erased."""
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -103,28 +104,37 @@ def test_a_key_that_is_not_in_use_cannot_be_revoked(tmp_path: Path) -> None:
     through(tmp_path, story)
 
 
+def make_older(store: Path) -> None:
+    """Turn a store into what it would be by the version before keys came into one table."""
+    config = Config()
+    migrations = Path(answerable.ledger.__file__).with_name("_migrations")
+    config.set_main_option("script_location", str(migrations))
+    before = (migrations / "versions" / "0010_keys.py").read_text().partition('down_revision = "')[2][:4]
+    newer = store.rename(store.with_suffix(".newer"))
+    config.attributes["path"] = store
+    command.upgrade(config, before)
+    with contextlib.closing(sqlite3.connect(store)) as connection, connection:
+        connection.execute("ATTACH ? AS newer", (str(newer),))
+        there = {name for (name,) in connection.execute("SELECT name FROM newer.sqlite_master WHERE type = 'table'")}
+        here = {name for (name,) in connection.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")}
+        for table in (here & there) - {"alembic_version", "sqlite_sequence"}:
+            columns = ", ".join(f'"{row[1]}"' for row in connection.execute(f"PRAGMA main.table_info({table})"))
+            connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}")
+        for kind, columns in (
+            ("agent", "id, tenant, agent, digest, since"),
+            ("person", "id, tenant, roles, digest, since, receipt"),
+        ):
+            connection.execute(
+                f"INSERT INTO {kind}_keys ({columns}) SELECT {columns} FROM newer.access_keys WHERE kind = '{kind}'"
+            )
+
+
 def test_keys_of_an_older_store_open_as_they_did_and_are_what_the_receipts_say(tmp_path: Path) -> None:
     async def issue(keys: Both, ledger: Ledger) -> tuple[str, str]:
         return (await keys[0].new("clerk"))[1], (await keys[1].new("lee", ["lead"]))[1]
 
     secrets = through(tmp_path, issue)
-    store = tmp_path / "answerable.sqlite3"
-    with sqlite3.connect(store) as connection:  # as an older version had them
-        connection.execute(
-            "CREATE TABLE agent_keys AS SELECT id, tenant, agent, digest, since FROM access_keys WHERE kind = 'agent'"
-        )
-        connection.execute(
-            "CREATE TABLE person_keys AS SELECT id, tenant, roles, digest, since, receipt FROM access_keys "
-            "WHERE kind = 'person'"
-        )
-        connection.execute("DROP TABLE access_keys")
-    connection.close()
-    config = Config()
-    migrations = Path(answerable.ledger.__file__).with_name("_migrations")
-    config.set_main_option("script_location", str(migrations))
-    config.attributes["path"] = store
-    before = (migrations / "versions" / "0010_keys.py").read_text().partition('down_revision = "')[2][:4]
-    command.stamp(config, before)
+    make_older(tmp_path / "answerable.sqlite3")
 
     async def look(keys: Both, ledger: Ledger) -> Any:
         return keys[0].find(secrets[0]), keys[1].find(secrets[1])
