@@ -193,6 +193,7 @@ def test_an_agents_key_opens_a_session_of_its_own_tenant_only(tmp_path: Path) ->
     with_gate(an_app(tmp_path), body)
 
 
+@pytest.mark.requirement("GV-3")
 def test_stops_and_orders_of_one_tenant_leave_the_others_alone(tmp_path: Path) -> None:
     async def body(gate: Gate) -> None:
         acme, globex = gate.desk.of("acme"), gate.desk.of("globex")
