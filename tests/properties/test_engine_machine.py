@@ -362,7 +362,7 @@ class Machine(RuleBasedStateMachine):
             return multiple()
         parent, origin = self.models[run], next(iter(self.receipts(new)))["control"]["origin"]
         line = self.receipts(RunId(origin["run"]))
-        shared = sum(each["phase"] == "signal" and each["seq"] < origin["seq"] for each in line)
+        shared = len([each for each in line if each["phase"] == "signal" and each["seq"] < origin["seq"]])
         said = self.models[RunId(origin["run"])].said
         before = self.inherited(RunId(origin["run"]))
         self.models[new] = Model(parent.writes, parent.signals, said=said[: before + shared])
@@ -370,8 +370,8 @@ class Machine(RuleBasedStateMachine):
 
     def inherited(self, run: RunId) -> int:
         """How many of a run's signals it shares with the run it was forked from."""
-        own = sum(each["phase"] == "signal" for each in self.receipts(run))
-        return max(len(self.models[run].said) - own, 0)
+        own = [each for each in self.receipts(run) if each["phase"] == "signal"]
+        return max(len(self.models[run].said) - len(own), 0)
 
     def key(self) -> str:
         self.acts += 1
