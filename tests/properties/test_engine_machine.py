@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
-    consumes,
     invariant,
     multiple,
     rule,
@@ -243,15 +242,26 @@ class Machine(RuleBasedStateMachine):
         self.models.update({run: Model(2, 1) for run in found})
         return multiple(*found)
 
-    @rule(run=runs, value=st.integers(0, 99), crash=crashes)
-    def signal(self, run: RunId, value: int, crash: Any) -> None:
-        key, model = self.key(), self.models[run]
-        is_open = not (model.is_done or model.order == "kill")
-        sent = self.may(lambda life: life.runs.signal(run, "go", value, key=key), crash)
-        # A signal that a crashed life sent may have ended the run; the second attempt is then too late.
-        assert sent or not is_open or (crash and len(model.said) + 1 >= model.signals)
-        if is_open:
-            model.said.append(value)
+    @rule(value=st.integers(0, 99), crash=crashes)
+    def signal_all(self, value: int, crash: Any) -> None:
+        """Whatever their order: what a paused run gets, it finds when it is resumed."""
+        keys = {run: self.key() for run in self.models}
+
+        async def all_(life: Life) -> list[RunId]:
+            sent = []
+            for run, key in keys.items():
+                with contextlib.suppress(RunUnknown):
+                    await life.runs.signal(run, "go", value, key=key)
+                    sent.append(run)
+            return sent
+
+        sent = self.act(all_, crash)
+        for run, model in self.models.items():
+            is_open = not (model.is_done or model.order == "kill")
+            # One that a crashed life sent may have ended the run: the second attempt is then too late.
+            assert (run in sent) == is_open or (is_open and crash and len(model.said) + 1 >= model.signals)
+            if is_open:
+                model.said.append(value)
 
     @rule(run=runs, crash=crashes)
     def pause(self, run: RunId, crash: Any) -> None:
@@ -311,10 +321,6 @@ class Machine(RuleBasedStateMachine):
     @rule(crash=crashes)
     def nothing(self, crash: Any) -> None:
         self.act(_nothing, crash)
-
-    @rule(run=consumes(runs))
-    def forget(self, run: RunId) -> None:
-        """Leave a run alone from here on; the invariants still hold it."""
 
     # -- what has to be so --------------------------------------------------------------------------------------------
 
