@@ -151,6 +151,12 @@ def _post(folder: Path) -> None:
     )
 
 
+def _office(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "office.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "office.cedar", folder / "policy" / "authorize")
+
+
 def _desk(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "desk.py", folder)
 
@@ -171,6 +177,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/control-a-run.md": _a_failed_trip,
     "docs/guides/several-agents.md": _team,
     "docs/guides/queues.md": _mill,
+    "docs/guides/tenants.md": _office,
     "docs/guides/change-the-code.md": _post,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,

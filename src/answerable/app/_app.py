@@ -13,7 +13,17 @@ from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel, LabelRules, Sink, Source, UserSpeech, read_labels
-from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Retention, Schedule, StoreEngine
+from answerable.runtime import (
+    AgentSpec,
+    EngineOver,
+    Limits,
+    OnChange,
+    Queue,
+    Retention,
+    Schedule,
+    StoreEngine,
+    Tenant,
+)
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -72,6 +82,7 @@ class Answerable:
         self.upstreams = Upstreams()
         self.schedules: list[Schedule] = []
         self.queues: list[Queue] = []
+        self.tenants: list[Tenant] = []
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -325,6 +336,29 @@ class Answerable:
             )
         )
 
+    def tenant(
+        self,
+        name: str,
+        *,
+        agents: Sequence[str] = (),
+        limits: Limits | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Let a tenant share this gate: with its own log, keys, stops, approvals and start keys.
+
+        Its policies are those of `policy/`, and of the layers that name it there.
+
+        Args:
+            name: letters, digits, `_` and `-`. The tenant `default` is there always: whoever runs the gate.
+            agents: those that it may run; all, if none are named.
+            limits: of each of its runs, where they are tighter than the agent's own.
+            settings: what its agents read of it with `run.settings`. JSON.
+
+        Raises:
+            TenantInvalid: it cannot be.
+        """
+        self.tenants.append(Tenant(name=name, agents=tuple(agents), limits=limits, settings=dict(settings or {})))
+
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
         self.upstreams.add(upstream)
@@ -420,6 +454,7 @@ class Answerable:
             agents=list(self.agents.values()),
             schedules=self.schedules,
             queues=self.queues,
+            tenants=self.tenants,
             times=self.times,
             labels=self._labelled if self.labels is None else self._labelled | read_labels(self.labels),
             engine=self.engine,

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from answerable.cli._desk import write
-from answerable.cli._errors import FileUnusable
+from answerable.cli._errors import FileUnusable, NotOnRecord
 from answerable.cli._options import DATA, AsJson, By, Data, Reason
 from answerable.cli._say import columns, say
+from answerable.cli._tenant import chosen, tenant
 from answerable.core import RunId, TenantId
 from answerable.ledger import Reader, export_bundle, export_span, standing_holds, write_trust
 from answerable.witness import NoteMalformed, parse_head, parse_note, parse_vkey
@@ -36,7 +37,9 @@ def export(
     since: Annotated[
         Path | None, typer.Option("--since", metavar="FILE", help="With `--all`: from this checkpoint on.")
     ] = None,
-    tenant: Annotated[str, typer.Option("--tenant", help="With `--all`: whose log.")] = "default",
+    of_tenant: Annotated[
+        str, typer.Option("--tenant", help="Whose record.", show_default="that of `answerable --tenant`")
+    ] = "",
     out: Annotated[Path, typer.Option("--out", help="A file, or a directory to put `<run>.evidence.zip` in.")] = Path(),
     trust: Annotated[
         Path | None, typer.Option("--trust-out", metavar="FILE", help="Also write this gate's keys as a trust file.")
@@ -55,17 +58,19 @@ def export(
     """
     if bool(runs) == everything:
         raise typer.BadParameter("name runs, or ask for `--all`")
+    chosen.set(of_tenant or tenant())
+    whose = tenant()
     reader = Reader.open(data)
     shown: bool | list[str] = disclose if disclose else not withhold
     if everything:
         older = _checkpoint(since) if since else ""
-        path = export_span(reader, out, tenant=TenantId(tenant), since=older, disclose=shown)
+        path = export_span(reader, out, tenant=whose, since=older, disclose=shown)
     else:
-        path = export_bundle(reader, [RunId(run) for run in runs or ()], out, disclose=shown)
+        path = export_bundle(reader, [_own(reader, run, data) for run in runs or ()], out, disclose=shown)
     written: dict[str, Any] = {"bundle": str(path), "runs": runs or []}
     lines = [str(path)]
     if trust is not None:
-        written["trust"] = str(write_trust(reader, trust, tenant=TenantId(tenant)))
+        written["trust"] = str(write_trust(reader, trust, tenant=whose))
         lines.append(f"{trust}: give it to the verifier by a way they trust, not with the bundle")
     say(written, lines, as_json=as_json)
 
@@ -73,9 +78,14 @@ def export(
 @command.command("trust")
 def trust_file(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = Path("trust.toml"),
-    tenant: Annotated[
-        str, typer.Option("--tenant", help="Whose log; `_system` is that of the gate's keys.")
-    ] = "default",
+    of_tenant: Annotated[
+        str,
+        typer.Option(
+            "--tenant",
+            help="Whose log; `_system` is that of the gate's keys.",
+            show_default="that of `answerable --tenant`",
+        ),
+    ] = "",
     witness: Annotated[
         list[str] | None, typer.Option("--witness", metavar="VKEY", help="A witness to ask for; may be repeated.")
     ] = None,
@@ -93,7 +103,7 @@ def trust_file(
     written = write_trust(
         Reader.open(data),
         out,
-        tenant=TenantId(tenant),
+        tenant=TenantId(of_tenant or tenant()),
         witnesses=[str(parse_vkey(vkey, role="witness")) for vkey in witness or ()],
         quorum=quorum,
         monitors=[str(parse_vkey(vkey, role="witness")) for vkey in monitor or ()],
@@ -156,13 +166,12 @@ def release(
 
 @command.command()
 def holds(
-    tenant: Annotated[str, typer.Option("--tenant", help="Whose.")] = "default",
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
     """List what may not be erased: people by pseudonym, runs, everything."""
     with contextlib.closing(Reader.open(data)) as reader:
-        found = standing_holds(reader, TenantId(tenant))
+        found = standing_holds(reader, tenant())
     rows = [(each.scope, each.since[:19], each.by, each.reason) for each in found]
     say([asdict(each) for each in found], columns(("SCOPE", "SINCE", "BY", "REASON"), rows), as_json=as_json)
 
@@ -178,6 +187,14 @@ def _hold(
 def _check(is_named: bool, by: str, reason: str) -> None:
     if not is_named or not by or not reason:
         raise typer.BadParameter("name a `--subject` or a `--run`, who you are (`--as`) and a reason")
+
+
+def _own(reader: Reader, run: str, data: Path) -> RunId:
+    """A run of the tenant's, or its control run; of one that is nowhere, the export itself says so."""
+    receipts = reader.receipts(run=RunId(run))
+    if receipts and receipts[0].predicate["tenant"] != tenant():
+        raise NotOnRecord(thing="run", name=run, data=str(data))
+    return RunId(run)
 
 
 def _checkpoint(path: Path) -> str:

@@ -23,7 +23,7 @@ from answerable.ledger._journal import RunJournal, SliceLost
 from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, check_key, find_in_ssh_agent, write_key
 from answerable.ledger._key_lives import KeyLife
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
-from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
+from answerable.ledger._leases import CALLED, Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
 from answerable.ledger._ledger import DirectoryInUse, Ledger
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
 from answerable.ledger._ports import Projection, Ruling, Signer, Tx
@@ -62,6 +62,7 @@ from answerable.ledger._tombstones import ErasuresProjection, Hold, is_erased, s
 from answerable.ledger._vault import ObjectErased
 
 __all__ = [
+    "CALLED",
     "SYSTEM",
     "USUAL_PRIORITY",
     "WIDTH",

@@ -206,6 +206,7 @@ class Runs:
         mandate: str = "",
         schedule: Mapping[str, str] | None = None,
         priority: int | None = None,
+        tenant: str = "",
     ) -> RunId:
         """Start a run, on disk when this returns; the same `key` gives the same run.
 
@@ -219,14 +220,15 @@ class Runs:
             limits: instead of the agent's own.
             mandate: under which it acts; charged to the budgets of that name.
             schedule: name and due time of the schedule that starts it.
+            tenant: whose run it is; the agent's own, if none is named.
             priority: before other runs of the tenant: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
 
         Raises:
-            AgentUnknown: no such agent here.
+            AgentUnknown, TenantUnknown: no such agent here, or no such tenant.
             InputInvalid: the input does not fit.
             QueueFull: too many wait already; nothing was begun, and it says when to try again.
         """
-        spec = self._agents.get(agent)
+        spec = self._agents.get(agent, tenant)
         body = to_json(given)
         try:
             from_json(input_type(spec.fn), body)

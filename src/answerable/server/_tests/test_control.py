@@ -24,6 +24,11 @@ class Desk:
         self.fails = fails
         self.began = asyncio.Event()
         self.hold: asyncio.Event | None = None
+        self.tenants: list[str] = []
+
+    def of(self, tenant: str) -> "Desk":
+        self.tenants.append(tenant)
+        return self
 
     async def _write(self, do: str, **arguments: Any) -> Any:
         self.asked.append((do, arguments))
