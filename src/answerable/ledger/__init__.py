@@ -9,7 +9,7 @@ from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
 from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, check_key, find_in_ssh_agent, write_key
 from answerable.ledger._key_lives import KeyLife
-from answerable.ledger._keys import FileSigner, KeyFileUnsafe
+from answerable.ledger._keys import FileSigner, KeyFileUnsafe, read_or_make_secret
 from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
 from answerable.ledger._ledger import DirectoryInUse, Ledger
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
@@ -109,6 +109,7 @@ __all__ = [
     "monitor_secret",
     "pae",
     "read_head",
+    "read_or_make_secret",
     "rebuild",
     "receipt_lines",
     "retire_key",
