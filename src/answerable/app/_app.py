@@ -13,7 +13,7 @@ from answerable.app._times import Times
 from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration, Credential, Credentials, Grants, SealedVault
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
-from answerable.policy import Budget, Channel
+from answerable.policy import Budget, Channel, LabelRules, Sink, Source, UserSpeech, read_labels
 from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Schedule, StoreEngine
 from answerable.tools import Toolbox, ToolDeclaration
 
@@ -34,6 +34,7 @@ class Answerable:
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
+        labels: a TOML file of sources and sinks (`docs/guides/contain-prompt-injection.md`), or `label` them here.
         engine: what has runs advanced: the store itself, or `Temporal(...)`, for fleets.
     """
 
@@ -47,6 +48,7 @@ class Answerable:
         notify: Sequence[Channel] = (),
         page: str = "",
         times: Times | None = None,
+        labels: Path | str | None = None,
         engine: EngineOver = StoreEngine,
     ) -> None:
         self.data = Path(data)
@@ -56,6 +58,8 @@ class Answerable:
         self.notify = tuple(notify)
         self.page = page
         self.times = times or Times()
+        self.labels = Path(labels) if labels is not None else None
+        self._labelled = LabelRules()
         self.engine = engine
         self.tools = Toolbox()
         self.models = Models()
@@ -86,6 +90,29 @@ class Answerable:
             return decorated
 
         return add if function is None else add(function)
+
+    def label(self, tool: str, *, source: Source | None = None, sink: Sink | None = None) -> None:
+        """Declare what of a tool's results may be relied on, and which of its arguments matter.
+
+        Args:
+            tool: its full name, `mail.send`.
+            source: its results; else none of them is.
+            sink: its arguments.
+        """
+        self._labelled |= LabelRules(
+            sources={tool: source} if source else {},
+            sinks={tool: sink} if sink else {},
+        )
+
+    def user_speaks(self, agent: str, *, input: Sequence[str] = (), messages: bool = False) -> None:
+        """Declare where an agent's user speaks; else no argument of its calls counts as the user's.
+
+        Args:
+            agent: its name.
+            input: parts of a run's input that the user wrote, as paths; `.` for all of it.
+            messages: what has the role `user` in its model calls over the wire.
+        """
+        self._labelled |= LabelRules(speech={agent: UserSpeech(input=tuple(input), messages=messages)})
 
     def mcp(
         self,
@@ -400,6 +427,7 @@ class Answerable:
             schedules=self.schedules,
             queues=self.queues,
             times=self.times,
+            labels=self._labelled if self.labels is None else self._labelled | read_labels(self.labels),
             engine=self.engine,
             clock=clock,
             isolation=isolation,

@@ -25,7 +25,13 @@ from answerable.policy import (
     CedarAuthorizer,
     Channel,
     DecisionCache,
+    Flows,
+    KeptLabels,
     KnownAction,
+    LabelledEffects,
+    LabelRules,
+    Labels,
+    LabelsInvalid,
     Notices,
     PolicyInvalid,
     PolicySet,
@@ -79,6 +85,7 @@ class Gate:
         upstreams: Upstreams,
         tools: Toolbox,
         retries: Callable[[Action], RetryPolicy],
+        labelled: Callable[[Effects], Effects],
         times: Times,
     ) -> None:
         self.desk = desk
@@ -87,12 +94,16 @@ class Gate:
         self.upstreams = upstreams
         self.tools = tools
         self.times = times
-        self.whole = Reliable(WholeResults(tools), retries)
         self._retries = retries
+        self._labelled = labelled
+        self.whole = self._on_the_road(WholeResults(tools))
 
     def relaying(self, peer: Peer) -> Effects:
         """Performs calls of an MCP client, whom the tool's server may speak to meanwhile."""
-        return Reliable(WholeResults(self.tools, peer=peer), self._retries)
+        return self._on_the_road(WholeResults(self.tools, peer=peer))
+
+    def _on_the_road(self, effects: Effects) -> Effects:
+        return self._labelled(Reliable(effects, self._retries))
 
     @property
     def reader(self) -> Reader:
@@ -103,6 +114,11 @@ class Gate:
     def approvals(self) -> Approvals:
         """What waits for a person."""
         return self.desk.approvals
+
+    @property
+    def labels(self) -> Labels:
+        """What runs carry, and the decisions that drop it."""
+        return self.desk.labels
 
     @property
     def stops(self) -> Stops:
@@ -202,6 +218,7 @@ async def open_gate(
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
     decision_cache: int = 4096,
+    labels: LabelRules | None = None,
     isolation: str = "same-process",
 ) -> AsyncIterator[Gate]:
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
@@ -218,6 +235,8 @@ async def open_gate(
         await models.start()
         await upstreams.start()
         policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=[_TENANT])
+        rules = labels or LabelRules()
+        _check_labels(rules, tools, agents)
 
         projections = all_projections(budgets)
         ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation)
@@ -229,6 +248,7 @@ async def open_gate(
         spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
+        flows = Flows(rules, ledger.reader, ledger.settled) if rules else None
         cache = DecisionCache(decision_cache) if decision_cache else None
 
         def by(policies: PolicySet, name: str) -> CedarAuthorizer:
@@ -238,6 +258,7 @@ async def open_gate(
                 stored_as=name,
                 clock=ledger.clock,
                 generation=lambda: stops.generation,
+                flows=flows,
                 cache=cache,
                 groups={spec.agent_id: spec.groups for spec, _ in agents},
                 called=ledger.pseudonym,
@@ -260,12 +281,17 @@ async def open_gate(
                 "memory": SharedEffects(ledger),
             }
         )
+        kept = KeptLabels(ledger, ledger.reader.rows)
+
+        def labelled(inner: Effects) -> Effects:
+            return LabelledEffects(inner, rules, kept) if rules else inner
+
         turns = Turns(ledger, queues)
         await turns.start()
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
-            effects=Reliable(effects, retries),
+            effects=labelled(Reliable(effects, retries)),
             reporter=reports,
             performing=Performing(),
             compensation=tools.compensation,
@@ -296,7 +322,16 @@ async def open_gate(
         advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
         serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
         async with _background(*serving):
-            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
+            yield Gate(
+                desk,
+                reports,
+                sessions=sessions,
+                upstreams=upstreams,
+                tools=tools,
+                retries=retries,
+                labelled=labelled,
+                times=times,
+            )
 
 
 def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
@@ -307,6 +342,16 @@ def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[Agent
             raise ScheduleInvalid(name=schedule.name, problem=problem)
     if len({schedule.name for schedule in schedules}) < len(schedules):
         raise ScheduleInvalid(name=schedules[-1].name, problem="two schedules have the same name")
+
+
+def _check_labels(rules: LabelRules, tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
+    """Nothing, if all that is declared exists: a sink under a mistyped name would guard nothing."""
+    problem = rules.misfit(
+        {name: tools.tool(name).schema for name in (*tools.names(), *tools.relayed())},
+        agents=[spec.name for spec, _ in agents],
+    )
+    if problem:
+        raise LabelsInvalid(where="the application", problem=problem)
 
 
 def _check_queues(queues: Sequence[Queue], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:

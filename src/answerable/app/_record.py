@@ -27,6 +27,8 @@ from answerable.policy import (
     Budget,
     BudgetProjection,
     FactsProjection,
+    KeptLabelsProjection,
+    Labels,
     PolicySet,
     Stops,
     StopsProjection,
@@ -57,6 +59,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         StopsProjection(),
         OrdersProjection(),
         FactsProjection(),
+        KeptLabelsProjection(),
         ApprovalsProjection(),
         BudgetProjection(budgets),
         RunsProjection(),
@@ -90,6 +93,7 @@ class Desk:
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
+        self.labels = Labels(book=ledger, store=ledger.reader)
         self._tools = tools
         self.control = control
         self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader)
@@ -152,9 +156,10 @@ class Desk:
         reason: str,
         scope: Literal["action", "run"] = "action",
         arguments: Any = None,
+        also: Sequence[str] = (),
         signature: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Approve or reject a held action, or approve it with other arguments."""
+        """Approve or reject a held action, or approve it with other arguments, and further values for the run."""
         found = await self.approvals.decide(
             approval,
             decision,
@@ -163,6 +168,7 @@ class Desk:
             reason=reason,
             scope=scope,
             arguments=_json(arguments),
+            also=also,
             signature=signature,
         )
         said = {"approval": found.approval, "state": found.state, "run": found.run, "receipt": found.decided}
@@ -283,6 +289,13 @@ class Desk:
         """Take what a tool's server says of it for good; `digest` names what was looked at."""
         found = await self.pinning.accept(tool, digest, by=by, reason=reason)
         return {"tool": found.tool, "was": found.state, "digest": found.digest}
+
+    async def declassify(
+        self, *, run: str, labels: Sequence[str] = (), values: Sequence[str] = (), by: str, reason: str
+    ) -> dict[str, Any]:
+        """Take labels off a run, or vouch for values that its critical arguments may have."""
+        receipt = await self.labels.drop(run, labels=labels, values=values, by=by, reason=reason)
+        return {"run": run, "labels": sorted(labels), "values": len(values), "receipt": receipt}
 
     async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, Any]:
         """Have nothing more done in a scope; what was dispatched before is told, because it may have happened."""

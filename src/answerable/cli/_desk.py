@@ -11,10 +11,10 @@ from answerable.cli._errors import FileUnusable, InputNotJson
 from answerable.core import Action, TenantId
 from answerable.identity import People, SigningKeys
 from answerable.ledger import Draft, Reader
-from answerable.policy import Approvals, Stops
+from answerable.policy import Approvals, Labels, Stops
 from answerable.server import Writes, control
 
-__all__ = ["approvals_of", "json_value", "people_of", "signing_keys_of", "stops_of", "write"]
+__all__ = ["approvals_of", "json_value", "labels_of", "people_of", "signing_keys_of", "stops_of", "write"]
 
 
 def write(data: Path, do: Callable[[Writes], Awaitable[Any]], *, may_begin: bool = False) -> dict[str, Any]:
@@ -57,6 +57,11 @@ def json_value(option: str, text: str) -> Any:
 def approvals_of(reader: Reader) -> Approvals:
     """Approvals, to look at."""
     return Approvals(book=_Closed(reader), store=reader)
+
+
+def labels_of(reader: Reader) -> Labels:
+    """Labels of runs, to look at."""
+    return Labels(book=_Closed(reader), store=reader)
 
 
 def people_of(reader: Reader) -> People:

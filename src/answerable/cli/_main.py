@@ -34,6 +34,7 @@ COMMANDS = {
     "schedules": "List what starts by the clock; pause and resume it.",
     "budgets": "See what is spent, reserved and left of each budget.",
     "approvals": "See what waits for a person, and decide it.",
+    "labels": "See what labels a run carries, and drop one.",
     "receipts": "Show a receipt in full.",
     "evidence": "Export runs as evidence that others can verify.",
     "log": "Publish the log of all receipts, and prove things from it.",

@@ -182,6 +182,7 @@ class Decision:
         policy: `sha256:` name of the policy set.
         obligations: what must be met first.
         facts: the scopes that the decision read; `open` refuses to act on it if one has moved.
+        provenance: where its critical arguments come from, each `{"argument", "kind", "from", "receipts"}`.
         error: why it was denied, for the agent and the person reading.
     """
 
@@ -191,6 +192,7 @@ class Decision:
     policy: str = ""
     obligations: tuple[Obligation, ...] = ()
     facts: tuple[FactScope, ...] = ()
+    provenance: tuple[dict[str, Any], ...] = ()
     error: AnswerableError | None = None
 
 

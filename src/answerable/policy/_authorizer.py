@@ -3,7 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from answerable.core import Action, AnswerableError, ApprovalObligation, Clock, 
 from answerable.policy._cedar import PRESENCE, WHOLE
 from answerable.policy._errors import PolicyFailed
 from answerable.policy._facts import FACTS, Facts, read_facts
+from answerable.policy._labels import Flows
 from answerable.policy._obligations import merge_obligations, parse_duration, parse_obligations
 from answerable.policy._policies import Evaluation, Partition, PolicySet, Request
 from answerable.policy._ports import Rows
@@ -21,6 +22,7 @@ from answerable.policy._schema import CONTEXT, action_id
 __all__ = ["CedarAuthorizer", "DecisionCache"]
 
 _MOST_CONTEXT_BYTES = 8192
+_FLOW = frozenset({"labelled", "untrusted_arguments", "sends"})
 _NO_FACTS = Facts()
 _NO_GROUPS: frozenset[str] = frozenset()
 
@@ -74,6 +76,7 @@ class CedarAuthorizer:
         rows: reads the facts; `open` compares their versions again in its transaction.
         stored_as: under which name the policies' snapshot is on the record, where that is not its digest.
         generation: moves with every stop and lift.
+        flows: where arguments come from; None where nothing is declared a source or a sink.
         cache: None for none at all.
         groups: of agents, by their id.
         called: what the record of a tenant calls a person of a name.
@@ -87,6 +90,7 @@ class CedarAuthorizer:
         stored_as: str = "",
         clock: Clock | None = None,
         generation: Callable[[], int] = lambda: 0,
+        flows: Flows | None = None,
         cache: DecisionCache | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         called: Callable[[TenantId, str], str] = lambda tenant, name: name,
@@ -95,6 +99,7 @@ class CedarAuthorizer:
         self._rows = rows
         self._clock = clock or SystemClock()
         self._generation = generation
+        self._flows = flows
         self._groups = {agent: frozenset(named) for agent, named in (groups or {}).items()}
         self._called = called
         self._default = _Policies(policies, stored_as or policies.digest)
@@ -118,6 +123,8 @@ class CedarAuthorizer:
             if wanted:
                 initiator = self._initiator(action) if "initiator_roles" in wanted else ""
                 facts = read_facts(self._rows, action, wanted, self._clock.now(), initiator=initiator)
+            if self._flows is not None and (WHOLE in partition.reads or not _FLOW.isdisjoint(partition.reads)):
+                facts = replace(facts, flow=await self._flows.of(action))
             groups = partition.groups & self._groups.get(action.agent, _NO_GROUPS) if partition.groups else _NO_GROUPS
             request = _request(action, partition, facts, groups)
             evaluation = self._evaluate(policies, partition, request)
@@ -133,6 +140,7 @@ class CedarAuthorizer:
             policy=policies.name,
             obligations=evaluation.obligations,
             facts=facts.scopes,
+            provenance=facts.flow.provenance,
             error=evaluation.error,
         )
 
@@ -211,6 +219,9 @@ _READERS: Mapping[str, Callable[[Action, Facts], Any]] = {
     "tainted": lambda action, facts: any(label.startswith("untrusted:") for label in action.labels),
     "target_named": lambda action, facts: action.described.target in action.resources,
     **{name: _told(name) for name in FACTS},
+    "labelled": lambda action, facts: facts.flow.is_labelled,
+    "untrusted_arguments": lambda action, facts: list(facts.flow.untrusted),
+    "sends": lambda action, facts: list(facts.flow.sends),
 }
 assert _READERS.keys() == CONTEXT.keys()
 

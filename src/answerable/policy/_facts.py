@@ -17,6 +17,7 @@ from answerable.policy._counting import (
     payees_scope,
     target_scope,
 )
+from answerable.policy._labels import NO_FLOW, Flow
 from answerable.policy._ports import Rows
 
 __all__ = ["FACTS", "Facts", "read_facts"]
@@ -36,6 +37,7 @@ class Facts:
 
     values: Mapping[str, Any] = field(default_factory=dict)
     scopes: tuple[FactScope, ...] = ()
+    flow: Flow = NO_FLOW
 
 
 def read_facts(rows: Rows, action: Action, names: frozenset[str], now: datetime, *, initiator: str = "") -> Facts:

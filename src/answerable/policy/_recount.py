@@ -21,11 +21,14 @@ from answerable.ledger import Prepared, Receipt
 from answerable.policy._approvals import ApprovalsProjection
 from answerable.policy._counting import FactsProjection
 from answerable.policy._facts import FACTS, read_facts
+from answerable.policy._labels import untrusted_of
 from answerable.policy._ports import Record
 
 __all__ = ["Recounted", "recount"]
 
 _DECISIONS = frozenset({"intent", "held", "denied", "outcome"})
+_AS_RECORDED = ("attributes", "labelled", "sends")
+"""What follows from declarations and texts, not from receipts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,7 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
         book.now = said["at"]
         if receipt.phase == "run.open":
             opened[said["run"]] = said["control"]
+            seen[said["run"]] = set(said["control"].get("labels", ()))
         authority = said.get("authority", {})
         if receipt.phase in _DECISIONS and "decision" in authority and "request" in authority and said["at"] >= since:
             stored = reader.stored(authority["request"])
@@ -69,8 +73,10 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
             of_run = opened.get(said["run"], {})
             decided = _decided(receipt, request)
             context = _context(book, receipt, of_run, seen.get(said["run"], set()), decided)
-            if request and "attributes" in request["context"]:
-                context["attributes"] = request["context"]["attributes"]
+            recorded = request["context"] if request else {}
+            context |= {name: recorded[name] for name in _AS_RECORDED if name in recorded}
+            if "untrusted_arguments" in recorded:
+                context["untrusted_arguments"] = untrusted_of(authority.get("provenance", ()))
             groups = frozenset(of_run.get("groups", ()))
             yield Recounted(receipt=receipt, request=request, context=context, groups=groups)
         for projection in projections:
@@ -78,6 +84,8 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
                 projection.apply(book, receipt)
         if receipt.phase == "outcome":
             seen.setdefault(said["run"], set()).update(said.get("labels", ()))
+        elif receipt.phase == "control" and said["control"].get("do") == "declassify":
+            seen.setdefault(said["run"], set()).difference_update(said["control"]["labels"])
 
 
 def _decided(receipt: Receipt, request: dict[str, Any] | None) -> datetime:

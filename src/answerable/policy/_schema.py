@@ -55,6 +55,9 @@ CONTEXT: Mapping[str, str] = {
     "initiator_roles": "initiator_roles: Set<String>",
     "hour": "hour: Long",
     "weekday": "weekday: Long",
+    "labelled": "labelled: Bool",
+    "untrusted_arguments": "untrusted_arguments: Set<String>",
+    "sends": "sends: Set<String>",
 }
 """What every action tells policy, and its type; `attributes` is typed per action."""
 

@@ -130,13 +130,14 @@ def _compare(
 
 
 def _unrecorded(reads: frozenset[str], each: Recounted) -> str:
-    """An attribute of the tool's own that these policies read and the record lacks; empty if there is none."""
+    """What follows from declarations or texts, these policies read, and the record lacks; empty if there is none."""
+    told = {read for read in reads & {"labelled", "untrusted_arguments", "sends"} if read not in each.context}
     recorded = each.context.get("attributes")
     if recorded is not None:
         missing = [read for read in reads if read.startswith("attributes.") and read.partition(".")[2] not in recorded]
     else:
         missing = [read for read in reads if read.startswith("attributes") and read != PRESENCE]
-    return f"`context.{min(missing)}`" if missing else ""
+    return f"`context.{min((*missing, *told))}`" if missing or told else ""
 
 
 def _kind(then: Evaluation, now: Evaluation) -> Kind:

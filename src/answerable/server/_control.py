@@ -27,7 +27,7 @@ __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 SOCKET = "gate.sock"
 _WRITES = (
     *("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule"),
-    *("stop", "lift", "key", "credential", "accept"),
+    *("stop", "lift", "declassify", "key", "credential", "accept"),
     *("person", "signer", "statement"),
 )
 _RETRY_S = 0.05
@@ -46,9 +46,10 @@ class Writes(Protocol):
         reason: str,
         scope: Literal["action", "run"] = "action",
         arguments: Any = None,
+        also: Sequence[str] = (),
         signature: Mapping[str, str] | None = None,
     ) -> Any:
-        """Approve or reject a held action, or approve it with other arguments."""
+        """Approve or reject a held action, or approve it with other arguments, and further values for the run."""
 
     async def statement(
         self,
@@ -109,6 +110,11 @@ class Writes(Protocol):
 
     async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> Any:
         """Pause or resume a schedule."""
+
+    async def declassify(
+        self, *, run: str, labels: Sequence[str] = (), values: Sequence[str] = (), by: str, reason: str
+    ) -> Any:
+        """Take labels off a run, or vouch for values that its critical arguments may have."""
 
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         """Have nothing more done in a scope: `run:…`, `agent:…`, `tool:…`, `model:…`, `tenant`, `all`."""

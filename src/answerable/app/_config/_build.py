@@ -58,7 +58,7 @@ def configured(
     """
     secrets = _Secrets(file, environment)
     app = app or Answerable(data=config.data, policy=config.policy, specs=config.specs)
-    for place in ("data", "policy", "specs"):
+    for place in ("data", "policy", "specs", "labels"):
         if place in config.model_fields_set:
             setattr(app, place, getattr(config, place))
     times = config.times

@@ -255,6 +255,9 @@ class Config(_Table):
     data: Path = Field(default=Path(".answerable/data"), strict=False, description="The data directory.")
     policy: Path = Field(default=Path("policy"), strict=False, description="The folder of policies.")
     specs: Path | None = Field(default=None, strict=False, description="A folder of specifications.")
+    labels: Path | None = Field(
+        default=None, strict=False, description="A TOML file of sources, sinks and personal data, by tool."
+    )
     app: str | None = Field(
         default=None,
         pattern=r"^[\w.]+(:\w+)?$",
