@@ -143,7 +143,7 @@ from answerable.server import (
     RequestMalformed,
     ToolNotSeen,
 )
-from answerable.standing import ArtefactUnknown, SpecInvalid, SpecsMissing
+from answerable.standing import ArtefactUnknown, MappingInvalid, PackNotWritten, SpecInvalid, SpecsMissing
 from answerable.tools import (
     ArgumentsInvalid,
     CompensationUnfit,
@@ -231,6 +231,7 @@ __all__ = [
     "LogConfigInvalid",
     "LogContradicted",
     "MandateUnknown",
+    "MappingInvalid",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",
@@ -252,6 +253,7 @@ __all__ = [
     "ObligationInvalid",
     "OperatorNeeded",
     "OutcomeUnknown",
+    "PackNotWritten",
     "PasskeyRefused",
     "PeerRefused",
     "Permanent",

@@ -170,6 +170,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/watch-the-log.md": _one_run,
     "docs/guides/set-budgets.md": _library_with_budgets,
     "docs/guides/keys.md": _one_run,
+    "docs/guides/audit-packs.md": _one_run,
     "docs/guides/credentials.md": _one_run,
     "docs/guides/separate-users.md": _one_run,
     "docs/guides/write-policies.md": _starter,
