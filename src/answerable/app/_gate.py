@@ -14,16 +14,20 @@ from answerable.action import Effects
 from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
 from answerable.app._times import Times
-from answerable.core import Action, Clock, RunId, TenantId
+from answerable.core import Action, Clock, Mac, RunId, TenantId
 from answerable.identity import AccessKeys, AgentDeclaration, Approvers, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
     Approvals,
+    Autonomy,
+    AutonomyProjection,
     Budget,
     BudgetAlerts,
     CedarAuthorizer,
     Channel,
+    Cloak,
+    Cloaks,
     DecisionCache,
     Flows,
     KeptLabels,
@@ -33,6 +37,7 @@ from answerable.policy import (
     Labels,
     LabelsInvalid,
     Notices,
+    PersonalEffects,
     PolicyInvalid,
     PolicySet,
     Stops,
@@ -54,6 +59,7 @@ from answerable.runtime import (
     Schedule,
     ScheduleInvalid,
     Schedules,
+    Session,
     Sessions,
     SharedEffects,
     StoreEngine,
@@ -86,6 +92,7 @@ class Gate:
         tools: Toolbox,
         retries: Callable[[Action], RetryPolicy],
         labelled: Callable[[Effects], Effects],
+        cloaks: Cloaks,
         times: Times,
     ) -> None:
         self.desk = desk
@@ -96,11 +103,18 @@ class Gate:
         self.times = times
         self._retries = retries
         self._labelled = labelled
+        self._cloaks = cloaks
         self.whole = self._on_the_road(WholeResults(tools))
 
     def relaying(self, peer: Peer) -> Effects:
         """Performs calls of an MCP client, whom the tool's server may speak to meanwhile."""
         return self._on_the_road(WholeResults(self.tools, peer=peer))
+
+    def cloak(self, model: str, session: Session) -> Cloak | None:
+        """What hides personal data from a model that an agent elsewhere asks; None where nothing is declared."""
+        if not self._cloaks:
+            return None
+        return self._cloaks.cloak("model", model, tenant=session.spec.tenant, run=session.run)
 
     def _on_the_road(self, effects: Effects) -> Effects:
         return self._labelled(Reliable(effects, self._retries))
@@ -201,6 +215,7 @@ class Gate:
 async def open_gate(
     data: Path,
     *,
+    store: str = "",
     policy: Path,
     specs: Path | None,
     budgets: Sequence[Budget],
@@ -239,7 +254,7 @@ async def open_gate(
         _check_labels(rules, tools, agents)
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation)
+        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation, store=store)
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = {
@@ -262,6 +277,7 @@ async def open_gate(
                 cache=cache,
                 groups={spec.agent_id: spec.groups for spec, _ in agents},
                 called=ledger.pseudonym,
+                autonomy=next(each for each in projections if isinstance(each, AutonomyProjection)),
             )
 
         authorizer = by(policies[_TENANT], stored_as[_TENANT])
@@ -283,7 +299,11 @@ async def open_gate(
         )
         kept = KeptLabels(ledger, ledger.reader.rows)
 
+        cloaks = Cloaks(rules, lambda tenant, run: Mac(ledger.run_key(tenant, run)).digest)
+
         def labelled(inner: Effects) -> Effects:
+            if cloaks:
+                inner = PersonalEffects(inner, cloaks)
             return LabelledEffects(inner, rules, kept) if rules else inner
 
         turns = Turns(ledger, queues)
@@ -315,6 +335,11 @@ async def open_gate(
         alerts = BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock)
         notices = Notices(approvals, notify, link=page, alerts=alerts)
         control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
+        tiers = Autonomy(book=ledger, store=ledger.reader)
+        for _, declared in agents:
+            if declared.autonomy:
+                begins = {"environment": declared.environment, "tier": declared.autonomy, "role": declared.escalation}
+                await tiers.declare(declared.id, **begins)
         desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools)
         await desk.pinning.start()
         by_clock = Schedules(ledger, runs, schedules)
@@ -330,6 +355,7 @@ async def open_gate(
                 tools=tools,
                 retries=retries,
                 labelled=labelled,
+                cloaks=cloaks,
                 times=times,
             )
 

@@ -376,3 +376,19 @@ def test_a_credential_is_read_from_standard_input_listed_by_name_and_removed(
     assert run(["credentials", "remove", "shop", "--as", "ada"]) == 2
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     assert run(["credentials", "set", "shop", "--as", "ada"]) == 2
+
+
+@pytest.mark.requirement("GV-10")
+def test_what_an_agent_may_do_by_itself_is_said_and_widened_with_evidence(library: Path, capsys: Capture) -> None:
+    narrow = ("agent", "autonomy", "clerk", "draft", "--as", "dana", "--reason", "new here")
+    assert said(capsys, *narrow)["tiers"][0]["tier"] == "draft"
+    said(capsys, "run", "clerk", "--input", LENDING, code=1)
+    wider = ("agent", "autonomy", "clerk", "execute", "--as", "dana", "--reason", "a good month")
+    said(capsys, *wider, code=1)
+    Path("measured.csv").write_text("lent,wrong\n200,0\n")
+
+    widened = said(capsys, *wider, "--measured", "200 of 200", "--undo", "ask it back", "--evidence", "measured.csv")
+
+    assert {each["tier"] for each in widened["tiers"]} == {"execute"}
+    assert [each["tier"] for each in said(capsys, "agent", "autonomy")] == ["execute", "execute"]
+    said(capsys, "run", "clerk", "--input", LENDING)
