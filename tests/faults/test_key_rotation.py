@@ -20,6 +20,7 @@ from answerable.ledger import (
     KeyLost,
     KeyRetired,
     KeyRoleTaken,
+    KeyShared,
     Ledger,
     Reader,
     export_bundle,
@@ -31,6 +32,7 @@ from answerable.ledger._checkpoint import sign_checkpoint
 from answerable.ledger._keys import FileSigner
 from answerable.ledger._tests.evidence import ApprovedOnce, work
 from answerable_verify import Report, verify
+from tests.postgres import Databases
 
 ROLES = pytest.mark.parametrize("role", ["gate", "log"])
 
@@ -292,3 +294,32 @@ def test_keys_are_not_rotated_while_a_gate_runs(data: Path) -> None:
             await rotate_key(data, "gate", by="ada", reason="")
 
     held(data, body)
+
+
+@pytest.mark.requirement("RT-5")
+def test_of_a_record_that_gates_share_each_rotates_its_own_key_and_nobody_the_logs(
+    data: Path, tmp_path: Path, postgres: Databases
+) -> None:
+    async def first() -> None:
+        ledger = Ledger.open(data, projections=(ApprovedOnce(),), store=postgres.new())
+        await ledger.start()
+        await ledger.close()
+
+    asyncio.run(first())
+    before = (data / "keys" / "gate.key").read_bytes()
+
+    with pytest.raises(KeyShared):
+        rotate(data, "log")
+    with pytest.raises(KeyShared):
+        asyncio.run(retire_key(data, "log", by="ada", reason=""))
+    rotate(data, "gate")
+    asyncio.run(first_again(data))
+
+    assert (data / "keys" / "gate.key").read_bytes() != before
+    assert [life.is_in_use for life in Reader.open(data).keys_of(SYSTEM) if life.role == "gate"] == [False, True]
+
+
+async def first_again(data: Path) -> None:
+    ledger = Ledger.open(data, projections=(ApprovedOnce(),))
+    await ledger.start()
+    await ledger.close()

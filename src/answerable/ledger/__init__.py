@@ -29,7 +29,7 @@ from answerable.ledger._reader import NoStore, Reader, Texts
 from answerable.ledger._rebuild import TableRebuilt, rebuild
 from answerable.ledger._receipt import SYSTEM, Draft, Phase, Receipt, control_run, envelope_json, pae
 from answerable.ledger._record import USUAL_PRIORITY, Appended
-from answerable.ledger._rotation import retire_key, rotate_key
+from answerable.ledger._rotation import KeyShared, retire_key, rotate_key
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._signers import KeeperUnusable, SignerUnavailable
@@ -60,6 +60,7 @@ __all__ = [
     "KeyLost",
     "KeyRetired",
     "KeyRoleTaken",
+    "KeyShared",
     "KeysElsewhere",
     "Leases",
     "Ledger",
