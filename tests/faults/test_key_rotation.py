@@ -68,6 +68,16 @@ def by_shell(bundle: Path, trust: Path, folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def by_node(bundle: Path, trust: Path) -> tuple[int, set[str]]:
+    """The exit code of the verifier in another language, and the checks that failed."""
+    main = Path(__file__).parents[2] / "conformance" / "node-verify" / "main.mjs"
+    done = subprocess.run(
+        ["node", str(main), str(bundle), "--trust", str(trust)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, {found["check"] for found in json.loads(done.stdout)["findings"]}
+
+
 def failed(report: Report) -> set[str]:
     return {check.name for check in report.checks if check.status == "failed"}
 
@@ -96,6 +106,7 @@ def test_what_was_written_before_and_after_a_rotation_verifies_under_one_trust(
     assert next(check for check in report.checks if check.name == "key-period").count > 0
     code, said = by_shell(bundle, trust, tmp_path / "unpacked")
     assert code == 0, said
+    assert by_node(bundle, trust) == (0, set())
     assert (data / "keys" / f"{role}.key").read_bytes() != old
     lives = [life for life in reader.keys_of(SYSTEM) if life.role == role]
     assert [life.is_in_use for life in lives] == [False, True]
@@ -165,6 +176,7 @@ def test_a_retired_gate_key_in_other_hands_signs_nothing_that_verifies(data: Pat
 
     bundle = export_bundle(Reader.open(data), [RunId(asyncio.run(forge()))], tmp_path)
     assert failed(verify(bundle, trust)) == {"key-period"}
+    assert by_node(bundle, trust) == (4, {"key-period"})
     code, said = by_shell(bundle, trust, tmp_path / "unpacked")
     assert (code, "key-period" in said) == (4, True)
 
@@ -192,6 +204,8 @@ def test_a_retired_log_key_in_other_hands_signs_no_longer_log(data: Path, tmp_pa
 
     assert failed(verify(bundle, trust)) == set()
     assert failed(verify(forged, trust)) == {"key-period"}
+    assert by_node(bundle, trust) == (0, set())
+    assert by_node(forged, trust) == (4, {"key-period"})
     code, said = by_shell(forged, trust, tmp_path / "unpacked")
     assert (code, "key-period" in said) == (4, True)
 
