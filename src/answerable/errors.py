@@ -30,11 +30,16 @@ from answerable.core import (
 from answerable.identity import (
     AccessKeyUnknown,
     AgentUndeclared,
+    CredentialInvalid,
+    CredentialMissing,
+    CredentialOutOfScope,
     PersonUnknown,
     RoleInvalid,
     SignatureInvalid,
     SignerKeyInvalid,
     SignerKeyUnknown,
+    TokenNotIssued,
+    VaultDamaged,
 )
 from answerable.ledger import (
     BackupElsewhere,
@@ -50,6 +55,7 @@ from answerable.ledger import (
     KeyRetired,
     KeyRoleTaken,
     KeysElsewhere,
+    KeyShared,
     LogBehind,
     LogContradicted,
     NoStore,
@@ -161,7 +167,7 @@ from answerable.server import (
     RequestMalformed,
     ToolNotSeen,
 )
-from answerable.standing import ArtefactUnknown, SpecInvalid, SpecsMissing
+from answerable.standing import ArtefactUnknown, MappingInvalid, PackNotWritten, SpecInvalid, SpecsMissing
 from answerable.tools import (
     ArgumentsInvalid,
     CompensationUnfit,
@@ -225,6 +231,9 @@ __all__ = [
     "ConfigError",
     "ConfigFileInvalid",
     "ControlRefused",
+    "CredentialInvalid",
+    "CredentialMissing",
+    "CredentialOutOfScope",
     "DecisionNotFound",
     "DelegationRefused",
     "DelegationTooDeep",
@@ -251,6 +260,7 @@ __all__ = [
     "KeyRefused",
     "KeyRetired",
     "KeyRoleTaken",
+    "KeyShared",
     "KeysElsewhere",
     "LabelNotDropped",
     "LabelsInvalid",
@@ -259,6 +269,7 @@ __all__ = [
     "LogConfigInvalid",
     "LogContradicted",
     "MandateUnknown",
+    "MappingInvalid",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",
@@ -281,6 +292,7 @@ __all__ = [
     "ObligationInvalid",
     "OperatorNeeded",
     "OutcomeUnknown",
+    "PackNotWritten",
     "PasskeyRefused",
     "PeerRefused",
     "Permanent",
@@ -342,6 +354,7 @@ __all__ = [
     "TimedOut",
     "TimestampInvalid",
     "TimestampsNotInstalled",
+    "TokenNotIssued",
     "ToolChanged",
     "ToolFailed",
     "ToolHeld",
@@ -360,6 +373,7 @@ __all__ = [
     "ToolsNotListed",
     "Transient",
     "Unreachable",
+    "VaultDamaged",
     "VerifierKeyMalformed",
     "WitnessBusy",
     "WitnessUnnamed",

@@ -186,6 +186,8 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/set-budgets.md": _library_with_budgets,
     "docs/guides/widen-autonomy.md": _starter,
     "docs/guides/keys.md": _one_run,
+    "docs/guides/audit-packs.md": _one_run,
+    "docs/guides/credentials.md": _one_run,
     "docs/guides/separate-users.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/serve-from-a-file.md": lambda folder: None,

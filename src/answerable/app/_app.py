@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal, TypeVar, overload
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
 from answerable.core import AgentId, Clock, sha256_name
-from answerable.identity import AgentDeclaration
+from answerable.identity import AgentDeclaration, Credential, Credentials, Grants, SealedVault
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel, LabelRules, Sink, Source, UserSpeech, read_labels
 from answerable.runtime import (
@@ -80,6 +81,7 @@ class Answerable:
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
+        self.credentials = Credentials()
         self.schedules: list[Schedule] = []
         self.queues: list[Queue] = []
         self.tenants: list[Tenant] = []
@@ -137,6 +139,7 @@ class Answerable:
         command: Sequence[str] = (),
         url: str = "",
         headers: Mapping[str, str] | None = None,
+        credential: str | Sequence[str] = (),
         declare: Mapping[str, ToolDeclaration] | None = None,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
@@ -150,18 +153,40 @@ class Answerable:
         Args:
             command: starts it, to be spoken to over stdio; or
             url: where it listens (streamable HTTP), with the `headers` that it asks for.
+            credential: which of the gate's credentials its requests carry; of several, the first that is meant for
+                the tool and the agent.
         """
         self.tools.add_mcp(
             server,
             command=command,
             url=url,
             headers=headers,
+            grants=self.grants(credential),
             declare=declare,
             environment=environment,
             directory=directory,
             startup_timeout=startup_timeout,
             call_timeout=call_timeout,
         )
+
+    def credential(self, name: str, **said: Any) -> None:
+        """Declare a credential of the gate, for tool servers and providers: its words are those of `Credential`.
+
+        Its secret is in the vault (`answerable credentials set NAME`), or in the environment (`variable=`).
+
+        Raises:
+            CredentialInvalid: it lacks what its kind needs.
+        """
+        self.credentials.add(Credential(name=name, **said))
+
+    def grants(self, credential: str | Sequence[str]) -> Grants | None:
+        """Who has these credentials, for an `Upstream`; None for none.
+
+        Raises:
+            CredentialInvalid: one is not declared.
+        """
+        names = [credential] if isinstance(credential, str) and credential else list(credential)
+        return self.credentials.grants(names) if names else None
 
     def provider(self, provider: Provider) -> None:
         """Make a provider's models callable as `provider:model`."""
@@ -439,6 +464,7 @@ class Answerable:
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
         """
+        self.credentials.open(SealedVault(self.data), os.environ)
         async with open_gate(
             self.data,
             store=self.store,
