@@ -177,6 +177,7 @@ class Gate:
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
         mandate: str = "",
+        allow: Sequence[str] | None = None,
         priority: int | None = None,
     ) -> RunId:
         """Open a run of an agent; it is on the record when this returns.
@@ -189,6 +190,8 @@ class Gate:
             resources: what it is about, as whoever asked named it: `order:1001`.
             mandate: under which it acts: budgets of the scope `mandate:NAME` are charged; where none is declared, it
                 does nothing.
+            allow: names of what it may use for this task, `*` at will: `mail.*`, `model:*`, `decision:approval`; None
+                for whatever policy permits. What it delegates has no more.
             priority: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
 
         Raises:
@@ -201,6 +204,7 @@ class Gate:
             on_behalf_of=on_behalf_of,
             resources=tuple(resources),
             mandate=mandate,
+            allow=allow,
             priority=priority,
         )
 

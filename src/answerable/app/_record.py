@@ -115,6 +115,7 @@ class Desk:
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
         mandate: str = "",
+        allow: Sequence[str] | None = None,
         priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
@@ -125,6 +126,7 @@ class Desk:
             on_behalf_of=on_behalf_of,
             resources=tuple(resources),
             mandate=mandate,
+            allow=allow,
             priority=priority,
         )
         return {"run": run}

@@ -22,6 +22,7 @@ from answerable.policy import (
     recount_facts,
     replay_decisions,
 )
+from answerable.runtime import NotDelegated
 
 _PERMIT = '@id("all") permit(principal, action, resource);'
 _FORBID = """
@@ -359,6 +360,20 @@ def test_a_dropped_label_is_gone_until_an_outcome_brings_it_again(tmp_path: Path
         ("inbox", ["untrusted:signal.go"]),
         ("contacts", ["untrusted:inbox", "untrusted:signal.go"]),
     ]
+
+
+def test_a_run_uses_only_what_its_task_was_given_and_so_does_what_it_delegates(tmp_path: Path) -> None:
+    async def body(gate: Gate) -> None:
+        request = {"request": "Read my mail and write to bob@example.com"}
+        for calls in ([sending("bob@example.com")], [("delegate", [sending("bob@example.com")])]):
+            run = await gate.start("clerk", {**request, "calls": calls}, allow=["inbox", "delegation:*"])
+            with pytest.raises(NotDelegated, match="`send` refused"):
+                await gate.result(run)
+        await gate.result(await gate.start("clerk", {**request, "calls": [INBOX]}, allow=["inbox"]))
+
+    SENT.clear()
+    at(an_app(tmp_path), body)
+    assert SENT == []
 
 
 def receipts(folder: Path, run: RunId) -> list[Any]:
