@@ -191,6 +191,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,
     "docs/guides/set-budgets.md": _library_with_budgets,
+    "docs/guides/widen-autonomy.md": _starter,
     "docs/guides/keys.md": _one_run,
     "docs/guides/separate-users.md": _one_run,
     "docs/guides/write-policies.md": _starter,

@@ -26,6 +26,8 @@ class Answerable:
 
     Args:
         data: the data directory: the record, and the keys it is signed with.
+        store: a database for the record, which several gates may share: `postgresql://…`. By default the record is
+            in the data directory.
         policy: a folder with `authorize` and `obligations` (`docs/concepts/policy.md`). Without one
             nothing is permitted.
         specs: a folder of specifications; none by default.
@@ -41,6 +43,7 @@ class Answerable:
         self,
         *,
         data: Path | str,
+        store: str = "",
         policy: Path | str,
         specs: Path | str | None = None,
         budgets: Sequence[Budget] = (),
@@ -51,6 +54,7 @@ class Answerable:
         engine: EngineOver = StoreEngine,
     ) -> None:
         self.data = Path(data)
+        self.store = store
         self.policy = Path(policy)
         self.specs = Path(specs) if specs is not None else None
         self.budgets = tuple(budgets)
@@ -164,6 +168,7 @@ class Answerable:
         limits: Limits | None = None,
         on_change: OnChange = "continue",
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> F: ...
 
     @overload
@@ -180,6 +185,7 @@ class Answerable:
         limits: Limits | None = None,
         on_change: OnChange = "continue",
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> Callable[[F], F]: ...
 
     def agent(
@@ -196,6 +202,7 @@ class Answerable:
         limits: Limits | None = None,
         on_change: OnChange = "continue",
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
@@ -212,6 +219,8 @@ class Answerable:
             on_change: what becomes of a run that another build of its file began: it goes on (`continue`), is left
                 to a worker that has that build (`pin`), or ends with `BuildChanged` (`fail`).
             groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
+            autonomy: where it begins: `draft`, `approve` (its `escalation` is the role that is asked) or `execute`.
+                What was decided since on the record stands (`answerable agent autonomy`).
         """
 
         def register(decorated: F) -> F:
@@ -223,6 +232,7 @@ class Answerable:
                 limits=limits or Limits(),
                 environment=environment,
                 owner=owner,
+                escalation=escalation,
                 model=model,
                 build=build,
                 on_change=on_change,
@@ -236,6 +246,7 @@ class Answerable:
                 stop=stop,
                 escalation=escalation,
                 build=build,
+                autonomy=autonomy,
             )
             self.agents[agent] = (spec, declared)
             return decorated
@@ -330,6 +341,7 @@ class Answerable:
         stop: str = "",
         limits: Limits | None = None,
         groups: Sequence[str] = (),
+        autonomy: str = "",
     ) -> None:
         """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
 
@@ -343,6 +355,7 @@ class Answerable:
             stop: the role that may stop it.
             limits: the most a session may do.
             groups: of agents that it belongs to.
+            autonomy: where it begins, as for `agent`.
         """
         spec = AgentSpec(
             name=name,
@@ -350,6 +363,7 @@ class Answerable:
             limits=limits or Limits(),
             environment=environment,
             owner=owner,
+            escalation=escalation,
             own_tools=tuple(own_tools),
             groups=tuple(groups),
         )
@@ -361,6 +375,7 @@ class Answerable:
             stop=stop,
             escalation=escalation,
             build="",
+            autonomy=autonomy,
         )
         self.agents[name] = (spec, declared)
 
@@ -389,6 +404,7 @@ class Answerable:
         """
         async with open_gate(
             self.data,
+            store=self.store,
             policy=self.policy,
             specs=self.specs,
             budgets=self.budgets,

@@ -20,6 +20,8 @@ from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
     Approvals,
+    Autonomy,
+    AutonomyProjection,
     Budget,
     BudgetAlerts,
     CedarAuthorizer,
@@ -217,6 +219,7 @@ class Gate:
 async def open_gate(
     data: Path,
     *,
+    store: str = "",
     policy: Path,
     specs: Path | None,
     budgets: Sequence[Budget],
@@ -255,7 +258,7 @@ async def open_gate(
         _check_labels(rules, tools, agents)
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation)
+        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation, store=store)
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = {
@@ -278,6 +281,7 @@ async def open_gate(
                 cache=cache,
                 groups={spec.agent_id: spec.groups for spec, _ in agents},
                 called=ledger.pseudonym,
+                autonomy=next(each for each in projections if isinstance(each, AutonomyProjection)),
             )
 
         authorizer = by(policies[_TENANT], stored_as[_TENANT])
@@ -335,6 +339,11 @@ async def open_gate(
         alerts = BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock)
         notices = Notices(approvals, notify, link=page, alerts=alerts)
         control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
+        tiers = Autonomy(book=ledger, store=ledger.reader)
+        for _, declared in agents:
+            if declared.autonomy:
+                begins = {"environment": declared.environment, "tier": declared.autonomy, "role": declared.escalation}
+                await tiers.declare(declared.id, **begins)
         desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools)
         await desk.pinning.start()
         by_clock = Schedules(ledger, runs, schedules)

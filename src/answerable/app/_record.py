@@ -23,6 +23,8 @@ from answerable.ledger import Ledger, Projection, Reader
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
+    Autonomy,
+    AutonomyProjection,
     Budget,
     BudgetProjection,
     FactsProjection,
@@ -56,6 +58,7 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
     """Every table that follows from receipts. A stop is looked for first, a budget reserved last."""
     return (
         StopsProjection(),
+        AutonomyProjection(),
         OrdersProjection(),
         FactsProjection(),
         KeptLabelsProjection(),
@@ -192,6 +195,35 @@ class Desk:
         until = parse_time(deputy_until) if deputy_until else None
         found = await self.people.set(name, roles, reports_to=reports_to, deputy=deputy, deputy_until=until)
         return {"person": found.name, "called": found.person, "roles": list(found.roles)}
+
+    async def autonomy(
+        self,
+        *,
+        agent: str,
+        tier: str,
+        environment: str,
+        effects: Sequence[str],
+        role: str = "",
+        by: str,
+        reason: str,
+        measured: str = "",
+        undo: str = "",
+        evidence: Sequence[dict[str, str]] = (),
+    ) -> dict[str, Any]:
+        """Change what an agent may do by itself."""
+        found = await Autonomy(book=self.ledger, store=self.ledger.reader).set(
+            agent,
+            tier,
+            environment=environment,
+            effects=effects,
+            role=role,
+            by=by,
+            reason=reason,
+            measured=measured,
+            undo=undo,
+            evidence=evidence,
+        )
+        return {"agent": agent, "tiers": [asdict(each) for each in found]}
 
     async def signer(self, *, do: Literal["add", "revoke"], named: str, public: str = "") -> dict[str, Any]:
         """Register a P-256 key (SubjectPublicKeyInfo, base64) to the person named, or revoke the key named."""

@@ -24,7 +24,7 @@ COMMANDS = {
     "init": "Write the files a governed agent starts from.",
     "serve": "Serve agents that exist elsewhere: one port, every call governed.",
     "connect": "Print the lines to change in an agent that exists.",
-    "agent": "Give agents elsewhere keys, and revoke them.",
+    "agent": "Give agents elsewhere keys; say what agents may do by themselves.",
     "person": "Give people keys to decide over HTTP, and revoke them.",
     "keys": "List the keys that sign, rotate and retire them.",
     "run": "Run an agent: `answerable run module:app`.",

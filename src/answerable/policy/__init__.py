@@ -7,6 +7,7 @@ approvals, stops. `Approvals` and `Stops` are where people answer and interfere.
 
 from answerable.policy._approvals import ApprovalsProjection
 from answerable.policy._authorizer import CedarAuthorizer, DecisionCache
+from answerable.policy._autonomy import Autonomy, AutonomyProjection, Tier, TierOfAgent
 from answerable.policy._budgets import Budget, BudgetProjection
 from answerable.policy._checks import PolicyCheck, PolicyTest, PolicyTests, check_policies, run_policy_tests
 from answerable.policy._counting import FactsProjection
@@ -22,9 +23,12 @@ from answerable.policy._errors import (
     ApproverIsInitiator,
     ApproverIsInLine,
     ApproverLacksRole,
+    AutonomyInvalid,
+    AutonomyUnproven,
     BudgetExceeded,
     BudgetInvalid,
     DecisionNotFound,
+    DraftOnly,
     EditNotPossible,
     MandateUnknown,
     NoticeInvalid,
@@ -38,6 +42,7 @@ from answerable.policy._errors import (
     StopScopeInvalid,
     StopUnknown,
 )
+from answerable.policy._evaluation import Evaluation
 from answerable.policy._explaining import Change, Explanation, Rule, explain
 from answerable.policy._labels import (
     CarriedLabel,
@@ -64,7 +69,7 @@ from answerable.policy._labels import (
 from answerable.policy._lints import Lint
 from answerable.policy._notices import Channel, Notice, Notices
 from answerable.policy._obligations import parse_duration, parse_obligations
-from answerable.policy._policies import Evaluation, PolicySet, Request
+from answerable.policy._policies import PolicySet, Request
 from answerable.policy._ports import Approvers
 from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
 from answerable.policy._schema import KnownAction, action_id
@@ -87,6 +92,10 @@ __all__ = [
     "ApproverIsInitiator",
     "ApproverLacksRole",
     "Approvers",
+    "Autonomy",
+    "AutonomyInvalid",
+    "AutonomyProjection",
+    "AutonomyUnproven",
     "Budget",
     "BudgetAlerts",
     "BudgetExceeded",
@@ -101,6 +110,7 @@ __all__ = [
     "DecisionCache",
     "DecisionNotFound",
     "Difference",
+    "DraftOnly",
     "EditNotPossible",
     "Evaluation",
     "Explanation",
@@ -150,6 +160,8 @@ __all__ = [
     "Stopped",
     "Stops",
     "StopsProjection",
+    "Tier",
+    "TierOfAgent",
     "UserSpeech",
     "Webhook",
     "action_id",

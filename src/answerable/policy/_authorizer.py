@@ -10,12 +10,14 @@ from typing import Any
 import orjson
 
 from answerable.core import Action, AnswerableError, ApprovalObligation, Clock, Decision, SystemClock, TenantId
+from answerable.policy._autonomy import AutonomyProjection
 from answerable.policy._cedar import PRESENCE, WHOLE
 from answerable.policy._errors import PolicyFailed
+from answerable.policy._evaluation import Evaluation
 from answerable.policy._facts import FACTS, Facts, read_facts
 from answerable.policy._labels import Flows
 from answerable.policy._obligations import merge_obligations, parse_duration, parse_obligations
-from answerable.policy._policies import Evaluation, Partition, PolicySet, Request
+from answerable.policy._policies import Partition, PolicySet, Request
 from answerable.policy._ports import Rows
 from answerable.policy._schema import CONTEXT, action_id
 
@@ -25,6 +27,7 @@ _MOST_CONTEXT_BYTES = 8192
 _FLOW = frozenset({"labelled", "untrusted_arguments", "sends"})
 _NO_FACTS = Facts()
 _NO_GROUPS: frozenset[str] = frozenset()
+_TIER = frozenset({"tier"})
 
 
 class DecisionCache:
@@ -80,6 +83,7 @@ class CedarAuthorizer:
         cache: None for none at all.
         groups: of agents, by their id.
         called: what the record of a tenant calls a person of a name.
+        autonomy: knows whether any agent has a tier; without it none has.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class CedarAuthorizer:
         cache: DecisionCache | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         called: Callable[[TenantId, str], str] = lambda tenant, name: name,
+        autonomy: AutonomyProjection | None = None,
     ) -> None:
         self.cache = cache
         self._rows = rows
@@ -102,6 +107,7 @@ class CedarAuthorizer:
         self._flows = flows
         self._groups = {agent: frozenset(named) for agent, named in (groups or {}).items()}
         self._called = called
+        self._autonomy = autonomy
         self._default = _Policies(policies, stored_as or policies.digest)
         self._of_tenant: dict[str, _Policies] = {}
 
@@ -120,6 +126,8 @@ class CedarAuthorizer:
         try:
             partition = policies.held.partition(action_id(action.kind, action.name))
             wanted = FACTS if WHOLE in partition.reads else partition.reads & FACTS
+            if self._autonomy is not None and not self._autonomy.is_empty(self._rows):
+                wanted |= _TIER
             if wanted:
                 initiator = self._initiator(action) if "initiator_roles" in wanted else ""
                 facts = read_facts(self._rows, action, wanted, self._clock.now(), initiator=initiator)
@@ -177,6 +185,7 @@ def _request(action: Action, partition: Partition, facts: Facts, groups: frozens
         target=action.described.target,
         context=context,
         groups=tuple(sorted(groups)),
+        autonomy=facts.values.get("autonomy"),
     )
     body = request.to_json()
     if len(body) > _MOST_CONTEXT_BYTES and len(orjson.dumps(context)) > _MOST_CONTEXT_BYTES:
@@ -216,6 +225,7 @@ _READERS: Mapping[str, Callable[[Action, Facts], Any]] = {
     "amount_minor": lambda action, facts: action.described.amount.minor if action.described.amount else None,
     "currency": lambda action, facts: action.described.amount.currency if action.described.amount else None,
     "labels": lambda action, facts: list(action.labels),
+    "confidence": lambda action, facts: action.confidence,
     "tainted": lambda action, facts: any(label.startswith("untrusted:") for label in action.labels),
     "target_named": lambda action, facts: action.described.target in action.resources,
     **{name: _told(name) for name in FACTS},

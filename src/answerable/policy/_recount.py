@@ -19,6 +19,7 @@ from answerable.core import Action, Description, Effect, Money, StepKey, TenantI
 from answerable.identity import PeopleProjection
 from answerable.ledger import Prepared, Receipt
 from answerable.policy._approvals import ApprovalsProjection
+from answerable.policy._autonomy import AutonomyProjection
 from answerable.policy._counting import FactsProjection
 from answerable.policy._facts import FACTS, read_facts
 from answerable.policy._labels import untrusted_of
@@ -27,7 +28,7 @@ from answerable.policy._ports import Record
 __all__ = ["Recounted", "recount"]
 
 _DECISIONS = frozenset({"intent", "held", "denied", "outcome"})
-_AS_RECORDED = ("attributes", "labelled", "sends")
+_AS_RECORDED = ("attributes", "confidence", "labelled", "sends")
 """What follows from declarations and texts, not from receipts."""
 
 
@@ -54,7 +55,7 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
         since: RFC 3339; earlier receipts are followed and not told.
     """
     book = _Book()
-    projections = (FactsProjection(), ApprovalsProjection(), PeopleProjection())
+    projections = (FactsProjection(), ApprovalsProjection(), PeopleProjection(), AutonomyProjection())
     for projection in projections:
         for table in projection.tables:
             book.make(table)
@@ -104,7 +105,8 @@ def _context(
     amount, target = action.get("amount"), action.get("target", "")
     # An `outcome` carries the labels of its result, not those the run had seen before.
     labels = sorted(seen) if receipt.phase == "outcome" else sorted(said.get("labels", ()))
-    counted = read_facts(book.rows, _action(said), FACTS, decided, initiator=said.get("onBehalfOf", ""))
+    acting = _action(said, opened.get("environment", ""))
+    counted = read_facts(book.rows, acting, FACTS, decided, initiator=said.get("onBehalfOf", ""))
     context: dict[str, Any] = {
         "environment": opened.get("environment", ""),
         "effect": action["effect"],
@@ -112,14 +114,14 @@ def _context(
         "labels": labels,
         "tainted": any(label.startswith("untrusted:") for label in labels),
         "target_named": target in opened.get("resources", ()),
-        **counted.values,
+        **{name: value for name, value in counted.values.items() if name != "autonomy"},
     }
     if amount:
         context |= {"amount_minor": amount["minor"], "currency": amount["currency"]}
     return context
 
 
-def _action(said: dict[str, Any]) -> Action:
+def _action(said: dict[str, Any], environment: str) -> Action:
     action, amount = said["action"], said["action"].get("amount")
     described = Description(
         effect=Effect(action["effect"]),
@@ -136,7 +138,7 @@ def _action(said: dict[str, Any]) -> Action:
         name=action["name"],
         arguments=b"{}",
         described=described,
-        environment="",
+        environment=environment,
     )
 
 

@@ -38,6 +38,8 @@ CONTEXT: Mapping[str, str] = {
     "environment": "environment: String",
     "effect": "effect: String",
     "kind": "kind: String",
+    "tier": "tier: String",
+    "confidence": "confidence?: Long",
     "amount_minor": "amount_minor?: Long",
     "currency": "currency?: String",
     "labels": "labels: Set<String>",

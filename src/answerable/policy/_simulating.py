@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from answerable.core import TenantId, stable_json
 from answerable.policy._cedar import PRESENCE, WHOLE
-from answerable.policy._policies import Evaluation, PolicySet, Request
+from answerable.policy._evaluation import Evaluation
+from answerable.policy._policies import PolicySet, Request
 from answerable.policy._ports import Record
 from answerable.policy._recount import Recounted, recount
 from answerable.policy._schema import action_id
@@ -123,6 +124,7 @@ def _compare(
         target=said["action"].get("target", ""),
         context=context,
         groups=tuple(sorted(partition.groups & each.groups)),
+        autonomy=(said_tier["tier"], said_tier["role"]) if (said_tier := each.request.get("autonomy")) else None,
     )
     now = partition.evaluate(request.to_json())
     why = now.error.message if now.error else ", ".join(now.rules)

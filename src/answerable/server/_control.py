@@ -28,7 +28,7 @@ SOCKET = "gate.sock"
 _WRITES = (
     *("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule"),
     *("stop", "lift", "declassify", "key", "accept"),
-    *("person", "signer", "statement"),
+    *("person", "signer", "statement", "autonomy"),
 )
 _RETRY_S = 0.05
 
@@ -74,6 +74,22 @@ class Writes(Protocol):
         deputy_until: str = "",
     ) -> Any:
         """Register a person with their roles and where they stand, or remove them."""
+
+    async def autonomy(
+        self,
+        *,
+        agent: str,
+        tier: str,
+        environment: str,
+        effects: Sequence[str],
+        role: str = "",
+        by: str,
+        reason: str,
+        measured: str = "",
+        undo: str = "",
+        evidence: Sequence[dict[str, str]] = (),
+    ) -> Any:
+        """Change what an agent may do by itself."""
 
     async def signer(self, *, do: Literal["add", "revoke"], named: str, public: str = "") -> Any:
         """Register a person's signing key, or revoke the key that is named."""

@@ -86,6 +86,9 @@ class Desk:
     async def lift(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("lift", scope=scope, reason=reason, by=by)
 
+    async def autonomy(self, **said: Any) -> Any:
+        return await self._write("autonomy", **said)
+
 
 def owning(desk: Desk, *, in_use: int = 0) -> Callable[[Path], AbstractAsyncContextManager[Writes]]:
     """Opens the directory for the moment; the first `in_use` times somebody else has it."""
