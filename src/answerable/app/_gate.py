@@ -40,8 +40,10 @@ from answerable.policy import (
     PersonalEffects,
     PolicyInvalid,
     PolicySet,
+    Recogniser,
     Stops,
     StopsProjection,
+    load_recognisers,
 )
 from answerable.runtime import (
     Agents,
@@ -238,6 +240,7 @@ async def open_gate(
     slots: int = 1000,
     decision_cache: int = 4096,
     labels: LabelRules | None = None,
+    recognisers: Sequence[Recogniser] = (),
     isolation: str = "same-process",
 ) -> AsyncIterator[Gate]:
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
@@ -256,6 +259,7 @@ async def open_gate(
         policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=[_TENANT])
         rules = labels or LabelRules()
         _check_labels(rules, tools, agents)
+        further = (*recognisers, *load_recognisers(rules.recognisers))
 
         projections = all_projections(budgets)
         ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation, store=store)
@@ -267,7 +271,7 @@ async def open_gate(
         spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
-        flows = Flows(rules, ledger.reader, ledger.settled) if rules else None
+        flows = Flows(rules, ledger.reader, ledger.settled, further=further) if rules else None
         cache = DecisionCache(decision_cache) if decision_cache else None
 
         def by(policies: PolicySet, name: str) -> CedarAuthorizer:
@@ -303,7 +307,7 @@ async def open_gate(
         )
         kept = KeptLabels(ledger, ledger.reader.rows)
 
-        cloaks = Cloaks(rules, lambda tenant, run: Mac(ledger.run_key(tenant, run)).digest)
+        cloaks = Cloaks(rules, lambda tenant, run: Mac(ledger.run_key(tenant, run)).digest, further=further)
 
         def labelled(inner: Effects) -> Effects:
             if cloaks:
