@@ -18,6 +18,7 @@ from answerable.policy import (
     LabelsInvalid,
     Passage,
     PolicyDenied,
+    RepeatNotAllowed,
     passages_of,
     recount_facts,
     replay_decisions,
@@ -324,6 +325,19 @@ def test_one_answer_can_vouch_for_further_values_of_the_run_where_policy_says_re
     SENT.clear()
     assert len(at(asking_first(tmp_path), body)) == 1
     assert names == SENT
+
+
+def test_nobody_vouches_for_more_than_they_were_asked_where_policy_does_not_say_repeat(tmp_path: Path) -> None:
+    async def body(gate: Gate) -> None:
+        await gate.start("clerk", {"request": "Write", "calls": [sending("one@example.com")]})
+        held = await until_held(gate)
+        with pytest.raises(RepeatNotAllowed):
+            await gate.approvals.decide(held, "approve", by="olga", roles=["owner"], also=["two@example.com"])
+        assert [each.approval for each in gate.approvals.list()] == [held]
+
+    app = asking_first(tmp_path)
+    (tmp_path / "policy" / "obligations.cedar").write_text(_ASK.replace("repeat,", ""))
+    at(app, body)
 
 
 def test_a_dropped_label_is_gone_until_an_outcome_brings_it_again(tmp_path: Path) -> None:
