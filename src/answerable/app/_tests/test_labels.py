@@ -11,7 +11,7 @@ import pytest
 from answerable import Answerable, Gate, Run
 from answerable.app import all_projections
 from answerable.core import RunId
-from answerable.ledger import Reader, rebuild
+from answerable.ledger import Reader, export_bundle, rebuild, write_trust
 from answerable.models import ScriptedProvider
 from answerable.policy import (
     LabelNotDropped,
@@ -24,6 +24,7 @@ from answerable.policy import (
     replay_decisions,
 )
 from answerable.runtime import NotDelegated
+from answerable_verify import verify
 
 _PERMIT = '@id("all") permit(principal, action, resource);'
 _FORBID = """
@@ -325,6 +326,26 @@ def test_one_answer_can_vouch_for_further_values_of_the_run_where_policy_says_re
     SENT.clear()
     assert len(at(asking_first(tmp_path), body)) == 1
     assert names == SENT
+
+
+def test_what_people_said_of_labels_verifies_offline(tmp_path: Path) -> None:
+    async def body(gate: Gate) -> RunId:
+        calls = [INBOX, sending("one@example.com"), sending("two@example.com")]
+        run = await gate.start("clerk", {"request": "Write to them", "calls": calls})
+        held = await until_held(gate)
+        await gate.labels.drop(run, labels=["untrusted:inbox"], by="olga", reason="read it")
+        await gate.approvals.decide(held, "approve", by="olga", roles=["owner"], also=["two@example.com"])
+        await gate.result(run)
+        return run
+
+    run = at(asking_first(tmp_path), body)
+    reader = Reader.open(tmp_path / "data")
+    bundle = export_bundle(reader, [run], tmp_path / "run.zip")
+    report = verify(bundle, write_trust(reader, tmp_path / "trust.toml"))
+
+    assert (report.verdict, report.findings) == ("verified", ())
+    assert all(not each.differences for each in recount_facts(reader, run))
+    assert all(table.is_equal for table in rebuild(tmp_path / "data", all_projections()))
 
 
 def test_nobody_vouches_for_more_than_they_were_asked_where_policy_does_not_say_repeat(tmp_path: Path) -> None:
