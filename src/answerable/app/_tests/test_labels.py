@@ -10,7 +10,7 @@ import pytest
 
 from answerable import Answerable, Gate, Run
 from answerable.app import all_projections
-from answerable.core import RunId
+from answerable.core import RunId, stable_json
 from answerable.ledger import Reader, export_bundle, rebuild, write_trust
 from answerable.models import ScriptedProvider
 from answerable.policy import (
@@ -326,6 +326,35 @@ def test_one_answer_can_vouch_for_further_values_of_the_run_where_policy_says_re
     SENT.clear()
     assert len(at(asking_first(tmp_path), body)) == 1
     assert names == SENT
+
+
+def test_a_session_carries_labels_and_its_user_speaks_in_what_the_model_is_asked(tmp_path: Path) -> None:
+    asked = {"messages": [{"role": "user", "content": "Write to bob@example.com"}], "maxTokens": 50}
+
+    async def body(gate: Gate) -> None:
+        session = await gate.sessions.get("desk")
+
+        async def call(name: str, **said: Any) -> str:
+            outcome = await session.perform("tool", name, stable_json(said))
+            session.delivered(outcome)
+            return outcome.status
+
+        await session.perform("model", "scripted:echo", stable_json(asked))
+        assert await call("inbox") == "ok"
+        assert await call("send", to=["bob@example.com"], text="Hello") == "ok"
+        assert await call("send", to=["thief@evil.example"], text="Hello") == "refused"
+        assert await call("publish", text="x") == "refused"
+        await gate.labels.drop(session.run, labels=["untrusted:inbox"], by="olga", reason="read it")
+        assert [each.label for each in gate.labels.of(session.run) if not each.dropped] == ["untrusted:send"]
+        await gate.labels.drop(session.run, labels=["untrusted:send"], by="olga", reason="a receipt of our own")
+        assert await call("publish", text="y") == "ok"
+
+    labels = _LABELS + "\n[agents.desk]\nmessages = true\n"
+    app = an_app(tmp_path, labels)
+    app.wired("desk")
+    SENT.clear()
+    at(app, body)
+    assert SENT == ["bob@example.com"]
 
 
 def test_what_people_said_of_labels_verifies_offline(tmp_path: Path) -> None:
