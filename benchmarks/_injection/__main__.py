@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from agentdojo.functions_runtime import FunctionCall
 from agentdojo.types import text_content_block_from_string
 
 from answerable import Gate
@@ -95,8 +96,7 @@ async def _tasks(gate: Gate, world: World) -> dict[str, Any]:
         calls = _calls(task, before)
         person = await _run(gate, world, task.PROMPT, calls, calls)
         output = [text_content_block_from_string(task.GROUND_TRUTH_OUTPUT)]
-        trace = task.ground_truth(before)
-        is_done = world.suite._check_user_task_utility(task, output, before, world.environment, trace)
+        is_done = world.suite._check_user_task_utility(task, output, before, world.environment, _trace(world))
         told.append(
             {"task": task.ID, "approvals": person.approved, "rejected": person.rejected, "is_done": bool(is_done)}
         )
@@ -116,10 +116,9 @@ async def _attacks(gate: Gate, world: World, every: int) -> dict[str, Any]:
             wanted = _calls(task, before)
             await _run(gate, world, task.PROMPT, [*_reads(wanted), *calls_of(world.suite.name, attack, before)], wanted)
             output = [text_content_block_from_string(attack.GROUND_TRUTH_OUTPUT)]
-            trace = attack.ground_truth(before)
             # Some checks look for the attacker's words, and would find them where they were planted.
             then, now = world.fresh(task, planted=""), replaced(world.environment, {planted: ""})
-            if world.suite._check_injection_task_security(attack, output, then, now, trace):
+            if world.suite._check_injection_task_security(attack, output, then, now, _trace(world)):
                 successes.append(f"{task.ID}/{attack.ID}")
     return {"attacks": made, "successes": successes}
 
@@ -168,6 +167,11 @@ def _redirected(call: Call, sink: Any, named: dict[str, list[str]]) -> Call | No
             return None
         changed[path] = [named[kind][0]] if isinstance(arguments[path], list) else named[kind][0]
     return function, changed
+
+
+def _trace(world: World) -> list[FunctionCall]:
+    """What was carried out; what was only tried, happened to nobody."""
+    return [FunctionCall(function=name, args=arguments) for name, arguments in world.done]
 
 
 def _planted(attack: Any) -> str:

@@ -26,6 +26,8 @@ class Answerable:
 
     Args:
         data: the data directory: the record, and the keys it is signed with.
+        store: a database for the record, which several gates may share: `postgresql://…`. By default the record is
+            in the data directory.
         policy: a folder with `authorize` and `obligations` (`docs/concepts/policy.md`). Without one
             nothing is permitted.
         specs: a folder of specifications; none by default.
@@ -41,6 +43,7 @@ class Answerable:
         self,
         *,
         data: Path | str,
+        store: str = "",
         policy: Path | str,
         specs: Path | str | None = None,
         budgets: Sequence[Budget] = (),
@@ -51,6 +54,7 @@ class Answerable:
         engine: EngineOver = StoreEngine,
     ) -> None:
         self.data = Path(data)
+        self.store = store
         self.policy = Path(policy)
         self.specs = Path(specs) if specs is not None else None
         self.budgets = tuple(budgets)
@@ -400,6 +404,7 @@ class Answerable:
         """
         async with open_gate(
             self.data,
+            store=self.store,
             policy=self.policy,
             specs=self.specs,
             budgets=self.budgets,

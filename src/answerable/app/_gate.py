@@ -14,7 +14,7 @@ from answerable.action import Effects
 from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
 from answerable.app._times import Times
-from answerable.core import Action, Clock, RunId, TenantId
+from answerable.core import Action, Clock, Mac, RunId, TenantId
 from answerable.identity import AccessKeys, AgentDeclaration, Approvers, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
@@ -26,6 +26,8 @@ from answerable.policy import (
     BudgetAlerts,
     CedarAuthorizer,
     Channel,
+    Cloak,
+    Cloaks,
     DecisionCache,
     Flows,
     KeptLabels,
@@ -35,6 +37,7 @@ from answerable.policy import (
     Labels,
     LabelsInvalid,
     Notices,
+    PersonalEffects,
     PolicyInvalid,
     PolicySet,
     Stops,
@@ -56,6 +59,7 @@ from answerable.runtime import (
     Schedule,
     ScheduleInvalid,
     Schedules,
+    Session,
     Sessions,
     SharedEffects,
     StoreEngine,
@@ -88,6 +92,7 @@ class Gate:
         tools: Toolbox,
         retries: Callable[[Action], RetryPolicy],
         labelled: Callable[[Effects], Effects],
+        cloaks: Cloaks,
         times: Times,
     ) -> None:
         self.desk = desk
@@ -98,11 +103,18 @@ class Gate:
         self.times = times
         self._retries = retries
         self._labelled = labelled
+        self._cloaks = cloaks
         self.whole = self._on_the_road(WholeResults(tools))
 
     def relaying(self, peer: Peer) -> Effects:
         """Performs calls of an MCP client, whom the tool's server may speak to meanwhile."""
         return self._on_the_road(WholeResults(self.tools, peer=peer))
+
+    def cloak(self, model: str, session: Session) -> Cloak | None:
+        """What hides personal data from a model that an agent elsewhere asks; None where nothing is declared."""
+        if not self._cloaks:
+            return None
+        return self._cloaks.cloak("model", model, tenant=session.spec.tenant, run=session.run)
 
     def _on_the_road(self, effects: Effects) -> Effects:
         return self._labelled(Reliable(effects, self._retries))
@@ -203,6 +215,7 @@ class Gate:
 async def open_gate(
     data: Path,
     *,
+    store: str = "",
     policy: Path,
     specs: Path | None,
     budgets: Sequence[Budget],
@@ -241,7 +254,7 @@ async def open_gate(
         _check_labels(rules, tools, agents)
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation)
+        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation, store=store)
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = {
@@ -286,7 +299,11 @@ async def open_gate(
         )
         kept = KeptLabels(ledger, ledger.reader.rows)
 
+        cloaks = Cloaks(rules, lambda tenant, run: Mac(ledger.run_key(tenant, run)).digest)
+
         def labelled(inner: Effects) -> Effects:
+            if cloaks:
+                inner = PersonalEffects(inner, cloaks)
             return LabelledEffects(inner, rules, kept) if rules else inner
 
         turns = Turns(ledger, queues)
@@ -338,6 +355,7 @@ async def open_gate(
                 tools=tools,
                 retries=retries,
                 labelled=labelled,
+                cloaks=cloaks,
                 times=times,
             )
 

@@ -21,11 +21,10 @@ from functools import cache, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import Action, Decision, Effect, TenantId
 from answerable.identity import registered_roles
-from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
+from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, insert, metadata
 from answerable.policy._approvals import approvals_table
 from answerable.policy._autonomy import tier_version
 from answerable.policy._ports import Rows
@@ -241,6 +240,10 @@ class FactsProjection:
     @property
     def phases(self) -> frozenset[Phase]:
         return _PHASES
+
+    def forget(self) -> None:
+        """Others may have given something back."""
+        self._some_given_back = None
 
     def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """`moved` if a scope that a permit rests on has another version now; a denial stands."""

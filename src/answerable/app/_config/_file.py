@@ -220,6 +220,11 @@ class Config(_Table):
     """`answerable.toml`. Paths are relative to the file."""
 
     data: Path = Field(default=Path(".answerable/data"), strict=False, description="The data directory.")
+    store: str = Field(
+        default="",
+        pattern=r"^(postgres(ql)?://\S+)?$",
+        description="`postgresql://…`, a database that gates may share; empty for a file in the data directory.",
+    )
     policy: Path = Field(default=Path("policy"), strict=False, description="The folder of policies.")
     specs: Path | None = Field(default=None, strict=False, description="A folder of specifications.")
     labels: Path | None = Field(

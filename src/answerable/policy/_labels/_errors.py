@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from answerable.core import ConfigError, Refused
 
-__all__ = ["LabelNotDropped", "LabelsInvalid"]
+__all__ = ["LabelNotDropped", "LabelsInvalid", "PersonalDataBlocked"]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -31,3 +31,16 @@ class LabelNotDropped(Refused):
 
     run: str
     problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class PersonalDataBlocked(Refused):
+    """Personal data would have left where none may."""
+
+    code = "refused.personal_data_blocked"
+    what = "call of `{action}` refused: it carries personal data ({kinds})"
+    why = "the operator declares that none may go there"
+    fix = "leave it out, or have the operator declare `redact` or `tokenise` for it"
+
+    action: str
+    kinds: str
