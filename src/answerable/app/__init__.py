@@ -3,6 +3,7 @@
 from answerable.app._app import Answerable
 from answerable.app._checking import check_runs
 from answerable.app._config import Config, ConfigFileInvalid, SecretMissing, config_schema, configured, read_config
+from answerable.app._environment import EnvironmentCrossed
 from answerable.app._gate import Gate
 from answerable.app._record import Desk, all_projections, open_desk
 from answerable.app._times import Times
@@ -12,6 +13,7 @@ __all__ = [
     "Config",
     "ConfigFileInvalid",
     "Desk",
+    "EnvironmentCrossed",
     "Gate",
     "SecretMissing",
     "Times",

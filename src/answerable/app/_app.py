@@ -33,6 +33,8 @@ class Answerable:
         specs: a folder of specifications; none by default.
         budgets: limits of agents and of the tenant, beside each run's own.
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
+        environment: `development`, `staging` or `production`: its agents and its log belong there, and to no other.
+            Left out, each agent says for itself.
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
         labels: a TOML file of sources and sinks (`docs/guides/contain-prompt-injection.md`), or `label` them here.
@@ -49,6 +51,7 @@ class Answerable:
         budgets: Sequence[Budget] = (),
         notify: Sequence[Channel] = (),
         page: str = "",
+        environment: str = "",
         times: Times | None = None,
         labels: Path | str | None = None,
         engine: EngineOver = StoreEngine,
@@ -60,6 +63,7 @@ class Answerable:
         self.budgets = tuple(budgets)
         self.notify = tuple(notify)
         self.page = page
+        self.environment = environment
         self.times = times or Times()
         self.labels = Path(labels) if labels is not None else None
         self._labelled = LabelRules()
@@ -161,7 +165,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -178,7 +182,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -195,7 +199,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -210,7 +214,8 @@ class Answerable:
             function: the agent.
             name: its id on the record; the function's name by default.
             model: what `run.model` asks by default.
-            environment: `development`, `staging`, `production`. In production an agent without owner,
+            environment: `development`, `staging`, `production`; by default the application's, or `development`. In
+                production an agent without owner,
                 limits, stop and escalation does not start.
             owner: who is liable for what it does.
             escalation: whom it turns to when it cannot go on.
@@ -226,11 +231,12 @@ class Answerable:
         def register(decorated: F) -> F:
             agent = name or decorated.__name__
             build = _build_of(decorated)
+            place = environment or self.environment or "development"
             spec = AgentSpec(
                 name=agent,
                 fn=decorated,
                 limits=limits or Limits(),
-                environment=environment,
+                environment=place,
                 owner=owner,
                 escalation=escalation,
                 model=model,
@@ -240,7 +246,7 @@ class Answerable:
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),
-                environment=environment,
+                environment=place,
                 owner=owner,
                 is_bounded=limits is not None,
                 stop=stop,
@@ -335,7 +341,7 @@ class Answerable:
         name: str,
         *,
         own_tools: Sequence[str] = (),
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -357,11 +363,12 @@ class Answerable:
             groups: of agents that it belongs to.
             autonomy: where it begins, as for `agent`.
         """
+        place = environment or self.environment or "development"
         spec = AgentSpec(
             name=name,
             fn=_driven_from_outside,
             limits=limits or Limits(),
-            environment=environment,
+            environment=place,
             owner=owner,
             escalation=escalation,
             own_tools=tuple(own_tools),
@@ -369,7 +376,7 @@ class Answerable:
         )
         declared = AgentDeclaration(
             id=AgentId(name),
-            environment=environment,
+            environment=place,
             owner=owner,
             is_bounded=limits is not None,
             stop=stop,
@@ -410,6 +417,7 @@ class Answerable:
             budgets=self.budgets,
             notify=self.notify,
             page=self.page,
+            environment=self.environment,
             tools=self.tools,
             models=self.models,
             upstreams=self.upstreams,

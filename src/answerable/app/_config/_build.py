@@ -80,6 +80,7 @@ def configured(
     )
     app.notify += tuple(_channel(f"notify[{n}]", each, secrets) for n, each in enumerate(config.notify))
     app.page = config.page or app.page
+    app.environment = config.environment or app.environment
     for queue in config.queues:
         app.queue(
             queue.scope,
