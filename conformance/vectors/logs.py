@@ -95,6 +95,11 @@ def _members(cases: Cases) -> None:
     case("a manifest with a float", _text("manifest.json", lambda text: text.replace('"receipts":4', '"receipts":4.0')))
     case("a manifest with a key twice", _text("manifest.json", lambda text: text.replace("{", '{"tenant":"x",', 1)))
     case("a manifest nested too deeply", lambda members: members.update({"manifest.json": "[" * 100_000}))
+    case(
+        "a manifest of very many arrays",
+        lambda members: members.update({"manifest.json": "[" + "[]," * 10_000 + "[]]"}),
+    )
+    case("a manifest that says nothing", lambda members: members.update({"manifest.json": "{}"}))
     case("another number of receipts", _edited("manifest.json", lambda said: said.update(receipts=3)))
     case("a run that is not there", _edited("manifest.json", lambda said: said["runs"].append("run_x")), "chain")
     case("a further member that is listed", _listed("mandates/1.json", "{}"), "")
@@ -209,6 +214,8 @@ def _checkpoints(cases: Cases) -> None:
     case("a checkpoint signed by another key", checkpoint(len(log), root, STRANGER))
     case("a checkpoint signed by the gate's key", checkpoint(len(log), root, GATE), "key-role")
     case("a checkpoint of another log", checkpoint(len(log), root, LOG, ORIGIN.replace("acme", "evil")))
+    elsewhere = checkpoint(len(log), root, LOG, ORIGIN.replace("answerable.local", "other.example"))
+    case("a checkpoint of another log with a tenant of that name", elsewhere)
     case("a checkpoint without a signature", good.split("\n\n")[0] + "\n")
     case("a checkpoint whose signature is not canonical base64", good[:-3] + "R" + good[-2:])
     case("an unknown signature beside the log's", cosigned(good, "elsewhere.example", STRANGER, _THEN_S), "")

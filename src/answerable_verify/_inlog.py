@@ -3,7 +3,6 @@
 Format: `docs/formats/log.md`, `docs/formats/bundle.md`.
 """
 
-import hashlib
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -236,9 +235,7 @@ def _check_inclusion(
             member=member[:80],
             claimed=claimed,
         )
-    leaves = {
-        places[name]: leaf_hash(hashlib.sha256(body).digest()) for name, body in envelopes.items() if name in places
-    }
+    leaves = {places[name]: leaf_hash(desk.digest(name)) for name in envelopes if name in places}
     try:
         root = shared_root(leaves, size=size, nodes=given)
     except BadProof as error:
