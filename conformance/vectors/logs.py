@@ -1,6 +1,7 @@
 """Bundles whose members, proofs, checkpoints and cosignatures are what they should be, or not."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,7 +30,7 @@ from conformance.vectors.making import (
 )
 from conformance.vectors.runs import Cases, an_ordinary_run
 
-__all__ = ["TRUSTS", "log_cases"]
+__all__ = ["TRUSTS", "log_cases", "of_a_large_log"]
 
 ADA, BO, CY = "witness.example/ada", "witness.example/bo", "monitor.example/cy"
 _THEN_S = 1_795_233_600  # 2026-11-21T04:00:00Z, when the receipts were written
@@ -256,7 +257,21 @@ def _complete(cases: Cases) -> None:
     case("the older checkpoint is missing", "complete")
     case("the older checkpoint is not the log's", "checkpoint", note=head(size, STRANGER))
     case("entries from before the span", "complete", note=head(size), chosen=range(1, end))
+    cases.add("nearly all of a large log was left out", of_a_large_log(_run(1).envelopes()), "complete")
     cases.add("a span from nowhere", bundle(log, complete={"from": -1}), "complete")
+
+
+def of_a_large_log(log: list[str], levels: int = 52) -> Said:
+    """A bundle that says it is complete, with a sound proof of the first four entries of a log of 2^52."""
+    members = bundle(log, complete={"from": 0})
+    root = tree_root([entry(text) for text in log])
+    nodes = {}
+    for level in range(2, levels):
+        nodes[str(level)] = {"1": bytes(32).hex()}
+        root = hashlib.sha256(b"\x01" + root + bytes(32)).digest()
+    proofs = {**json.loads(members["proofs.json"]), "size": 2**levels, "nodes": nodes}
+    changed = {"proofs.json": canonical(proofs).decode()}
+    return bundle(log, complete={"from": 0}, note=checkpoint(2**levels, root), changed=changed)
 
 
 def _later(said: list[Said]) -> None:

@@ -12,7 +12,7 @@ __all__ = ["NotCanonical", "canonical", "read_base64", "read_canonical", "read_j
 _LARGEST = 2**53 - 1
 _DEEPEST = 128
 _MOST_BRACKETS = 10_000
-"""Of `{` and `[` in a document. SECURITY: an empty array takes thirty times its two bytes, of which a member has 64 MiB."""
+"""Of `{` and `[` in a document. SECURITY: an empty array takes thirty times its two bytes; a member may have 64 MiB."""
 _LONGEST_INT = 17  # characters: a sign and 16 digits hold every integer below 2^53
 
 

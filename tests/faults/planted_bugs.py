@@ -237,8 +237,8 @@ BUGS = (
     Bug(
         name="an entry may be left out of a complete bundle",
         file="answerable_verify/_inlog.py",
-        right="    wanted = set(range(span, checkpoint.size))\n",
-        wrong="    wanted = set(places.values()) & set(range(span, checkpoint.size))\n",
+        right="    wanted = max(checkpoint.size - span, 0)\n",
+        wrong="    wanted = sum(span <= place < checkpoint.size for place in places.values())\n",
         tests=("tests/faults/test_watched_evidence.py",),
     ),
     Bug(
