@@ -4,6 +4,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 # The project under test is the one in this directory, whatever the caller's environment says.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Tests start hundreds of processes, which would each compile what they import.
+unexport PYTHONDONTWRITEBYTECODE
 
 PY := .venv/bin/python
 UNIT := $(wildcard tests/properties tests/architecture tests/docs tests/conformance)
@@ -100,6 +102,7 @@ requirements:
 	@uv $(PIN) --group pyproject.toml:examples -o requirements/examples.txt
 	@uv $(PIN) --group pyproject.toml:litellm -o requirements/litellm.txt
 	@uv $(PIN) --group pyproject.toml:bench -c requirements/base.txt -c requirements/dev.txt -o requirements/bench.txt
+	@uv $(PIN) pyproject.toml --extra temporal -c requirements/base.txt -c requirements/dev.txt -o requirements/temporal.txt
 	@uv $(PIN) --no-deps pyproject.toml --extra local -c requirements/base.txt -o requirements/local.txt
 
 wheels: .venv/.dev

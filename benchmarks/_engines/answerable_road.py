@@ -37,12 +37,19 @@ async def _drive(work: Work, watch: Stopwatch, durability: list[Durability]) -> 
     app = Answerable(data=work.directory / "data", policy=Path(__file__).parents[1] / "_policy")
     result = work.result()
 
-    @app.tool(effect="write", resource="order:{order}", amount=lambda said: Money(said["amount"], "EUR"), trusted=True)
-    async def step(order: int, amount: int) -> str:
+    # A step that may be repeated under its key: the peers repeat whatever step a crash cut off.
+    @app.tool(
+        effect="write",
+        idempotency="key",
+        resource="order:{order}",
+        amount=lambda said: Money(said["amount"], "EUR"),
+        trusted=True,
+    )
+    async def step(order: int, amount: int, key: str) -> str:
         return result
 
-    @app.tool(effect="write", trusted=True)
-    async def plain(order: int, amount: int) -> str:
+    @app.tool(effect="write", idempotency="key", trusted=True)
+    async def plain(order: int, amount: int, key: str) -> str:
         return result
 
     @app.tool(effect="read", trusted=True)

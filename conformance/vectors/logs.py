@@ -23,6 +23,7 @@ from conformance.vectors.making import (
     checkpoint,
     cosigned,
     entry,
+    pem,
     sha256,
     tree_root,
     trust_text,
@@ -40,6 +41,11 @@ TRUSTS = {
     "one of two witnesses": trust_text(**_WITNESSES, quorum="1"),
     "witnesses and a monitor": trust_text(**_WITNESSES, monitor=verifier_key(CY, CY_MONITOR)),
     "a monitor alone": trust_text(monitor=verifier_key(CY, CY_MONITOR)),
+}
+TRUSTS |= {
+    "two log keys": trust_text(log_key=pem(STRANGER), log_key_2=pem(LOG)),
+    "a log key until three": trust_text(log_key_until="2026-11-21T03:00:00Z"),
+    "a log key until five": trust_text(log_key_until="2026-11-21T05:00:00Z"),
 }
 _RECEIPT = "receipts/000003.json"
 
@@ -214,6 +220,9 @@ def _checkpoints(cases: Cases) -> None:
     good = checkpoint(len(log), root)
     case("a checkpoint signed by another key", checkpoint(len(log), root, STRANGER))
     case("a checkpoint signed by the gate's key", checkpoint(len(log), root, GATE), "key-role")
+    case("a checkpoint by the log's earlier key", good, "", trust="two log keys")
+    case("a checkpoint by a log key in use then", good, "", trust="a log key until five")
+    case("a checkpoint by a log key in use no longer", good, "key-period", trust="a log key until three")
     case("a checkpoint of another log", checkpoint(len(log), root, LOG, ORIGIN.replace("acme", "evil")))
     elsewhere = checkpoint(len(log), root, LOG, ORIGIN.replace("answerable.local", "other.example"))
     case("a checkpoint of another log with a tenant of that name", elsewhere)
@@ -225,6 +234,10 @@ def _checkpoints(cases: Cases) -> None:
     keys["log"]["origin"] = other
     members = bundle(log, note=checkpoint(len(log), root, LOG, other), changed={"keys.json": canonical(keys).decode()})
     cases.add("receipts of another tenant than the log's", members, "checkpoint", trust="")
+    rotated = {**json.loads(bundle(log)["keys.json"])}
+    rotated["log"] = {"origin": ORIGIN, "pem": pem(STRANGER), "earlier": [pem(LOG)]}
+    members = bundle(log, changed={"keys.json": canonical(rotated).decode()})
+    cases.add("a log key that was rotated", members, trust="", verdict="self-consistent", assurance="dev")
     one_key = {"gate": [{"keyid": "", "pem": keys["log"]["pem"]}], "log": keys["log"]}
     members = bundle(log, changed={"keys.json": canonical(one_key).decode()})
     cases.add("one key for gate and log", members, "signature", trust="")

@@ -255,6 +255,8 @@ def trusts() -> list[Said]:
         ("all there is", True, good),
         ("comments and blank lines", True, "# Whose keys\n\n" + plain + "  # the end\n"),
         ("several gate keys", True, trust_text(gate_key_2=pem(STRANGER), gate_key_2_until="2026-11-21T00:00:00Z")),
+        ("an earlier log key", True, trust_text(log_key_2=pem(STRANGER), log_key_2_until="2026-11-21T00:00:00Z")),
+        ("one key as two gates'", False, trust_text(gate_key_2=pem(GATE))),
         ("no format", False, trust_text(format="")),
         ("another format", False, trust_text(format="answerable-trust/2")),
         ("no origin", False, trust_text(origin="")),

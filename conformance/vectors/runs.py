@@ -24,6 +24,7 @@ _ZERO = "sha256:" + "0" * 64
 TRUSTS = {
     "plain": trust_text(),
     "people": trust_text(person_key=person_pem()),
+    "people until three": trust_text(person_key=person_pem(), person_key_until="2026-11-21T03:00:00Z"),
     "in use since noon": trust_text(gate_key_from="2026-11-21T12:00:00Z"),
     "in use until three": trust_text(gate_key_until="2026-11-21T03:00:00.5Z"),
     "in use then": trust_text(gate_key_from="2026-11-21T04:00:00Z", gate_key_until="2026-11-21T05:00:00Z"),
@@ -301,6 +302,7 @@ def _people(cases: Cases) -> None:
 
     people("signed by a person")
     people("signed by a person whom no trust names", trust="plain")
+    people("signed with a key that was in use no longer", "key-period", trust="people until three")
     people("another reason than was signed", "people", reason="why not")
     people("signed by somebody else", "people", key=ec.derive_private_key(8, ec.SECP256R1()))
     people("signed with a passkey", passkey={})

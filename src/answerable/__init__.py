@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Upstream,
     )
     from answerable.policy import Budget
-    from answerable.runtime import Limits, RetryPolicy, Run
+    from answerable.runtime import Limits, RetryPolicy, Run, Temporal
     from answerable.tools import NOT_DONE, ToolDeclaration
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "RetryPolicy",
     "Run",
     "ScriptedProvider",
+    "Temporal",
     "ToolDeclaration",
     "Upstream",
     "Usage",
@@ -59,6 +60,7 @@ _HOMES = {
     "RetryPolicy": "runtime",
     "Run": "runtime",
     "ScriptedProvider": "models",
+    "Temporal": "runtime",
     "ToolDeclaration": "tools",
     "Upstream": "models",
     "Usage": "core",

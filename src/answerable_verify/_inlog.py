@@ -3,6 +3,7 @@
 Format: `docs/formats/log.md`, `docs/formats/bundle.md`.
 """
 
+import hashlib
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from answerable_verify._tree import BadProof, leaf_hash, prefix_root, shared_roo
 from answerable_verify._trust import Trust
 from answerable_verify._watchers import cosigned
 
-__all__ = ["check_checkpoint", "check_log", "claimed_id", "read_note"]
+__all__ = ["check_checkpoint", "check_log", "check_period", "claimed_id", "read_note"]
 
 OLDER = "checkpoint.from.txt"
 _HEX64 = re.compile(r"[0-9a-f]{64}")
@@ -184,15 +185,35 @@ def _check_signed(desk: Desk, checkpoint: Checkpoint, receipts: list[Receipt], k
 
     if checkpoint.origin != keys.origin:
         say("checkpoint", f"of the log `{checkpoint.origin[:120]}`, not of `{keys.origin}`")
-    elif not checkpoint.is_signed_by(keys.log_key):
+    elif not (signers := [key for key in keys.log_keys if checkpoint.is_signed_by(key)]):
         if any(checkpoint.is_signed_by(key) for key in keys.gate_keys.values()):
             say("key-role", "signed with the gate's key, which signs receipts only")
         else:
             say("checkpoint", "the log's signature is missing or does not hold")
+    elif member != OLDER and receipts and not any(_was_in_use(desk, key, receipts) for key in signers):
+        say("key-period", "signed with a log key that was out of use when the last of these receipts was written")
     tenant = checkpoint.origin.rpartition("/")[2]
     for receipt in receipts:
         if receipt.predicate["tenant"] != tenant:
             desk.say("checkpoint", f"of another tenant than the log's, `{tenant[:64]}`", receipt)
+
+
+def _was_in_use(desk: Desk, key: bytes, receipts: list[Receipt]) -> bool:
+    """Whether the log key was still in use when the newest receipt under its checkpoint was written."""
+    until = desk.trust.periods.get(hashlib.sha256(key).hexdigest(), ("", ""))[1] if desk.trust else ""
+    desk.counts["key-period"] += bool(until)
+    # SECURITY: a retired key that fell into other hands could sign a longer log than it ever did.
+    return not until or max(receipt.predicate["at"] for receipt in receipts) <= until
+
+
+def check_period(desk: Desk, key: str, at: str, did: str, receipt: Receipt) -> None:
+    """Check that a key, named by its id, was in use at a time, by the dates of the trust."""
+    start, end = desk.trust.periods.get(key, ("", "")) if desk.trust else ("", "")
+    if not start and not end:
+        return
+    desk.counts["key-period"] += 1
+    if (start and at < start) or (end and at > end):
+        desk.say("key-period", f"{did} at {at}, when its key was not in use ({start or '…'} to {end or '…'})", receipt)
 
 
 def _check_inclusion(

@@ -248,7 +248,9 @@ class Monitor:
         except BadCheckpoint as error:
             self._alert("signature", f"{who} shows no checkpoint: {error}")
             return None
-        if checkpoint.origin != self.trust.origin or not checkpoint.is_signed_by(self.trust.log_key):
+        if checkpoint.origin != self.trust.origin or not any(
+            checkpoint.is_signed_by(key) for key in self.trust.log_keys
+        ):
             self._alert("signature", f"{who} shows a checkpoint that is not signed by the log's key")
             return None
         _, false = cosigned(checkpoint, self.trust.witnesses)

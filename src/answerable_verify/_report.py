@@ -17,7 +17,7 @@ COVERS: Mapping[str, str] = {
     "signature": "each receipt is signed (Ed25519) by a gate key of the trust, over its exact bytes",
     "key-role": "gate keys sign receipts only, and the log key signs checkpoints only",
     "chain": "in each run seq counts 0, 1, 2 …, prev names the receipt before, run.close states count and last",
-    "key-period": "each receipt was written while its gate key was in use, by the dates of the trust file",
+    "key-period": "gate, log and people's keys signed while they were in use, by the dates of the trust file",
     "time": "the gate's clock never runs backwards within a run, and agrees with those who watched the log",
     "counters": "boundary.n is never used twice, rises with the log, and leaves no number without an entry",
     "steps": "outcomes answer intents of their step and attempt, once; what is denied is never done",

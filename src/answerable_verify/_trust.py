@@ -20,7 +20,8 @@ from answerable_verify._watchers import BadVerifierKey, Cosigner, read_cosigner
 __all__ = ["BadTrust", "Trust", "claimed_trust", "read_trust"]
 
 FORMAT = "answerable-trust/1"
-_NUMBERED = re.compile(r"(gate_key|person_key|witness|monitor|tsa_root)(_[0-9]+)?(_from|_until)?")
+_DATED = ("gate_key", "log_key", "person_key")
+_NUMBERED = re.compile(r"(gate_key|log_key|person_key|witness|monitor|tsa_root)(_[0-9]+)?(_from|_until)?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
 _LARGEST_BYTES = 1024 * 1024
 
@@ -35,10 +36,10 @@ class Trust:
 
     Args:
         origin: of the log, which is also its key's name.
-        log_key: raw Ed25519 key that signs checkpoints.
+        log_key: raw Ed25519 key that signs checkpoints; `earlier_log_keys`: others that did.
         gate_keys: raw Ed25519 keys that sign receipts, by key id.
         people_keys: ids of the P-256 keys with which people sign answers; empty where it names none.
-        periods: from when and until when a gate key was in use, RFC 3339, by key id; either may be empty.
+        periods: from when and until when a key was in use, RFC 3339, by key id; either may be empty.
         witnesses: who cosigns the log's checkpoints.
         quorum: how many of them are enough.
         monitors: who cosigns a checkpoint after checking every receipt under it.
@@ -54,6 +55,12 @@ class Trust:
     quorum: int = 0
     monitors: tuple[Cosigner, ...] = ()
     tsa_roots: tuple[bytes, ...] = ()
+    earlier_log_keys: tuple[bytes, ...] = ()
+
+    @property
+    def log_keys(self) -> tuple[bytes, ...]:
+        """Every key that may have signed a checkpoint."""
+        return (self.log_key, *self.earlier_log_keys)
 
 
 def read_trust(path: Path | str) -> Trust:
@@ -80,22 +87,25 @@ def read_trust(path: Path | str) -> Trust:
     for name, value in sorted(said.items()):
         found = _NUMBERED.fullmatch(name)
         # What is misspelt would silently not be asked for.
-        if name not in ("format", "origin", "log_key", "quorum") and (
-            not found or (found[3] and found[1] != "gate_key") or not isinstance(value, str)
+        if name not in ("format", "origin", "quorum") and (
+            not found or (found[3] and found[1] not in _DATED) or not isinstance(value, str)
         ):
             raise BadTrust(f"{where} says `{name[:80]}`, which is not known or not text")
         if found and not found[3]:
             numbered.setdefault(found[1], []).append((name, value))
-    gates = numbered.get("gate_key", [])
-    trust = _trust(where, said.get("origin"), said.get("log_key"), [value for _, value in gates])
+    gates, logs = numbered.get("gate_key", []), numbered.get("log_key", [])
+    trust = _trust(where, said.get("origin"), [value for _, value in logs], [value for _, value in gates])
+    ids = [(name, key_id(read_pem(pem))) for name, pem in (*gates, *logs)]
     try:
-        people = frozenset(read_person_key(pem) for _, pem in numbered.get("person_key", []))
+        ids += [(name, read_person_key(pem)) for name, pem in numbered.get("person_key", [])]
     except BadKey as error:
         raise BadTrust(f"{where} has a person's key that is {error}") from None
+    if len({each for _, each in ids}) < len(ids):
+        raise BadTrust(f"{where} names one key twice")
     return replace(
         trust,
-        people_keys=people,
-        periods={key_id(read_pem(pem)): period for name, pem in gates if any(period := _period(where, said, name))},
+        people_keys=frozenset(each for name, each in ids if name.startswith("person_key")),
+        periods={each: period for name, each in ids if any(period := _period(where, said, name))},
         tsa_roots=tuple(_certificate(where, pem) for _, pem in numbered.get("tsa_root", [])),
         **_watchers(where, trust, numbered, said.get("quorum")),
     )
@@ -115,36 +125,43 @@ def claimed_trust(body: bytes) -> Trust:
     gates = said.get("gate") if isinstance(said, dict) else None
     if not isinstance(log, dict) or not isinstance(gates, list):
         raise BadTrust("`keys.json` names no gate and log keys")
+    earlier = log.get("earlier", [])
     return _trust(
         "`keys.json`",
         log.get("origin"),
-        log.get("pem"),
+        [log.get("pem"), *(earlier if isinstance(earlier, list) else [None])],
         [gate.get("pem") if isinstance(gate, dict) else None for gate in gates],
     )
 
 
-def _trust(where: str, origin: Any, log_pem: Any, gate_pems: list[Any]) -> Trust:
+def _trust(where: str, origin: Any, log_pems: list[Any], gate_pems: list[Any]) -> Trust:
     if not isinstance(origin, str) or not origin:
         raise BadTrust(f"{where} names no log origin")
     if not gate_pems:
         raise BadTrust(f"{where} holds no gate key")
     raw = []
-    for pem in (log_pem, *gate_pems):
+    for pem in (*(log_pems or [None]), *gate_pems):
         try:
             if not isinstance(pem, str):
                 raise BadKey("missing")
             raw.append(read_pem(pem))
         except BadKey as error:
             raise BadTrust(f"{where} has a key that is {error}") from None
-    log_key, *gate_keys = raw
-    if log_key in gate_keys:
+    gate_keys = raw[len(log_pems) :]
+    log_key, *earlier = raw[: len(log_pems)]
+    if set(gate_keys) & {log_key, *earlier}:
         raise BadTrust(f"{where} uses one key for log and gate: each role has its own")
-    return Trust(origin=origin, log_key=log_key, gate_keys={key_id(key): key for key in gate_keys})
+    return Trust(
+        origin=origin,
+        log_key=log_key,
+        gate_keys={key_id(key): key for key in gate_keys},
+        earlier_log_keys=tuple(earlier),
+    )
 
 
 def _watchers(where: str, trust: Trust, numbered: Mapping[str, list[tuple[str, Any]]], said: Any) -> dict[str, Any]:
     """SECURITY: whoever signs the log, its receipts or as one witness does not count as another witness."""
-    taken = {trust.log_key, *trust.gate_keys.values()}
+    taken = {*trust.log_keys, *trust.gate_keys.values()}
     found: dict[str, list[Cosigner]] = {"witness": [], "monitor": []}
     for role, cosigners in found.items():
         for name, vkey in numbered.get(role, []):

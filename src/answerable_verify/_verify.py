@@ -16,7 +16,7 @@ from answerable_verify._checkpoint import Checkpoint
 from answerable_verify._container import BadContainer, read_container
 from answerable_verify._desk import Desk
 from answerable_verify._history import check_chain
-from answerable_verify._inlog import check_checkpoint, check_log, claimed_id
+from answerable_verify._inlog import check_checkpoint, check_log, check_period, claimed_id
 from answerable_verify._people import check_people
 from answerable_verify._proof import FIRST_LINE, BadProofFile, check_path, split_proof
 from answerable_verify._receipt import BadReceipt, Receipt, pae, read_receipt
@@ -251,10 +251,9 @@ def _read_receipts(desk: Desk, keys: Trust | None, seen: Seen) -> list[Receipt]:
             desk.damaged.add(receipt.id)
             continue
         seen.good[desk.digest(receipt.member), keys.gate_keys[receipt.key_id]] = receipt
-    periods = keys.periods if keys else {}
-    for receipt in receipts if periods else ():
-        if receipt.id not in desk.damaged and (period := periods.get(receipt.key_id)):
-            _check_period(desk, receipt, *period)
+    for receipt in receipts:
+        # SECURITY: the gate states its own time; those who watch the log hold it to theirs.
+        check_period(desk, receipt.key_id, receipt.predicate["at"], "written", receipt)
     if not receipts:
         desk.say("envelope", "the bundle holds no readable receipt")
     return receipts
@@ -266,22 +265,12 @@ def _key_of(desk: Desk, receipt: Receipt, keys: Trust | None) -> bytes | None:
         desk.say("signature", "there is no key to check it with", receipt)
         return None
     public = keys.gate_keys.get(receipt.key_id)
-    if public is None and receipt.key_id == hashlib.sha256(keys.log_key).hexdigest():
+    if public is None and receipt.key_id in {hashlib.sha256(key).hexdigest() for key in keys.log_keys}:
         desk.say("key-role", "signed with the log's key, which signs checkpoints only", receipt)
     elif public is None:
         whose = "the trust file" if desk.trust else "keys.json"
         desk.say("signature", f"signed by the key {receipt.key_id[:16]}…, which {whose} does not name", receipt)
     return public
-
-
-def _check_period(desk: Desk, receipt: Receipt, start: str, end: str) -> None:
-    """SECURITY: the gate states its own time; those who watch the log hold it to theirs."""
-    desk.counts["key-period"] += 1
-    at = receipt.predicate["at"]
-    if (start and at < start) or (end and at > end):
-        desk.say(
-            "key-period", f"written at {at}, when its key was not in use ({start or '…'} to {end or '…'})", receipt
-        )
 
 
 def _check_runs(
@@ -355,6 +344,10 @@ def _check_disclosed(desk: Desk, receipts: list[Receipt]) -> None:
 def _check_people(desk: Desk, receipts: list[Receipt]) -> None:
     pinned = desk.trust.people_keys if desk.trust else frozenset()
     desk.counts["people"] = check_people(receipts, pinned=pinned, say=desk.say)
+    for receipt in receipts:
+        signature = receipt.section("control").get("signature")
+        if receipt.phase == "approval" and isinstance(signature, dict):
+            check_period(desk, str(signature.get("key")), receipt.predicate["at"], "answered", receipt)
     if desk.counts["people"] and not pinned:
         desk.notes.append("the trust file names no keys of people: that these keys are theirs is the gate's word")
 

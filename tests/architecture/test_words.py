@@ -25,6 +25,9 @@ _MAY_SAY = {
     "conformance/requirements.toml",
     "docs/glossary.md",
     "tests/architecture/test_words.py",
+    "src/answerable/runtime/_drivers/_temporal.py",
+    "src/answerable/runtime/_drivers/_temporal_run.py",
+    "tests/integration/test_temporal.py",
     "LICENSE",
     "src/answerable_verify/LICENSE",
 }

@@ -106,8 +106,9 @@ class EngineContract(WakeContract):
                 await world.until(lambda: world.state(run) == "leased")
                 free.set()
                 await asyncio.wait([first, second], timeout=PATIENCE_S)
-                world.serve()
 
+                assert world.state(run) != "parked", "the effect was under way, not in doubt"
+                world.serve()
                 assert await world.result(run) == {"n": 1}
                 assert outside.of("write") == [1]
                 assert world.phases(run).count("outcome") == 1

@@ -26,6 +26,7 @@ from `--config FILE`. [Serve from one file](../guides/serve-from-a-file.md) show
 """
 _TABLES = (
     ("times", "[times]"),
+    ("engine", "[engine]"),
     ("agents", "[agents.NAME]"),
     ("limits", "[agents.NAME.limits]"),
     ("servers", "[servers.NAME]"),

@@ -117,8 +117,44 @@ def _sorter(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "sorter.cedar", folder / "policy" / "authorize")
 
 
+def _mill(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "mill.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "mill.cedar", folder / "policy" / "authorize")
+    app = _app(folder, "mill")
+
+    async def main() -> None:
+        async with asyncio.timeout(_PATIENCE_S), app.gate() as gate:
+            for sack in range(2):
+                await gate.result(await gate.start("miller", sack))
+            for sack in range(2, 5):
+                await gate.start("miller", sack)
+
+    asyncio.run(main())
+
+
+def _post(folder: Path) -> None:
+    for name in ("post.py", "post_next.py", "post_marked.py"):
+        shutil.copy(_GUIDES / "code" / name, folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "post.cedar", folder / "policy" / "authorize")
+    _until(
+        _app(folder, "post"),
+        ["a letter"],
+        lambda gate, runs: gate.reader.receipts(run=runs[0])[-1].phase == "outcome",
+    )
+
+
 def _desk(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "desk.py", folder)
+
+
+def _library_with_budgets(folder: Path) -> None:
+    _starter(folder)
+    page = (_GUIDES / "set-budgets.md").read_text()
+    (shown,) = re.findall(r"```toml\n(\[\[budgets.*?)```", page, re.DOTALL)
+    with (folder / "answerable.toml").open("a") as file:
+        file.write("\n" + shown)
 
 
 _READY: dict[str, Callable[[Path], None]] = {
@@ -128,10 +164,15 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/resolve-a-doubt.md": _two_doubts,
     "docs/guides/control-a-run.md": _a_failed_trip,
     "docs/guides/several-agents.md": _team,
+    "docs/guides/queues.md": _mill,
+    "docs/guides/change-the-code.md": _post,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,
+    "docs/guides/set-budgets.md": _library_with_budgets,
+    "docs/guides/keys.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/serve-from-a-file.md": lambda folder: None,
+    "docs/guides/from-one-process-to-many-machines.md": lambda folder: None,
     "docs/guides/govern-a-tool.md": _tools,
     "docs/guides/connect-an-agent.md": _desk,
     "docs/guides/local-models.md": _sorter,

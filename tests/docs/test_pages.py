@@ -106,4 +106,4 @@ def test_a_decision_says_context_choice_cost_and_when_to_revisit() -> None:
             "Context", "Choice", "Cost", "Revisit",
         ], name  # fmt: skip
     numbers = [int(Path(name).name[:4]) for name in decisions]
-    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers == sorted(set(numbers)), "one decision a number"

@@ -1,6 +1,6 @@
-"""A gate whose disk fills up at the moment in which an irreversible effect has been done.
+"""A gate whose disk fills up at the moment in which an effect has been done.
 
-    python _full_disk.py DIRECTORY
+    python _full_disk.py DIRECTORY irreversible|keyed
 
 The kernel refuses to let any file grow (`RLIMIT_FSIZE`) from the effect on, for a third of a second.
 """
@@ -19,13 +19,13 @@ def _let_files_grow(most_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
 
 
-async def _main(directory: Path) -> None:
+async def _main(directory: Path, kind: str) -> None:
     done: list[str] = []
     (directory / "policy" / "authorize").mkdir(parents=True)
     (directory / "policy" / "authorize" / "all.cedar").write_text('@id("all") permit (principal, action, resource);')
     app = Answerable(data=directory / "data", policy=directory / "policy")
 
-    async def mail(ref: str) -> str:
+    async def mail(ref: str, key: str = "") -> str:
         done.append(ref)
         if ref == "first":
             wal = directory / "data" / "answerable.sqlite3-wal"
@@ -36,7 +36,10 @@ async def _main(directory: Path) -> None:
     async def clerk(run: Any, given: None) -> list[str]:
         return [await run.tool("mail", ref="first"), await run.tool("mail", ref="second")]
 
-    app.tool(mail, effect="irreversible")
+    if kind == "keyed":  # the agent has its outcome before it is known that the disk does not take it
+        app.tool(mail, effect="write", idempotency="key")
+    else:
+        app.tool(mail, effect="irreversible")
     app.agent(clerk)
     async with asyncio.timeout(20), app.gate() as gate:
         run = await gate.start("clerk", None)
@@ -46,4 +49,4 @@ async def _main(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(Path(sys.argv[1])))
+    asyncio.run(_main(Path(sys.argv[1]), sys.argv[2]))

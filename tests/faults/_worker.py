@@ -6,6 +6,7 @@ signal that ended it, or what it printed.
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from answerable import Answerable, Limits
+from answerable import Answerable, Limits, Temporal
 from answerable.app import Gate
 from answerable.core import FaultPoint, Money, Refused, RunId, arm
 from answerable.models import ScriptedProvider
@@ -61,6 +62,7 @@ class Case:
         kind: of `KINDS`.
         point: where to die; empty to live. At the `passes + 1`-th time, counted from the first `plain` call on.
         deadly: where the tool server kills the gate, `plain:after`.
+        temporal: address of the Temporal server that has the run advanced, instead of the store.
     """
 
     directory: str
@@ -68,12 +70,15 @@ class Case:
     point: str = ""
     passes: int = 0
     deadly: str = ""
+    temporal: str = ""
 
 
 def build(case: Case) -> Answerable:
     """The application: one agent, the books, a model and the policy in `policy/`."""
     directory = Path(case.directory)
     app = Answerable(data=directory / "data", policy=POLICY, budgets=BUDGETS)
+    if case.temporal:
+        app.engine = Temporal(address=case.temporal, queue=case.directory, heartbeat=timedelta(seconds=1))
     command = [sys.executable, "-S", "-E", str(SERVER), str(directory / "books.sqlite3"), case.deadly]
     app.mcp("books", command=command, declare=DECLARED)
     app.provider(ScriptedProvider({"echo": lambda messages: messages[-1]["content"]}))
@@ -180,6 +185,8 @@ def main() -> None:
     # One life here, so that what the rooms import on first use is imported once and not by every child.
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(_live(Case(directory=directory, kind="model")))
+    for module in sys.argv[1:]:  # and what only some lives need: its threads begin with its first use
+        importlib.import_module(module)
     for line in sys.stdin:
         reading, writing = os.pipe()
         child = os.fork()

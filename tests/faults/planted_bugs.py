@@ -250,7 +250,7 @@ BUGS = (
     ),
     Bug(
         name="a key's period has no end",
-        file="answerable_verify/_verify.py",
+        file="answerable_verify/_inlog.py",
         right="(end and at > end)",
         wrong="(end and at < start)",
         tests=("tests/faults/test_watched_evidence.py",),

@@ -11,8 +11,11 @@ PROGRAM = Path(__file__).with_name("_full_disk.py")
 
 
 @pytest.mark.requirement("RT-2")
-def test_an_outcome_that_cannot_be_written_is_held_until_it_can_be(tmp_path: Path) -> None:
-    ran = subprocess.run([sys.executable, str(PROGRAM), str(tmp_path)], capture_output=True, text=True, timeout=50)
+@pytest.mark.parametrize("kind", ["irreversible", "keyed"])
+def test_an_outcome_that_cannot_be_written_is_held_until_it_can_be(tmp_path: Path, kind: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, str(PROGRAM), str(tmp_path), kind], capture_output=True, text=True, timeout=50
+    )
 
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert json.loads(ran.stdout) == {

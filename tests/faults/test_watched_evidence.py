@@ -100,7 +100,8 @@ class Watched:
             monitors=[self.monitor],
             tsa_roots=[self.authority.root.read_text()],
         )
-        path.write_text(path.read_text() + "".join(f"{name} = {json.dumps(value)}\n" for name, value in dates.items()))
+        said = "".join(line for line in path.read_text().splitlines(True) if line.partition(" ")[0] not in dates)
+        path.write_text(said + "".join(f"{name} = {json.dumps(value)}\n" for name, value in dates.items()))
         return path
 
     def checkpoint_of(self, size: int, root: bytes = b"") -> str:
@@ -382,7 +383,8 @@ def test_the_proof_of_one_receipt_verifies_and_each_of_its_parts_is_needed(watch
         'monitor_2 = "{ada}"',
         'witness_3 = "{log}"',
         'tsa_root_2 = "x"',
-        'gate_key_from = "yesterday"',
+        'gate_key_until = "yesterday"',
+        'log_key_until = "yesterday"',
     ],
 )
 def test_a_trust_file_that_would_ask_for_less_than_it_seems_to_is_refused(

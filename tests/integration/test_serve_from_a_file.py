@@ -113,8 +113,8 @@ async def there(folder: Path, *, patience: str = "1s", drain: str = "20s") -> As
         write_files(folder, upstream.url, patience=patience, drain=drain)
         async with open_desk(folder / "data") as desk:
             key = (await desk.key(do="new", named="desk"))["key"]
-            lead = (await desk.person_key(do="new", named="lee", roles=["lead"]))["key"]
-            clerk = (await desk.person_key(do="new", named="kim", roles=["clerk"]))["key"]
+            lead = (await desk.key(do="new", kind="person", named="lee", roles=["lead"]))["key"]
+            clerk = (await desk.key(do="new", kind="person", named="kim", roles=["clerk"]))["key"]
         process = await asyncio.create_subprocess_exec(*PYTHON, "serve", cwd=folder, stderr=asyncio.subprocess.PIPE)
         try:
             assert process.stderr is not None

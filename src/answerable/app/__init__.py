@@ -1,6 +1,7 @@
 """The composition root: the only place that knows every room."""
 
 from answerable.app._app import Answerable
+from answerable.app._checking import check_runs
 from answerable.app._config import Config, ConfigFileInvalid, SecretMissing, config_schema, configured, read_config
 from answerable.app._gate import Gate
 from answerable.app._record import Desk, all_projections, open_desk
@@ -15,6 +16,7 @@ __all__ = [
     "SecretMissing",
     "Times",
     "all_projections",
+    "check_runs",
     "config_schema",
     "configured",
     "open_desk",

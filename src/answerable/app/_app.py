@@ -9,11 +9,11 @@ from typing import Any, Literal, TypeVar, overload
 
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
-from answerable.core import AgentId, sha256_name
+from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel
-from answerable.runtime import AgentSpec, Limits, Schedule
+from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Schedule, StoreEngine
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -33,6 +33,7 @@ class Answerable:
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
+        engine: what has runs advanced: the store itself, or `Temporal(...)`, for fleets.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Answerable:
         notify: Sequence[Channel] = (),
         page: str = "",
         times: Times | None = None,
+        engine: EngineOver = StoreEngine,
     ) -> None:
         self.data = Path(data)
         self.policy = Path(policy)
@@ -53,10 +55,12 @@ class Answerable:
         self.notify = tuple(notify)
         self.page = page
         self.times = times or Times()
+        self.engine = engine
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
         self.schedules: list[Schedule] = []
+        self.queues: list[Queue] = []
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -131,6 +135,8 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
+        groups: Sequence[str] = (),
     ) -> F: ...
 
     @overload
@@ -145,6 +151,8 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
+        groups: Sequence[str] = (),
     ) -> Callable[[F], F]: ...
 
     def agent(
@@ -159,6 +167,8 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        on_change: OnChange = "continue",
+        groups: Sequence[str] = (),
     ) -> F | Callable[[F], F]:
         """Register an agent, an async function `agent(run, input)`.
 
@@ -172,6 +182,9 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a run may do; `Limits()` by default, which only bounds its steps.
+            on_change: what becomes of a run that another build of its file began: it goes on (`continue`), is left
+                to a worker that has that build (`pin`), or ends with `BuildChanged` (`fail`).
+            groups: of agents that it belongs to: `principal in Group::"finance"` in a policy.
         """
 
         def register(decorated: F) -> F:
@@ -185,6 +198,8 @@ class Answerable:
                 owner=owner,
                 model=model,
                 build=build,
+                on_change=on_change,
+                groups=tuple(groups),
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),
@@ -230,6 +245,45 @@ class Answerable:
             Schedule(name=name, agent=agent, given=given, every=every, cron=cron, timezone=timezone, catch_up=catch_up)
         )
 
+    def queue(
+        self,
+        scope: str,
+        *,
+        tenant: str = "",
+        concurrency: int | None = None,
+        rate: int | None = None,
+        per: timedelta = timedelta(minutes=1),
+        waiting: int | None = None,
+        priority: int | None = None,
+    ) -> None:
+        """Limit how many runs of an agent, or of a tenant, are advanced, begin and wait.
+
+        Of an agent elsewhere, `concurrency` and `rate` limit its calls instead, in this gate.
+
+        Args:
+            scope: `agent:NAME`, counted within each tenant, or `tenant`: all runs of a tenant.
+            tenant: whose; every tenant's, each by itself, if none is named.
+            concurrency: runs advanced at once; those that wait for something are not.
+            rate: runs that may begin within `per`.
+            per: the stretch of time that `rate` is for.
+            waiting: runs that may wait to begin; one more is refused with `QueueFull`.
+            priority: of the agent's runs that are started without one: 1 goes first, 9 last.
+
+        Raises:
+            QueueInvalid: it cannot be followed.
+        """
+        self.queues.append(
+            Queue(
+                scope=scope,
+                tenant=tenant,
+                concurrency=concurrency,
+                rate=rate,
+                per=per,
+                waiting=waiting,
+                priority=priority,
+            )
+        )
+
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
         self.upstreams.add(upstream)
@@ -248,6 +302,7 @@ class Answerable:
         escalation: str = "",
         stop: str = "",
         limits: Limits | None = None,
+        groups: Sequence[str] = (),
     ) -> None:
         """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
 
@@ -260,6 +315,7 @@ class Answerable:
             escalation: whom it turns to when it cannot go on.
             stop: the role that may stop it.
             limits: the most a session may do.
+            groups: of agents that it belongs to.
         """
         spec = AgentSpec(
             name=name,
@@ -268,6 +324,7 @@ class Answerable:
             environment=environment,
             owner=owner,
             own_tools=tuple(own_tools),
+            groups=tuple(groups),
         )
         declared = AgentDeclaration(
             id=AgentId(name),
@@ -285,10 +342,13 @@ class Answerable:
         return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not _driven_from_outside))
 
     @contextlib.asynccontextmanager
-    async def gate(self) -> AsyncIterator[Gate]:
+    async def gate(self, *, clock: Clock | None = None) -> AsyncIterator[Gate]:
         """Own the data directory and perform actions until the block ends.
 
         Runs that an earlier gate left unfinished go on at once.
+
+        Args:
+            clock: instead of the machine's, to see what policy does at another time.
 
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
@@ -305,7 +365,10 @@ class Answerable:
             upstreams=self.upstreams,
             agents=list(self.agents.values()),
             schedules=self.schedules,
+            queues=self.queues,
             times=self.times,
+            engine=self.engine,
+            clock=clock,
         ) as gate:
             yield gate
 

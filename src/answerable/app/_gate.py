@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -14,17 +15,19 @@ from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
 from answerable.app._times import Times
 from answerable.core import Action, Clock, RunId, TenantId
-from answerable.identity import AgentDeclaration, AgentKeys, Approvers, PersonKeys, check_may_start
+from answerable.identity import AccessKeys, AgentDeclaration, Approvers, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
     Approvals,
     Budget,
+    BudgetAlerts,
     CedarAuthorizer,
     Channel,
     DecisionCache,
     KnownAction,
     Notices,
+    PolicyInvalid,
     PolicySet,
     Stops,
     StopsProjection,
@@ -35,7 +38,10 @@ from answerable.runtime import (
     Control,
     DecisionEffects,
     DelegationEffects,
+    EngineOver,
     Performing,
+    Queue,
+    QueueInvalid,
     Reliable,
     RetryPolicy,
     Runs,
@@ -45,6 +51,7 @@ from answerable.runtime import (
     Sessions,
     SharedEffects,
     StoreEngine,
+    Turns,
     Worker,
 )
 from answerable.runtime import Gate as SharedByRuns
@@ -103,7 +110,7 @@ class Gate:
         return self.desk.stops
 
     @property
-    def agent_keys(self) -> AgentKeys:
+    def agent_keys(self) -> AccessKeys:
         """Keys of agents elsewhere."""
         return self.desk.agent_keys
 
@@ -113,7 +120,7 @@ class Gate:
         return self.desk.control
 
     @property
-    def person_keys(self) -> PersonKeys:
+    def person_keys(self) -> AccessKeys:
         """Keys of people who decide over HTTP."""
         return self.desk.person_keys
 
@@ -134,7 +141,15 @@ class Gate:
         return tuple(found or (name for name in names if name.partition(".")[2] == plain))
 
     async def start(
-        self, agent: str, input: Any, *, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+        self,
+        agent: str,
+        input: Any,
+        *,
+        key: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        mandate: str = "",
+        priority: int | None = None,
     ) -> RunId:
         """Open a run of an agent; it is on the record when this returns.
 
@@ -144,8 +159,22 @@ class Gate:
             key: a start key: the same key gives the same run, however often it is started.
             on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
             resources: what it is about, as whoever asked named it: `order:1001`.
+            mandate: under which it acts: budgets of the scope `mandate:NAME` are charged; where none is declared, it
+                does nothing.
+            priority: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
+
+        Raises:
+            QueueFull: too many runs wait already; nothing was begun, and it says when to try again.
         """
-        return await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+        return await self.runs.start(
+            agent,
+            input,
+            key=key,
+            on_behalf_of=on_behalf_of,
+            resources=tuple(resources),
+            mandate=mandate,
+            priority=priority,
+        )
 
     async def result(self, run: RunId) -> Any:
         """What the agent returned; raises what it raised. Waits as long as the run does."""
@@ -166,7 +195,9 @@ async def open_gate(
     upstreams: Upstreams,
     agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
     times: Times,
+    engine: EngineOver = StoreEngine,
     schedules: Sequence[Schedule] = (),
+    queues: Sequence[Queue] = (),
     clock: Clock | None = None,
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
@@ -176,6 +207,7 @@ async def open_gate(
     for _, declaration in agents:
         check_may_start(declaration)
     _check_schedules(schedules, agents)
+    _check_queues(queues, agents)
     in_force = load_specs(specs) if specs is not None else Specs(())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(tools.close)
@@ -184,24 +216,35 @@ async def open_gate(
         await tools.start(checks_declared=False)
         await models.start()
         await upstreams.start()
-        policies = PolicySet.load(policy, actions=_known_actions(tools, upstreams, agents))
+        policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=[_TENANT])
 
         projections = all_projections(budgets)
         ledger = Ledger.open(data, projections=projections, clock=clock)
         stack.push_async_callback(ledger.close)
         await ledger.start()
-        stored_as = await ledger.store_object(_TENANT, policies.snapshot())
+        stored_as = {
+            name: await ledger.store_object(TenantId(name), each.snapshot()) for name, each in policies.items()
+        }
         spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
-        authorizer = CedarAuthorizer(
-            policies,
-            ledger.reader.rows,
-            stored_as=stored_as,
-            clock=ledger.clock,
-            generation=lambda: stops.generation,
-            cache=DecisionCache(decision_cache) if decision_cache else None,
-        )
+        cache = DecisionCache(decision_cache) if decision_cache else None
+
+        def by(policies: PolicySet, name: str) -> CedarAuthorizer:
+            return CedarAuthorizer(
+                policies,
+                ledger.reader.rows,
+                stored_as=name,
+                clock=ledger.clock,
+                generation=lambda: stops.generation,
+                cache=cache,
+                groups={spec.agent_id: spec.groups for spec, _ in agents},
+                called=ledger.pseudonym,
+            )
+
+        authorizer = by(policies[_TENANT], stored_as[_TENANT])
+        for name, each in policies.items():
+            authorizer.use(each, tenant=TenantId(name), stored_as=stored_as[name])
         reports = Reports()
         retries = _retries_of(tools)
         known = Agents()
@@ -216,6 +259,8 @@ async def open_gate(
                 "memory": SharedEffects(ledger),
             }
         )
+        turns = Turns(ledger, queues)
+        await turns.start()
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
@@ -225,8 +270,9 @@ async def open_gate(
             compensation=tools.compensation,
             governing=lambda agent, action: in_force.governing(agent=agent, tool=action),
             linger=linger,
+            turns=turns,
+            held_to=functools.cache(lambda name: by(_stored_policies(ledger.reader, name), name)),
         )
-        engine = StoreEngine(ledger.leases, ledger.clock)
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
         sessions = Sessions(shared, known, idle=times.idle, patience=times.patience, retry_window=times.retry_window)
@@ -239,14 +285,15 @@ async def open_gate(
             approvers=Approvers.on(ledger, ledger.reader),
             describe=effects.describe,
         )
-        notices = Notices(approvals, notify, link=page)
+        alerts = BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock)
+        notices = Notices(approvals, notify, link=page, alerts=alerts)
         control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
         desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools)
         await desk.pinning.start()
         by_clock = Schedules(ledger, runs, schedules)
         await by_clock.start()
-        advancing = engine.serve(worker.advance, slots=slots)
-        serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve())
+        advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
+        serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
         async with _background(*serving):
             yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
 
@@ -259,6 +306,15 @@ def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[Agent
             raise ScheduleInvalid(name=schedule.name, problem=problem)
     if len({schedule.name for schedule in schedules}) < len(schedules):
         raise ScheduleInvalid(name=schedules[-1].name, problem="two schedules have the same name")
+
+
+def _check_queues(queues: Sequence[Queue], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
+    names = {spec.name for spec, _ in agents}
+    for queue in queues:
+        if queue.agent and queue.agent not in names:
+            raise QueueInvalid(scope=queue.scope, problem=f"there is no agent `{queue.agent}`")
+    if len({(queue.tenant, queue.scope) for queue in queues}) < len(queues):
+        raise QueueInvalid(scope=queues[-1].scope, problem="two queues have the same scope")
 
 
 @contextlib.asynccontextmanager
@@ -282,6 +338,13 @@ async def _expire(approvals: Approvals) -> None:
         due = approvals.next_due()
         wait_s = (due - approvals.clock.now()).total_seconds() if due else _LONGEST_NAP_S
         await asyncio.sleep(min(max(wait_s, 0.05), _LONGEST_NAP_S))
+
+
+def _stored_policies(reader: Reader, name: str) -> PolicySet:
+    stored = reader.stored(name)
+    if stored is None:
+        raise PolicyInvalid(where=name, problem="it is not on the record")
+    return PolicySet.from_snapshot(stored[0], where=name)
 
 
 def _retries_of(tools: Toolbox) -> Callable[[Action], RetryPolicy]:

@@ -10,13 +10,12 @@ from typing import Any, Literal
 from answerable.app._in_flight import in_flight
 from answerable.core import Clock, RunId, StepKey, parse_time, stable_json
 from answerable.identity import (
-    AgentKeys,
-    AgentKeysProjection,
+    AccessKeys,
+    AccessKeysProjection,
     Approvers,
+    HolderKind,
     People,
     PeopleProjection,
-    PersonKeys,
-    PersonKeysProjection,
     SigningKeys,
     SigningKeysProjection,
 )
@@ -27,6 +26,7 @@ from answerable.policy import (
     Budget,
     BudgetProjection,
     FactsProjection,
+    PolicySet,
     Stops,
     StopsProjection,
 )
@@ -35,6 +35,7 @@ from answerable.runtime import (
     Control,
     LinksProjection,
     OrdersProjection,
+    QueuesProjection,
     Runs,
     RunsProjection,
     Schedules,
@@ -42,6 +43,7 @@ from answerable.runtime import (
     SessionsProjection,
     SharedValuesProjection,
     TimersProjection,
+    find_run,
 )
 from answerable.tools import Pinning, Pins, PinsProjection, Toolbox
 
@@ -59,11 +61,11 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         RunsProjection(),
         LinksProjection(),
         SchedulesProjection(),
+        QueuesProjection(),
         SharedValuesProjection(),
         SessionsProjection(),
         TimersProjection(),
-        AgentKeysProjection(),
-        PersonKeysProjection(),
+        AccessKeysProjection(),
         PeopleProjection(),
         SigningKeysProjection(),
         PinsProjection(),
@@ -89,9 +91,9 @@ class Desk:
         self.stops = stops
         self._tools = tools
         self.control = control
-        self.agent_keys = AgentKeys(book=ledger, store=ledger.reader)
+        self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader)
         self.pinning = Pinning(tools or Toolbox(), Pins(store=ledger.reader, book=ledger))
-        self.person_keys = PersonKeys(book=ledger, store=ledger.reader)
+        self.person_keys = AccessKeys("person", book=ledger, store=ledger.reader)
         self.people = People(book=ledger, store=ledger.reader)
         self.signing_keys = SigningKeys(book=ledger, store=ledger.reader)
 
@@ -101,10 +103,26 @@ class Desk:
         return self.ledger.reader
 
     async def start(
-        self, *, agent: str, input: Any, key: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+        self,
+        *,
+        agent: str,
+        input: Any,
+        key: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        mandate: str = "",
+        priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
-        run = await self.runs.start(agent, input, key=key, on_behalf_of=on_behalf_of, resources=tuple(resources))
+        run = await self.runs.start(
+            agent,
+            input,
+            key=key,
+            on_behalf_of=on_behalf_of,
+            resources=tuple(resources),
+            mandate=mandate,
+            priority=priority,
+        )
         return {"run": run}
 
     async def statement(
@@ -204,8 +222,19 @@ class Desk:
     async def fork(
         self, *, run: str, at: str, by: str, reason: str, changed: Mapping[str, Any] | None = None, key: str = ""
     ) -> dict[str, str]:
-        """Open a run that shares what had begun before a place in this one."""
-        new = await self.control.fork(RunId(run), at, by=by, reason=reason, changed=changed or {}, key=key)
+        """Open a run that shares what had begun before a place in this one.
+
+        Args:
+            changed: `input`, `model`, and `policy`: policies as a snapshot has them (`PolicySet.snapshot`).
+
+        Raises:
+            PolicyInvalid: its policies cannot be used; nothing is opened.
+        """
+        differs = dict(changed or {})
+        if "policy" in differs and (row := find_run(self.reader, RunId(run))) is not None:
+            snapshot = PolicySet.from_snapshot(stable_json(differs["policy"]), where="the fork's policy").snapshot()
+            differs["policy"] = await self.ledger.store_object(row.tenant, snapshot)
+        new = await self.control.fork(RunId(run), at, by=by, reason=reason, changed=differs, key=key)
         return {"run": new, "from": run}
 
     async def retry(self, *, run: str, by: str, reason: str, key: str = "") -> dict[str, str]:
@@ -222,22 +251,15 @@ class Desk:
         await getattr(Schedules(self.ledger, self.runs), do)(name, by=by, reason=reason)
         return {"schedule": name, "state": {"pause": "paused", "resume": "active"}[do]}
 
-    async def key(self, *, do: Literal["new", "revoke"], named: str) -> dict[str, Any]:
-        """Issue a key to the agent named, whose secret is told this once; or revoke what is named."""
-        if do == "revoke":
-            return {"revoked": [key.id for key in await self.agent_keys.revoke(named)]}
-        key, secret = await self.agent_keys.new(named)
-        return {"agent": named, "id": key.id, "key": secret}
-
-    async def person_key(
-        self, *, do: Literal["new", "revoke"], named: str, roles: Sequence[str] = ()
+    async def key(
+        self, *, do: Literal["new", "revoke"], named: str, kind: HolderKind = "agent", roles: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """Issue a key to the person named, whose secret is told this once; or revoke the key that is named."""
+        """Issue a key to an agent or a person, whose secret is told this once; or revoke what is named."""
+        keys = self.agent_keys if kind == "agent" else self.person_keys
         if do == "revoke":
-            await self.person_keys.revoke(named)
-            return {"revoked": [named]}
-        key, secret = await self.person_keys.new(named, roles)
-        return {"person": key.person, "roles": list(key.roles), "id": key.id, "key": secret}
+            return {"revoked": [key.id for key in await keys.revoke(named)]}
+        key, secret = await keys.new(named, roles)
+        return {kind: key.holder, "roles": list(key.roles), "id": key.id, "key": secret}
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> dict[str, str]:
         """Take what a tool's server says of it for good; `digest` names what was looked at."""

@@ -1,6 +1,7 @@
 """What people do to a run: `answerable runs pause|resume|kill|resolve|fork|retry|rollback`."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,6 +62,16 @@ def fork(
     model: Annotated[
         str, typer.Option("--model", metavar="PROVIDER:ID", help="Another model in place of the agent's own.")
     ] = "",
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="DIR",
+            help="Policies of its own, beside those in force: the narrower decides.",
+            file_okay=False,
+            exists=True,
+        ),
+    ] = None,
     key: Key = "",
     data: Data = DATA,
     as_json: AsJson = False,
@@ -68,6 +79,10 @@ def fork(
     """Open a run that shares what had begun before a step of this one, and does the rest anew."""
     changed: dict[str, Any] = {"model": model} if model else {}
     changed.update({} if given is None else {"input": json_value("--input", given)})
+    if policy is not None:
+        from answerable.policy import PolicySet
+
+        changed["policy"] = json.loads(PolicySet.load(policy).snapshot())
     said = write(data, lambda desk: desk.fork(run=run, at=at, by=by, reason=reason, changed=changed, key=key))
     say(said, [said["run"]], as_json=as_json)
 

@@ -33,25 +33,40 @@ POLICIES = Path("policy")
 
 
 @command.command()
-def check(directory: Directory = POLICIES, as_json: AsJson = False) -> None:
-    """Say whether the policies parse, fit the schema and ask only for what is enforced."""
+def check(
+    directory: Directory = POLICIES,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where something is doubtful, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the policies parse, fit the schema and ask only for what is enforced; and what is doubtful.
+
+    Doubtful is a rule that can never decide anything or repeats another, an obligation for what nothing permits,
+    and a permit for every agent or every action.
+    """
     found = check_policies(directory)
     if found.is_valid:
-        lines = [f"{found.where}: {len(found.authorize)} policies, {len(found.obligations)} obligations, all in order"]
+        order = f"{len(found.lints)} to look at" if found.lints else "all in order"
+        layered = f", layers for {len(found.tenants)} tenants" if found.tenants else ""
+        counts = f"{len(found.authorize)} policies, {len(found.obligations)} obligations{layered}"
+        lines = [f"{found.where}: {counts}, {order}"]
+        lines += [f"  {each.kind:<11} {each.policy}: {each.problem}" for each in found.lints]
     else:
         lines = [f"{found.where}: {found.problem}"]
-    say({"isValid": found.is_valid, **_fields(found)}, lines, as_json=as_json)
-    raise typer.Exit(0 if found.is_valid else 1)
+    say({"isValid": found.is_valid, **asdict(found)}, lines, as_json=as_json)
+    raise typer.Exit(1 if not found.is_valid or (strict and found.lints) else 0)
 
 
 @command.command("test")
 def run_tests(
     directory: Directory = POLICIES,
     table: Annotated[Path | None, typer.Option("--table", help="Instead of `tests.toml` in DIR.")] = None,
+    tenant: Annotated[
+        str, typer.Option("--tenant", help="With this tenant's layers, by the tables in them.")
+    ] = "default",
     as_json: AsJson = False,
 ) -> None:
     """Decide each request of a table, and compare with what should come of it."""
-    found = run_policy_tests(directory, table=table)
+    found = run_policy_tests(directory, table=table, tenant=tenant)
     lines = []
     for each in found.tests:
         lines.append(f"{'ok    ' if each.is_passed else 'FAILED'}  {each.name}")
@@ -132,6 +147,7 @@ def explain_receipt(
     for rule in found.rules:
         lines += ["", *(f"  {line}" for line in rule.text.splitlines())]
         lines += [f"  asks for {asked}" for asked in rule.obligations]
+        lines += [f"  from layer {rule.layer}"] if rule.layer else []
     lines += ["", "  decided on"] + [f"    {name} = {json.dumps(value)}" for name, value in sorted(found.facts.items())]
     lines += ["", "  it would have come out otherwise"]
     lines += [
@@ -178,7 +194,3 @@ def _line(each: ReplayedDecision) -> str:
     mark = "same" if each.is_replayable and not each.difference else "DIFFERS" if each.is_replayable else "cannot say"
     because = each.difference or (f"refused by {each.refused_by}" if each.refused_by else ", ".join(each.rules))
     return f"{mark:<10} {each.recorded:<7} {each.action:<28} {each.receipt}  {because}"
-
-
-def _fields(found: object) -> dict[str, object]:
-    return {name: getattr(found, name) for name in ("where", "digest", "authorize", "obligations", "problem")}

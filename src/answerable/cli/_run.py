@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -43,6 +43,14 @@ def run(
         list[str] | None,
         typer.Option("--resource", metavar="TYPE:ID", help="What it is about: `order:1001`.", show_default=False),
     ] = None,
+    mandate: Annotated[
+        str,
+        typer.Option("--mandate", metavar="NAME", help="Under which it acts: charged to the budgets `mandate:NAME`."),
+    ] = "",
+    priority: Annotated[
+        int | None,
+        typer.Option("--priority", min=1, max=9, help="1 goes first, 9 last.", show_default="its queue's, or 5"),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Start nothing: let unfinished runs go on, until Ctrl-C.")
     ] = False,
@@ -64,8 +72,15 @@ def run(
     app = found.app
     value = json_value("--input", given)
     agent = "" if resume or see else agent or _only_agent(found)
+    asked = {
+        "key": key,
+        "on_behalf_of": on_behalf_of,
+        "resources": resources or (),
+        "mandate": mandate,
+        "priority": priority,
+    }
     with contextlib.suppress(KeyboardInterrupt):
-        said = asyncio.run(_serve(app, agent, value, key, on_behalf_of, resources or (), see=see))
+        said = asyncio.run(_serve(app, agent, value, asked, see=see))
         say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
         return
     typer.echo("stopped; what is not finished goes on with `--resume` or the same `--key`", err=True)
@@ -79,14 +94,12 @@ def _only_agent(found: Found) -> str:
     return agents[0]
 
 
-async def _serve(
-    app: Answerable, agent: str, value: Any, key: str, on_behalf_of: str, resources: Sequence[str], *, see: str
-) -> dict[str, Any]:
+async def _serve(app: Answerable, agent: str, value: Any, asked: Mapping[str, Any], *, see: str) -> dict[str, Any]:
     """Run `agent`, or the run `see`, to its end; without either, serve what is unfinished until cancelled."""
     async with app.gate() as gate, ControlServer(app.data, gate.desk):
         if not agent and not see:
             await asyncio.Event().wait()
-        started = RunId(see) or await gate.start(agent, value, key=key, on_behalf_of=on_behalf_of, resources=resources)
+        started = RunId(see) or await gate.start(agent, value, **asked)
         typer.echo(started, err=True)
         telling = asyncio.create_task(_tell_waiting(gate, started))
         try:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from answerable.cli._checking import command as checking
 from answerable.cli._desk import json_value, write
 from answerable.cli._errors import NotOnRecord
 from answerable.cli._options import DATA, AsJson, Data
@@ -98,6 +99,7 @@ def signal(
 
 
 command.add_typer(orders)
+command.add_typer(checking)
 
 
 def _doubts(reader: Reader, history: History) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import typer
 
 from answerable.app import Answerable
 from answerable.cli._application import ConfigFile, DataInstead, find_application
+from answerable.runtime import StoreEngine
 from answerable.server import ControlServer, serve_gate
 
 __all__ = ["command"]
@@ -60,7 +61,8 @@ def _counted(app: Answerable) -> str:
         ("tool servers", app.tools.connected()),
         ("routed models", app.upstreams.models()),
     )
-    return ", ".join(f"{len(found)} {what}" for what, found in counts)
+    engine = [] if app.engine is StoreEngine else [f"engine {app.engine!r}"]
+    return ", ".join([*(f"{len(found)} {what}" for what, found in counts), *engine])
 
 
 async def _serve(app: Answerable, host: str, port: int) -> None:

@@ -82,6 +82,7 @@ class Action:
         on_behalf_of: the person or system that asked for the run, as `type:id`.
         resources: what the run is about, as its initiator named it (`order:1001`).
         ancestors: the runs whose budgets it is charged to beside its own: those that delegated it.
+        mandate: what the run was started under; its budgets are charged, too.
         labels: what the run has been exposed to so far, sorted (`untrusted:shop.read_ticket`).
         subjects: the people this action's data concern, sorted; those of `described` included.
     """
@@ -100,6 +101,7 @@ class Action:
     idempotency_key: str = ""
     resources: tuple[str, ...] = ()
     ancestors: tuple[RunId, ...] = ()
+    mandate: str = ""
     labels: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     build: str = ""

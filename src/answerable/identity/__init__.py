@@ -1,17 +1,17 @@
 """Who acts: agents, their keys, and what must be declared before one may act in production."""
 
-from answerable.identity._agent_keys import AgentKey, AgentKeys, AgentKeysProjection, AgentKeyUnknown, list_keys
+from answerable.identity._access_keys import (
+    AccessKey,
+    AccessKeys,
+    AccessKeysProjection,
+    AccessKeyUnknown,
+    HolderKind,
+    RoleInvalid,
+    list_access_keys,
+)
 from answerable.identity._approvers import Approvers
 from answerable.identity._declaration import AgentDeclaration, AgentUndeclared, check_may_start
-from answerable.identity._people import People, PeopleProjection, Person, PersonUnknown
-from answerable.identity._person_keys import (
-    PersonKey,
-    PersonKeys,
-    PersonKeysProjection,
-    PersonKeyUnknown,
-    RoleInvalid,
-    list_person_keys,
-)
+from answerable.identity._people import People, PeopleProjection, Person, PersonUnknown, registered_roles
 from answerable.identity._ports import Book, Store
 from answerable.identity._signing import (
     SignatureInvalid,
@@ -26,21 +26,18 @@ from answerable.identity._signing import (
 )
 
 __all__ = [
+    "AccessKey",
+    "AccessKeyUnknown",
+    "AccessKeys",
+    "AccessKeysProjection",
     "AgentDeclaration",
-    "AgentKey",
-    "AgentKeyUnknown",
-    "AgentKeys",
-    "AgentKeysProjection",
     "AgentUndeclared",
     "Approvers",
     "Book",
+    "HolderKind",
     "People",
     "PeopleProjection",
     "Person",
-    "PersonKey",
-    "PersonKeyUnknown",
-    "PersonKeys",
-    "PersonKeysProjection",
     "PersonUnknown",
     "RoleInvalid",
     "SignatureInvalid",
@@ -51,9 +48,9 @@ __all__ = [
     "SigningKeysProjection",
     "Store",
     "check_may_start",
-    "list_keys",
-    "list_person_keys",
+    "list_access_keys",
     "read_public_key",
+    "registered_roles",
     "sign_with_file",
     "verify_signature",
 ]

@@ -4,7 +4,7 @@ Each change is a receipt (`control.do` = `person`) in the tenant's control run, 
 While nobody is registered, roles are whatever the one who authenticated a person says.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,11 +13,11 @@ import orjson
 import sqlalchemy as sa
 
 from answerable.core import Refused, TenantId, format_time, stable_json
-from answerable.identity._person_keys import check_roles
+from answerable.identity._access_keys import check_roles
 from answerable.identity._ports import Book, Store
 from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, control_run, metadata
 
-__all__ = ["People", "PeopleProjection", "Person", "PersonUnknown"]
+__all__ = ["People", "PeopleProjection", "Person", "PersonUnknown", "registered_roles"]
 
 _people = sa.Table(
     "people",
@@ -46,6 +46,7 @@ _LIST = Prepared(
     .where(_people.c.tenant == _P("tenant"))
     .order_by(_people.c.person)
 )
+_ROLES = Prepared(sa.select(_people.c.roles).where(_people.c.tenant == _P("tenant"), _people.c.person == _P("person")))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -217,6 +218,12 @@ class People:
                 subjects=(person,),
             )
         )
+
+
+def registered_roles(rows: Callable[..., Sequence[Sequence[Any]]], tenant: TenantId, person: str) -> tuple[str, ...]:
+    """The roles a person is registered for, sorted; `person` as the record calls them."""
+    found = rows(_ROLES, tenant=tenant, person=person)
+    return tuple(found[0][0].split()) if found else ()
 
 
 def _typed(name: str) -> str:

@@ -8,15 +8,16 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from answerable.core import EvidenceError, RunId, TenantId, canonical_json
 from answerable.ledger._checkpoint import read_head
+from answerable.ledger._key_lives import KeyLife
 from answerable.ledger._proofs import shared_proof
 from answerable.ledger._published import LogContradicted, RecordTiles, log_folder
 from answerable.ledger._reader import Reader, Texts
-from answerable.ledger._receipt import Receipt
+from answerable.ledger._receipt import SYSTEM, Receipt
 from answerable.ledger._report import report_html
 from answerable.ledger._tiles import Tree
 from answerable.ledger._vault import ObjectErased
@@ -188,12 +189,18 @@ def write_trust(
         tsa_roots: certificates of time-stamping authorities, PEM.
     """
     origin, log_key = reader.log_key(tenant)
+    signers = [life for life in reader.keys_of(SYSTEM) if life.role in ("gate", "log")]
+    # The one in use first: it is the one that a shell or a person looks for.
+    logs = sorted((life for life in signers if life.role == "log"), key=lambda life: life.public != log_key.hex())
+    gates = [life for life in signers if life.role == "gate"]
+    people = [life for life in reader.keys_of(tenant) if life.role == "signer"] if tenant != SYSTEM else []
     lines = [
         "# Keys to verify evidence of this gate against. Worth as much as the way it reached you.",
         f'format = "{_TRUST_FORMAT}"',
         f'origin = "{origin}"',
-        f"log_key = {_toml(_pem(log_key))}",
-        *_numbered("gate_key", [_pem(key) for key in _gate_keys(reader).values()]),
+        *_with_periods("log_key", [(_pem(bytes.fromhex(life.public)), replace(life, since="")) for life in logs]),
+        *_with_periods("gate_key", [(_pem(bytes.fromhex(life.public)), life) for life in gates]),
+        *_with_periods("person_key", [(_pem_of(base64.b64decode(life.public)), life) for life in people]),
         *_numbered("witness", witnesses),
     ]
     if witnesses:
@@ -204,7 +211,20 @@ def write_trust(
 
 
 def _numbered(name: str, values: Iterable[str]) -> list[str]:
-    return [f"{name}{f'_{number}' if number > 1 else ''} = {_toml(value)}" for number, value in enumerate(values, 1)]
+    return [f"{_nth(name, number)} = {_toml(value)}" for number, value in enumerate(values, 1)]
+
+
+def _nth(name: str, number: int) -> str:
+    return f"{name}_{number}" if number > 1 else name
+
+
+def _with_periods(name: str, keys: Iterable[tuple[str, KeyLife]]) -> Iterator[str]:
+    """Keys in PEM, each with the time in which it was in use."""
+    for number, (pem, life) in enumerate(keys, 1):
+        yield f"{_nth(name, number)} = {_toml(pem)}"
+        for end, time in (("from", life.since), ("until", life.until)):
+            if time:
+                yield f'{_nth(name, number)}_{end} = "{time}"'
 
 
 def _receipts(reader: Reader, runs: Sequence[RunId]) -> tuple[list[tuple[int, Receipt]], TenantId]:
@@ -232,7 +252,7 @@ def _members(
     names = [f"receipts/{number:06d}.json" for number in range(1, len(receipts) + 1)]
     for name, (_, receipt) in zip(names, receipts, strict=True):
         yield Member(name, receipt.envelope)
-    origin, log_key = reader.log_key(tenant)
+    origin, _ = reader.log_key(tenant)
     size = read_head(chosen.note).size
     leaves = {name: leaf for name, (leaf, _) in zip(names, receipts, strict=True)}
     folder = log_folder(reader.directory, tenant)
@@ -244,7 +264,9 @@ def _members(
         yield Member(f"timestamps/{number}.tsr", stamp)
     yield Member("proofs.json", canonical_json({"size": size, "leaves": leaves, "nodes": nodes}))
     gates = [{"keyid": name, "pem": _pem(key)} for name, key in _gate_keys(reader).items()]
-    yield Member("keys.json", canonical_json({"gate": gates, "log": {"origin": origin, "pem": _pem(log_key)}}))
+    in_use, *earlier = reversed([_pem(key) for key in reader.log_keys()])
+    log = {"origin": origin, "pem": in_use, **({"earlier": earlier} if earlier else {})}
+    yield Member("keys.json", canonical_json({"gate": gates, "log": log}))
     texts: dict[str, Texts] = {}
     if disclose is not False:
         shown = receipts if disclose is True else [each for each in receipts if each[1].predicate["id"] in disclose]
@@ -291,9 +313,15 @@ def _gate_keys(reader: Reader) -> dict[str, bytes]:
 
 
 def _pem(public_key: bytes) -> str:
-    """SubjectPublicKeyInfo in PEM, as `openssl` reads it (RFC 8410)."""
-    body = base64.b64encode(_SPKI_ED25519 + public_key).decode()
-    return f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n"
+    """A raw Ed25519 key in PEM, as `openssl` reads it (RFC 8410)."""
+    return _pem_of(_SPKI_ED25519 + public_key)
+
+
+def _pem_of(info: bytes) -> str:
+    """A SubjectPublicKeyInfo in PEM (RFC 7468 §13)."""
+    body = base64.b64encode(info).decode()
+    lines = "\n".join(body[start : start + 64] for start in range(0, len(body), 64))
+    return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n"
 
 
 def _toml(text: str) -> str:

@@ -27,9 +27,13 @@ def read_head(note: str) -> Head:
     return Head(origin=origin, size=int(size), root=base64.b64decode(root))
 
 
-def origin_of(log: Signer, tenant: str) -> str:
-    """The log's origin, which is also the name of its key."""
-    return f"answerable.local/{log.key_id[:16]}/{tenant}"
+def origin_of(first: str, tenant: str) -> str:
+    """The log's origin, which is also the name of its keys; it stays when the key changes.
+
+    Args:
+        first: id of the key that the record began with.
+    """
+    return f"answerable.local/{first[:16]}/{tenant}"
 
 
 def sign_checkpoint(log: Signer, origin: str, size: int, root: bytes) -> str:

@@ -60,6 +60,7 @@ class History:
         order: `pause` or `kill`, as last ordered from outside and not taken back; empty otherwise. `reason` is why.
         closed: the `run.close` predicate, once the run is over.
         seen: the last `seq` read.
+        build: of the code that took the run's first step; empty before it.
         taken: `seq` of the signals that the agent took in this slice.
     """
 
@@ -78,6 +79,7 @@ class History:
     reason: str = ""
     closed: dict[str, Any] | None = None
     seen: int = -1
+    build: str = ""
     taken: set[int] = field(default_factory=set)
 
     def intended(self, step: StepKey, attempt: int, receipt: ReceiptId, seq: int) -> None:
@@ -110,6 +112,8 @@ class History:
         if seq <= self.seen:
             return
         self.seen = seq
+        if step and not self.build:
+            self.build = said["agent"].get("build", "")
         common: dict[str, Any] = {
             "seq": seq,
             "at": said["at"],

@@ -34,10 +34,12 @@ from answerable.core import (
     sha256_name,
 )
 from answerable.ledger._history import History, as_recorded
+from answerable.ledger._landing import Landing
 from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, Tx
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Transaction
+from answerable.ledger._signers import SignerUnavailable
 from answerable.ledger._vault import commitment
 
 if TYPE_CHECKING:
@@ -107,6 +109,11 @@ class RunJournal:
             await self.refresh()
         return step
 
+    async def settled(self) -> None:
+        """Read on, once all that has its place in the record by now is on disk."""
+        await self._ledger.writer.submit(lambda tx: None)
+        await self.refresh()
+
     async def close(self, step: Step, outcome: Outcome, *, lost: Lost | None = None) -> Outcome:
         """Record the outcome, once; see `action.Journal.close`.
 
@@ -133,14 +140,14 @@ class RunJournal:
 
     async def _placed(self, closing: "_Closing", lost: Lost) -> Appended:
         """Give the outcome its place; wait for the disk only where that is not the next in the history."""
-        landing = _Landing(lambda error: lost(error, self._held(closing)))
+        landing = Landing(lambda error: lost(error, self._held(closing)))
         try:
             appended = await self._ledger.writer.submit(closing.record, landed=landing.landed)
             if self._is_next(closing, appended):
                 landing.release()
             else:
                 await landing.on_disk()
-        except sqlite3.OperationalError:
+        except (sqlite3.OperationalError, SignerUnavailable):
             return await self._held(closing)
         return appended
 
@@ -149,7 +156,7 @@ class RunJournal:
         return appended.status == "ok" and closing.is_final and appended.seq == self.history.seen + 1
 
     async def _held(self, closing: "_Closing") -> Appended:
-        """Write the outcome, again if the disk is full or fails: dropped, it would leave its effect in doubt.
+        """Write the outcome, again if the disk is full or who keeps the key is away: its effect would be in doubt.
 
         A commit that went through although it was reported as failed answers `dup` the next time.
         """
@@ -157,7 +164,7 @@ class RunJournal:
         while True:
             try:
                 return await self._ledger.writer.submit(closing.record)
-            except sqlite3.OperationalError as error:
+            except (sqlite3.OperationalError, SignerUnavailable) as error:
                 pause_s = next(pauses, None)
                 if pause_s is None:
                     raise
@@ -172,40 +179,6 @@ class RunJournal:
     async def refresh(self) -> None:
         """Take in what others appended to this run meanwhile."""
         self._ledger.refresh(self.history)
-
-
-class _Landing:
-    """Whether what has its place in the record is on disk, for somebody who waits for that, or does not."""
-
-    def __init__(self, lost: Callable[[Exception], None]) -> None:
-        self._lost = lost
-        self._has_landed = self._is_released = False
-        self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    def landed(self, error: Exception | None) -> None:
-        """It is on disk, or will not be."""
-        self._has_landed, self._error = True, error
-        if error is None:
-            reach(FaultPoint.AFTER_OUTCOME)
-        elif self._is_released:
-            self._lost(error)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def release(self) -> None:
-        """Nobody waits any more: if it does not land, `lost` is told."""
-        if self._error is not None:
-            raise self._error
-        self._is_released = True
-
-    async def on_disk(self) -> None:
-        """Return once it is on disk, or raise what kept it from there."""
-        if not self._has_landed:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        if self._error is not None:
-            raise self._error
 
 
 _FREE = Ruling()

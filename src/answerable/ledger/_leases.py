@@ -13,13 +13,14 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from answerable.core import Clock, RunId, format_time, parse_time
+from answerable.ledger._ports import Tx
 from answerable.ledger._reader import Reader
 from answerable.ledger._record import Transaction
 from answerable.ledger._sql import Prepared
 from answerable.ledger._store import Writer
 from answerable.ledger._tables import slices
 
-__all__ = ["Again", "Busy", "Gone", "Leases", "Parked", "Slice", "Stale"]
+__all__ = ["Again", "Busy", "Gone", "Leases", "Parked", "Queued", "Slice", "Stale", "Standing"]
 
 _FIND = Prepared(
     sa.select(slices.c.tenant, slices.c.state, slices.c.fence, slices.c.wake, slices.c.seen, slices.c.due).where(
@@ -29,7 +30,13 @@ _FIND = Prepared(
 _TAKE = Prepared(
     sa.update(slices)
     .where(slices.c.run == sa.bindparam("of_run"))
-    .values(state="leased", fence=slices.c.fence + 1, seen=slices.c.wake, due=None)
+    .values(
+        state="leased",
+        fence=slices.c.fence + 1,
+        seen=slices.c.wake,
+        due=None,
+        begun=sa.func.coalesce(slices.c.begun, sa.bindparam("moment")),
+    )
 )
 _SET = Prepared(
     sa.update(slices)
@@ -38,16 +45,24 @@ _SET = Prepared(
 )
 _SEEN = Prepared(sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(seen=slices.c.wake))
 _END_LEASES = Prepared(sa.update(slices).where(slices.c.state == "leased").values(state="ready"))
-_UNSERVED = Prepared(
-    sa.select(slices.c.run)
-    .where(
-        sa.or_(
-            slices.c.state == "ready",
-            sa.and_(slices.c.state == "parked", slices.c.due <= sa.bindparam("moment")),
-        )
-    )
-    .limit(sa.bindparam("most"))
+_IS_UNSERVED = sa.or_(
+    slices.c.state == "ready",
+    slices.c.state == "called",
+    sa.and_(slices.c.state == "parked", slices.c.due <= sa.bindparam("moment")),
 )
+# Each tenant's first, then each tenant's second …: thousands of one tenant's keep no other waiting.
+_IN_TURN = (
+    sa.select(
+        slices.c.run,
+        sa.func.row_number()
+        .over(partition_by=slices.c.tenant, order_by=(slices.c.priority, slices.c.opened))
+        .label("turn"),
+    )
+    .where(_IS_UNSERVED)
+    .subquery()
+)
+_UNSERVED = Prepared(sa.select(_IN_TURN.c.run).order_by(_IN_TURN.c.turn).limit(sa.bindparam("most")))
+_PLACE = Prepared(sa.select(slices.c.tenant, slices.c.priority).where(slices.c.run == sa.bindparam("run")))
 _NEXT_DUE = Prepared(sa.select(sa.func.min(slices.c.due)).where(slices.c.state == "parked"))
 
 
@@ -74,6 +89,11 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """It is not the run's turn yet: it is called when it is (`Leases.call`), and nobody need ask before."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """The run is over, or there is no such run."""
 
@@ -97,6 +117,24 @@ class Stale:
     """Another slice has the run now."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a run stands that is not over.
+
+    Args:
+        is_unserved: nobody advances it and somebody should: it was woken, is due or never started.
+        is_parked: its last slice let go of it.
+        until: when it is parked, and its earliest timer due.
+        fence, wake: of its last slice, and wakes counted so far.
+    """
+
+    is_unserved: bool
+    is_parked: bool
+    until: datetime | None
+    fence: int
+    wake: int
+
+
 class Leases:
     """Hands out slices and the fences that go with them."""
 
@@ -115,17 +153,26 @@ class Leases:
         for listener in self._listeners:
             listener(runs)
 
-    def claim(self, run: RunId, worker: str = "") -> "asyncio.Future[Slice | Busy | Gone]":
-        """Take the run, if nobody has it."""
+    def claim(
+        self, run: RunId, worker: str = "", *, admit: Callable[[Tx, RunId], bool] | None = None
+    ) -> "asyncio.Future[Slice | Busy | Queued | Gone]":
+        """Take the run, if nobody has it.
 
-        def work(tx: Transaction) -> Slice | Busy | Gone:
+        Args:
+            admit: whether it is the run's turn, asked inside the transaction; if not, it waits to be called.
+        """
+
+        def work(tx: Transaction) -> Slice | Busy | Queued | Gone:
             rows = tx.rows(_FIND, run=run)
             if not rows or rows[0][1] == "closed":
                 return Gone()
             tenant, state, fence, wake, _, _ = rows[0]
             if state == "leased":
                 return Busy(self._clock.now())
-            tx.run(_TAKE, of_run=run)
+            if admit is not None and not admit(tx, run):
+                tx.run(_SET, of_run=run, to="queued", at=None)
+                return Queued()
+            tx.run(_TAKE, of_run=run, moment=tx.now)
             tx.set_fence(run, fence + 1)
             return Slice(tenant=tenant, run=run, fence=fence + 1, seen=wake)
 
@@ -159,13 +206,46 @@ class Leases:
 
         return self._writer.submit(work)
 
+    def call(self, choose: Callable[[Tx], Sequence[RunId]]) -> "asyncio.Future[Sequence[RunId]]":
+        """Have those of the queued runs advanced that `choose` finds, inside the transaction, to be next."""
+
+        def work(tx: Transaction) -> Sequence[RunId]:
+            called = choose(tx)
+            for run in called:
+                tx.run(_SET, of_run=run, to="called", at=None)
+                tx.wake(run)
+            return called
+
+        return self._writer.submit(work)
+
     def end_earlier(self) -> "asyncio.Future[int]":
         """End the leases of whoever owned the directory before."""
         return self._writer.submit(lambda tx: tx.run(_END_LEASES))
 
     def unserved(self, limit: int) -> list[RunId]:
-        """Runs that nobody advances and somebody should: woken, due or never started."""
+        """Runs that nobody advances and somebody should: woken, due or never started; of every tenant in turn."""
         return [row[0] for row in self._reading.rows(_UNSERVED, moment=format_time(self._clock.now()), most=limit)]
+
+    def place(self, run: RunId) -> tuple[str, int]:
+        """The run's tenant and priority: whom it takes turns with, and when it is its turn there."""
+        rows = self._reading.rows(_PLACE, run=run)
+        return (rows[0][0], rows[0][1]) if rows else ("", 0)
+
+    def standing(self, run: RunId) -> Standing | None:
+        """How one run stands; None when it is over or there is no such run."""
+        rows = self._reading.rows(_FIND, run=run)
+        if not rows or rows[0][1] == "closed":
+            return None
+        _, state, fence, wake, _, due = rows[0]
+        until = parse_time(due) if due and state == "parked" else None
+        is_due = until is not None and until <= self._clock.now()
+        return Standing(
+            is_unserved=state in ("ready", "called") or is_due,
+            is_parked=state == "parked",
+            until=until,
+            fence=fence,
+            wake=wake,
+        )
 
     def next_due(self) -> datetime | None:
         """When the earliest parked timer is due."""

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from answerable.core import (
 )
 from answerable.ledger._history import History
 from answerable.ledger._journal import RunJournal, action_digest
-from answerable.ledger._keys import FileSigner
+from answerable.ledger._key_files import key_draft, open_signers
 from answerable.ledger._leases import Leases, Slice
 from answerable.ledger._ports import Projection, RulingProjection, Signer
 from answerable.ledger._reader import DATABASE, Reader
-from answerable.ledger._receipt import Draft
+from answerable.ledger._receipt import SYSTEM, Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
 from answerable.ledger._schema import upgrade
 from answerable.ledger._sql import Prepared
@@ -37,11 +37,10 @@ from answerable.ledger._store import Connection, Writer, connect
 from answerable.ledger._tables import keys
 from answerable.ledger._vault import Keyset, Vault, commitment
 
-__all__ = ["SYSTEM", "DirectoryInUse", "Ledger", "control_run", "lock_directory"]
+__all__ = ["DirectoryInUse", "Ledger", "lock_directory"]
 
-SYSTEM = TenantId("_system")
 _SAVE_KEY = Prepared(insert(keys).on_conflict_do_nothing())
-_KEY_ROWS = Prepared(sa.select(keys.c.key_id, keys.c.id))
+_KEY_ROWS = Prepared(sa.select(keys.c.key_id, keys.c.id, keys.c.role).order_by(keys.c.id))
 _REMEMBERED = 4096
 
 
@@ -92,18 +91,22 @@ class Ledger:
         Raises:
             DirectoryInUse: another process owns it.
             KeyFileUnsafe: a key file can be read by others.
+            KeyRetired, KeyRoleTaken: a key was retired, or has another role.
+            SignerUnavailable: who keeps a key elsewhere does not sign.
             StoreDamaged: the database cannot be read.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _lock(directory)
         try:
-            gate = gate or FileSigner.open(directory / "keys" / "gate.key")
-            log = log or FileSigner.open(directory / "keys" / "log.key")
             vault = Vault(directory / "keys" / "master.key")
             connection = connect(directory / DATABASE, writable=True)
             upgrade(directory / DATABASE, connection)
-            for signer, role in ((gate, "gate"), (log, "log")):
+            with closing(Reader.open(directory, vault=vault)) as reader:
+                signers = open_signers(reader, {"gate": gate, "log": log})
+            gate, log = signers["gate"], signers["log"]
+            for role, signer in signers.items():
                 connection.run(_SAVE_KEY, id=None, key_id=signer.key_id, public=signer.public_key, role=role)
+            rows = connection.rows(_KEY_ROWS)
             recorder = Recorder(
                 connection,
                 lookups=connect(directory / DATABASE, writable=False),
@@ -112,7 +115,8 @@ class Ledger:
                 vault=vault,
                 clock=clock or SystemClock(),
                 boundary={"id": f"gate_{gate.key_id[:16]}", "boot": new_boot_id(), "isolation": isolation},
-                key_rows={row[0]: row[1] for row in connection.rows(_KEY_ROWS)},
+                log_name=next(row[0] for row in rows if row[2] == "log"),
+                key_rows={row[0]: row[1] for row in rows},
                 projections=projections,
             )
             return cls(directory, lock, connection, projections, recorder)
@@ -126,18 +130,12 @@ class Ledger:
         self.leases = Leases(self.writer, self.reader, self._recorder.clock)
         self._recorder.woken = self.leases.told
         await self.leases.end_earlier()
-        for signer, role in ((self._recorder.gate, "gate"), (self._recorder.log, "log")):
-            control = {"role": role, "key": signer.public_key.hex(), "id": signer.key_id, "state": "in use"}
-            await self.append(
-                Draft(
-                    tenant=SYSTEM,
-                    run=control_run(SYSTEM),
-                    phase="key",
-                    agent="gate",
-                    once=f"key:{signer.key_id}",
-                    members={"control": control},
-                )
-            )
+        for role, signer in self.signers.items():
+            await self.append(key_draft(SYSTEM, role, signer))
+        if len(self.reader.log_keys()) > 1:
+            # Each log says itself who signs it from now on, and has a checkpoint by that key at once.
+            for tenant in self.reader.tenants():
+                await self.append(key_draft(tenant, "log", self._recorder.log))
 
     async def close(self) -> None:
         """Finish writing and let the directory go."""
@@ -147,6 +145,11 @@ class Ledger:
         self._recorder.close()
         self._connection.raw.close()
         os.close(self._lock)
+
+    @property
+    def signers(self) -> dict[str, Signer]:
+        """Whose keys sign, by role."""
+        return {"gate": self._recorder.gate, "log": self._recorder.log}
 
     @property
     def clock(self) -> Clock:
@@ -246,11 +249,6 @@ class _Glance:
 
     def wake(self, run: str) -> None:
         raise RuntimeError("a check may not write")
-
-
-def control_run(tenant: TenantId) -> RunId:
-    """The run that a tenant's receipts belong to when they belong to no agent's run."""
-    return RunId(f"control:{tenant}")
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from answerable.core import ConfigError, RunId, TenantId
 from answerable.ledger._history import History
-from answerable.ledger._receipt import Receipt
+from answerable.ledger._key_lives import KeyLife, key_lives
+from answerable.ledger._receipt import Receipt, control_run
 from answerable.ledger._record import object_salt, split_texts
 from answerable.ledger._sharing import share
 from answerable.ledger._sql import Prepared
@@ -61,7 +62,7 @@ _AT = Prepared(
 )
 _TENANTS = Prepared(sa.select(logs.c.tenant).order_by(logs.c.tenant))
 _LOG = Prepared(sa.select(logs.c.origin, logs.c.size, logs.c.checkpoint).where(logs.c.tenant == sa.bindparam("tenant")))
-_KEYS = Prepared(sa.select(keys.c.id, keys.c.key_id, keys.c.public, keys.c.role))
+_KEYS = Prepared(sa.select(keys.c.id, keys.c.key_id, keys.c.public, keys.c.role).order_by(keys.c.id))
 _REPLAYED = frozenset({"run.open", "outcome", "denied", "signal", "approval"})
 """Phases whose texts a replay needs; of approvals only those that edit."""
 _OBJECT = Prepared(sa.select(objects.c.tenant, objects.c.sealed).where(objects.c.commitment == sa.bindparam("name")))
@@ -238,13 +239,28 @@ class Reader:
         return {row[1]: row[2] for row in self.rows(_KEYS) if row[3] == "gate"}
 
     def log_key(self, tenant: TenantId = TenantId("default")) -> tuple[str, bytes]:
-        """The origin of the tenant's log and the raw public key (32 bytes) of its checkpoints."""
-        public = next(row[2] for row in self.rows(_KEYS) if row[3] == "log")
-        return self.rows(_LOG, tenant=tenant)[0][0], public
+        """The origin of the tenant's log and the raw public key (32 bytes) of its latest checkpoints."""
+        return self.rows(_LOG, tenant=tenant)[0][0], self.log_keys()[-1]
+
+    def key_roles(self) -> dict[str, str]:
+        """In which role each key was ever used, by key id."""
+        return {row[1]: row[3] for row in self.rows(_KEYS)}
+
+    def log_keys(self) -> list[bytes]:
+        """Raw public keys (32 bytes) that signed checkpoints, the one in use last."""
+        return [row[2] for row in self.rows(_KEYS) if row[3] == "log"]
+
+    def keys_of(self, tenant: TenantId) -> list[KeyLife]:
+        """The lives of keys that sign: `_system` has the gate's and the log's, another tenant its people's."""
+        return key_lives(self.receipts(run=control_run(tenant)))
 
     def pseudonym(self, tenant: TenantId, name: str) -> str:
         """What the record calls this person or system."""
         return self._vault.pseudonym(tenant, name)
+
+    def run_key(self, tenant: TenantId, run: RunId) -> bytes:
+        """The key that names a run's steps, 32 bytes."""
+        return self._vault.run_key(tenant, run)
 
     def _receipt(self, row: Any) -> Receipt:
         if row[3] not in self._key_ids:

@@ -16,9 +16,11 @@ __all__ = [
     "PAYLOAD_TYPE",
     "PREDICATE_TYPE",
     "STATEMENT_TYPE",
+    "SYSTEM",
     "Draft",
     "Phase",
     "Receipt",
+    "control_run",
     "envelope_json",
     "pae",
 ]
@@ -28,6 +30,8 @@ _TYPE = PAYLOAD_TYPE.encode()
 _PAE = b"DSSEv1 %d %b " % (len(_TYPE), _TYPE)
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:answerable:receipt:v1"
+SYSTEM = TenantId("_system")
+"""The tenant whose log has the keys of gate and log."""
 
 Phase = Literal[
     "run.open",
@@ -113,6 +117,11 @@ class Receipt:
     def envelope(self) -> bytes:
         """The DSSE envelope as it is exported, canonical JSON."""
         return envelope_json(self.body, self.signature, self.key_id)
+
+
+def control_run(tenant: TenantId) -> RunId:
+    """The run that a tenant's receipts belong to when they belong to no agent's run."""
+    return RunId(f"control:{tenant}")
 
 
 def pae(body: bytes) -> bytes:

@@ -28,11 +28,13 @@ from answerable.ledger._store import Batch, Connection
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._vault import Keyset, Vault, commitment
 
-__all__ = ["Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
+__all__ = ["USUAL_PRIORITY", "Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
 
 # By `_journal`, from typed fields: no float can be in them.
 _BUILT_HERE = frozenset({"action", "authority", "basis", "labels", "usage"})
 _LENGTHS = struct.Struct(">ii")
+USUAL_PRIORITY = 5
+"""Of a run whose `run.open` gives none; the lower goes first."""
 _INSERT = Prepared(sa.insert(receipts))
 _HEAD = Prepared(
     sa.select(receipts.c.seq, receipts.c.digest)
@@ -108,6 +110,7 @@ class Recorder:
         vault: Vault,
         clock: Clock,
         boundary: dict[str, Any],
+        log_name: str,
         key_rows: dict[str, int],
         projections: Sequence[Projection],
     ) -> None:
@@ -116,6 +119,7 @@ class Recorder:
         self.gate = gate
         self.signing = SignQueue(gate, getattr(gate, "start_helper", None))
         self.log = log
+        self.log_name = log_name  # id of the first key of the log, which origins are named after
         self.vault = vault
         self.clock = clock
         self.boundary = boundary
@@ -177,6 +181,8 @@ class Transaction(Batch):
         self._counters: dict[str, int] = {}
         self._frontiers: dict[str, Frontier] = {}
         self._unsigned: list[_Unsigned] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._objects: list[tuple[str, TenantId, bytes]] = []
         self._once: dict[str, str] = {}
         self._fences: dict[str, int | None] = {}
         self._stored: dict[bytes, str] = {}
@@ -219,7 +225,7 @@ class Transaction(Batch):
             return known
         keyset = self._of.vault.tenant_keyset(tenant)
         name = commitment(object_salt(keyset, text), text)
-        self.run(_SAVE_OBJECT, commitment=name, tenant=tenant, sealed=keyset.encrypt(text, name))
+        self._objects.append((name, tenant, keyset.encrypt(text, name)))
         self._stored[text] = name
         return name
 
@@ -290,15 +296,13 @@ class Transaction(Batch):
         """Sign what was appended, chain it and enter it in the logs, in the order it was appended."""
         of = self._of
         key_id, gate_row = of.gate.key_id, of.gate_row
-        rows = []
         for one, signature in zip(self._unsigned, of.signing.take(), strict=True):
             digest = hashlib.sha256(envelope_json(one.body, signature, key_id)).digest()
             frontier = self._frontiers.get(one.tenant) or self._own_frontier(one.tenant)
             self._heads[one.run] = (one.seq, "sha256:" + digest.hex())
             place = (None, one.tenant, frontier.append(digest), one.run, one.seq, one.id, one.once)
-            rows.append((*place, digest, one.body, signature, gate_row, one.sealed, one.subjects))
+            self._rows.append((*place, digest, one.body, signature, gate_row, one.sealed, one.subjects))
         self._unsigned.clear()
-        of.connection.run_many(_INSERT, rows)
 
     def _statement(
         self,
@@ -344,7 +348,21 @@ class Transaction(Batch):
 
     def _move_slice(self, draft: Draft) -> None:
         if draft.phase == "run.open":
-            self.run(_OPEN_SLICE, run=draft.run, tenant=draft.tenant, state="ready", fence=0, wake=0, seen=0, due=None)
+            control = draft.members.get("control", {})
+            self.run(
+                _OPEN_SLICE,
+                run=draft.run,
+                tenant=draft.tenant,
+                state="ready",
+                fence=0,
+                wake=0,
+                seen=0,
+                due=None,
+                agent=control.get("agent", draft.agent),
+                priority=control.get("priority", USUAL_PRIORITY),
+                opened=self.now,
+                begun=None,
+            )
             self._woken.append(draft.run)
             self._opened.append(draft.run)
         elif draft.phase == "run.close":
@@ -374,7 +392,7 @@ class Transaction(Batch):
         if self._unsigned:
             self._seal()
         for tenant, frontier in self._frontiers.items():
-            origin = origin_of(of.log, tenant)
+            origin = origin_of(of.log_name, tenant)
             self.run(
                 _SAVE_LOG,
                 tenant=tenant,
@@ -386,6 +404,13 @@ class Transaction(Batch):
         self._subjects = list(of.vault.unsaved)
         for (tenant, subject), wrapped in of.vault.unsaved.items():
             self.run(_SAVE_SUBJECT, tenant=tenant, subject=subject, wrapped=wrapped)
+
+    def write(self) -> None:
+        """Insert what nobody asks for before it is on disk: receipts, and texts that name nobody."""
+        connection = self._of.connection
+        connection.insert(_INSERT, self._rows)
+        if self._objects:
+            connection.insert(_SAVE_OBJECT, self._objects)
 
     def publish(self) -> None:
         """On disk now: later transactions build on this one, and woken runs are told."""

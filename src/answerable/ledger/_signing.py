@@ -68,8 +68,9 @@ class SignQueue:
 
     def drop(self) -> None:
         """Forget the messages: their transaction was rolled back."""
-        if self._messages:
-            self.take()
+        if self._sent:
+            self.take()  # what the helper is at comes back first
+        self._messages = []
 
     def close(self) -> None:
         """End the helper."""

@@ -73,5 +73,11 @@ slices = sa.Table(
     sa.Column("wake", sa.Integer, nullable=False),
     sa.Column("seen", sa.Integer, nullable=False),
     sa.Column("due", sa.Text),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("opened", sa.Text, nullable=False),
+    sa.Column("begun", sa.Text),
     sa.Index("slices_by_state", "state", "due"),
+    sa.Index("slices_in_line", "state", "tenant", "agent", "priority", "opened"),
+    sa.Index("slices_by_begin", "tenant", "begun"),
 )

@@ -53,37 +53,58 @@ finish() {
 # --- keys -------------------------------------------------------------------------------------------
 bad_keys() { if [ -n "$trust" ]; then usage "$1"; else say "key-role: (keys.json): $1"; finish; fi }
 trusted() { sed -n "s/^$1[[:space:]]*=[[:space:]]*\"\\(.*\\)\"[[:space:]]*\$/\\1/p" "$trust"; }
+moment() { # moment TIME: as receipts write times, with six decimals
+  local whole=${1%Z} part=''
+  [ -n "$1" ] || return 0
+  [[ $whole != *.* ]] || part=${whole#*.}
+  part=${part}000000
+  printf '%s.%sZ' "${whole%%.*}" "${part:0:6}"
+}
+dated() { # dated NAME FILE: the keys called NAME, NAME_2 … as FILE1.pem …, each with its time of use in FILE1.period
+  local name value number=0
+  while read -r name value; do
+    number=$((number + 1))
+    printf '%b' "$value" >"$2$number.pem"
+    printf '%s %s\n' "$(moment "$(trusted "${name}_from")")" "$(moment "$(trusted "${name}_until")")" >"$2$number.period"
+  done < <(sed -n "s/^\\($1[_0-9]*\\)[[:space:]]*=[[:space:]]*\"\\(.*\\)\"[[:space:]]*\$/\\1 \\2/p" "$trust")
+}
 if [ -n "$trust" ]; then
   [ "$(trusted format)" = answerable-trust/1 ] || usage "the trust file does not say format = \"answerable-trust/1\""
   origin=$(trusted origin)
-  printf '%b' "$(trusted log_key)" >"$work/keys/log.pem"
-  count=0
-  while IFS= read -r value; do
-    count=$((count + 1))
-    printf '%b' "$value" >"$work/keys/gate$count.pem"
-  done < <(trusted 'gate_key[_0-9]*')
+  dated log_key "$work/keys/log"
+  dated gate_key "$work/keys/gate"
+  mkdir "$work/people"
+  dated person_key "$work/people/person"
+  count=$(find "$work/keys" -name 'gate*.pem' | wc -l)
 else
   jq -e '(.gate | type == "array") and (.log.origin | type == "string")' keys.json >/dev/null 2>&1 || bad_keys "no keys"
   origin=$(jq -r '.log.origin' keys.json)
-  jq -r '.log.pem' keys.json >"$work/keys/log.pem"
+  logs=$(jq -r '[.log.pem, (.log.earlier // [])[]] | length' keys.json)
+  for ((i = 1; i <= logs; i++)); do jq -r "[.log.pem, (.log.earlier // [])[]][$i - 1]" keys.json >"$work/keys/log$i.pem"; done
   count=$(jq '.gate | length' keys.json)
   for ((i = 1; i <= count; i++)); do jq -r ".gate[$i - 1].pem" keys.json >"$work/keys/gate$i.pem"; done
 fi
 if [ "$count" -lt 1 ] || [ -z "$origin" ]; then bad_keys "there is no gate key or no origin"; fi
-declare -A gate_of=()
+declare -A gate_of=() log_of=()
+: >"$work/periods"
 for pem in "$work"/keys/*.pem; do
   der=${pem%.pem}.der
   openssl pkey -pubin -in "$pem" -outform DER -out "$der" 2>/dev/null || bad_keys "a key is not a public key in PEM"
   case $(openssl pkey -pubin -in "$pem" -noout -text 2>/dev/null) in ED25519*) ;; *) bad_keys "a key is not Ed25519" ;; esac
   tail -c 32 "$der" >"${pem%.pem}.raw"
   keyid=$(openssl dgst -sha256 -r "${pem%.pem}.raw" | cut -c 1-64)
+  [ -z "${gate_of[$keyid]-}${log_of[$keyid]-}" ] || bad_keys "one key is used for log and gate, or is there twice"
   case $pem in
-    */log.pem) log_keyid=$keyid ;;
+    */log*.pem) log_of[$keyid]=$pem ;;
     *) gate_of[$keyid]=$pem ;;
   esac
+  [ ! -f "${pem%.pem}.period" ] || echo "$keyid $(cat "${pem%.pem}.period")" >>"$work/periods"
 done
-for pem in "$work"/keys/gate*.pem; do
-  ! cmp -s "${pem%.pem}.raw" "$work/keys/log.raw" || bad_keys "one key is used for log and gate"
+[ "${#log_of[@]}" -gt 0 ] || bad_keys "there is no log key"
+for period in "$work"/people/*.period; do
+  [ -f "$period" ] || continue
+  keyid=$(openssl pkey -pubin -in "${period%.period}.pem" -outform DER 2>/dev/null | openssl dgst -sha256 -r | cut -c 1-64)
+  echo "$keyid $(cat "$period")" >>"$work/periods"
 done
 
 # --- files against the manifest -----------------------------------------------------------------------
@@ -178,7 +199,7 @@ while IFS= read -r head <&3 && { IFS= read -r _ && IFS= read -r body; } <&4; do
   fi
   pem=${gate_of[$key]-}
   if [ -z "$pem" ]; then
-    if [ "$key" = "$log_keyid" ]; then
+    if [ -n "${log_of[$key]-}" ]; then
       say "key-role: $id ($member): signed with the log's key, which signs checkpoints only"
     else
       say "signature: $id ($member): signed by the key ${key:0:16}…, which is not trusted"
@@ -202,7 +223,8 @@ echo "signatures   $held of $total receipts are signed by a gate key"
 since=$(jq -r '.complete.from // empty | if type == "number" and . >= 0 and . == floor then . else "?" end' manifest.json 2>/dev/null)
 case $since in *\?*) say "complete: (manifest.json): does not say from which size on"; since='' ;; esac
 jq -n --arg since "$since" --slurpfile proofs <(jq -c . proofs.json 2>/dev/null || echo '{}') --rawfile hashes "$work/hashes" \
-  --rawfile names "$work/members" --rawfile read <(sed -n 'p;n' "$work/read") --rawfile damaged "$work/damaged" -r '
+  --rawfile names "$work/members" --rawfile read <(sed -n 'p;n' "$work/read") --rawfile damaged "$work/damaged" \
+  --rawfile periods "$work/periods" -r '
   def lines: split("\n") | map(select(. != ""));
   ($hashes | lines | map({key: .[65:], value: ("sha256:" + .[0:64])}) | from_entries) as $digest
   | ($damaged | lines | map({key: ., value: true}) | from_entries) as $damaged
@@ -211,7 +233,11 @@ jq -n --arg since "$since" --slurpfile proofs <(jq -c . proofs.json 2>/dev/null 
   | [$read | lines | to_entries[] | . as $l | ($l.value | fromjson) + {member: $names[$l.key]} | select(.bad == null)
       | . + {digest: $digest[.member], leaf: $leaves[.member]}]
   | . as $all
-  | def at($r; $check; $what): "fault \($check): \($r.id) (\($r.member)): \($what)";
+  | ($periods | lines | map(split(" ") | {key: .[0], value: {from: .[1], until: (.[2] // "")}}) | from_entries) as $periods
+  | def outside($r; $key; $did): ($periods[$key // ""] // {from: "", until: ""}) as $p
+      | if ($p.from != "" and $r.at < $p.from) or ($p.until != "" and $r.at > $p.until)
+        then "fault key-period: \($r.id) (\($r.member)): \($did) at \($r.at), when its key was not in use" else empty end;
+  def at($r; $check; $what): "fault \($check): \($r.id) (\($r.member)): \($what)";
   (group_by(.run)[] | sort_by(.seq) as $run | $run[0] as $first
     | (if $first.seq != 0 and $since != "" and $since != "0" then "late the steps of `\($first.run)` began before the older checkpoint"
        elif $first.seq != 0 then "fault chain: `\($first.run)` has no receipt at seq 0"
@@ -236,6 +262,8 @@ jq -n --arg since "$since" --slurpfile proofs <(jq -c . proofs.json 2>/dev/null 
            | from_entries) as $off
         | [$run[] | select(.phase == "intent" and ($done[.step] | not) and ($off[.id] | not))] | group_by(.step)[] | last
         | "unknown intent \(.id) has no outcome: its effect may have happened")),
+  (.[] | outside(.; .key; "written"), (select(.phase == "approval") | outside(.; .control.signature?.key?; "answered"))),
+  "newest \([.[].at] | max)",
   (group_by(.id)[] | select(length > 1) | at(.[1]; "chain"; "the id was used before, in \(.[0].member)")),
   (map(select(.leaf | type == "number")) | group_by(.boot)[] | sort_by(.leaf) as $boot
     | (if $boot[0].n > $boot[0].leaf then at($boot[0]; "counters"; "n is larger than the entries logged before it") else empty end),
@@ -273,20 +301,27 @@ check_checkpoint() { # check_checkpoint FILE: sets size and root, and leaves the
     say "checkpoint: ($file): of the log ${lines[0]}, not of $origin"; return
   fi
   printf '%s\n%s\n%s\n' "${lines[0]}" "${lines[1]}" "${lines[2]}" >"$work/note"
-  key_hash=$({ printf '%s\n\x01' "$origin"; cat "$work/keys/log.raw"; } | openssl dgst -sha256 -r | cut -c 1-8)
+  newest=$(sed -n 's/^newest //p' "$work/chain") late=''
   for name_line in "${lines[@]:4}"; do
     [ "${name_line% *}" = $'\xe2\x80\x94'" $origin" ] || continue
     encoded=${name_line##* }
     decode "$encoded" >"$work/notesig"
     [ "$(openssl base64 -A -in "$work/notesig")" = "$encoded" ] || continue
-    [ "$(head -c 4 "$work/notesig" | hex)" = "$key_hash" ] || continue
     tail -c +5 "$work/notesig" >"$work/sig/note"
-    if openssl pkeyutl -verify -rawin -pubin -inkey "$work/keys/log.pem" -in "$work/note" -sigfile "$work/sig/note" \
-      >/dev/null 2>&1; then
+    for keyid in "${!log_of[@]}"; do
+      pem=${log_of[$keyid]}
+      key_hash=$({ printf '%s\n\x01' "$origin"; cat "${pem%.pem}.raw"; } | openssl dgst -sha256 -r | cut -c 1-8)
+      [ "$(head -c 4 "$work/notesig" | hex)" = "$key_hash" ] || continue
+      openssl pkeyutl -verify -rawin -pubin -inkey "$pem" -in "$work/note" -sigfile "$work/sig/note" >/dev/null 2>&1 || continue
+      until=$(sed -n "s/^$keyid [^ ]* //p" "$work/periods")
+      if [ "$file" = checkpoint.txt ] && [ -n "$until" ] && [[ $newest > $until ]]; then late=yes; continue; fi
       echo "checkpoint   log $origin of $size entries, signed by the log key ($file)"
       return
-    fi
+    done
   done
+  if [ -n "$late" ]; then
+    say "key-period: ($file): signed with a log key that was out of use when the last of these receipts was written"; return
+  fi
   say "checkpoint: ($file): the log's signature is missing or does not hold"
 }
 older_root=''

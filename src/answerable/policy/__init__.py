@@ -9,6 +9,7 @@ from answerable.policy._approvals import ApprovalsProjection
 from answerable.policy._authorizer import CedarAuthorizer, DecisionCache
 from answerable.policy._budgets import Budget, BudgetProjection
 from answerable.policy._checks import PolicyCheck, PolicyTest, PolicyTests, check_policies, run_policy_tests
+from answerable.policy._counting import FactsProjection
 from answerable.policy._deciding import Approval, ApprovalDetail, Approvals
 from answerable.policy._drivers import Mail, Webhook
 from answerable.policy._errors import (
@@ -25,6 +26,7 @@ from answerable.policy._errors import (
     BudgetInvalid,
     DecisionNotFound,
     EditNotPossible,
+    MandateUnknown,
     NoticeInvalid,
     NoticeLost,
     ObligationInvalid,
@@ -37,7 +39,7 @@ from answerable.policy._errors import (
     StopUnknown,
 )
 from answerable.policy._explaining import Change, Explanation, Rule, explain
-from answerable.policy._facts import FactsProjection
+from answerable.policy._lints import Lint
 from answerable.policy._notices import Channel, Notice, Notices
 from answerable.policy._obligations import parse_duration, parse_obligations
 from answerable.policy._policies import Evaluation, PolicySet, Request
@@ -45,6 +47,7 @@ from answerable.policy._ports import Approvers
 from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
 from answerable.policy._schema import KnownAction, action_id
 from answerable.policy._simulating import Difference, Recount, Simulation, recount_facts, simulate
+from answerable.policy._spending import BudgetAlerts, Reserved, Spending, reserved_by, spending
 from answerable.policy._stops import Stop, Stops, StopsProjection, is_in_scope
 
 __all__ = [
@@ -63,6 +66,7 @@ __all__ = [
     "ApproverLacksRole",
     "Approvers",
     "Budget",
+    "BudgetAlerts",
     "BudgetExceeded",
     "BudgetInvalid",
     "BudgetProjection",
@@ -77,7 +81,9 @@ __all__ = [
     "Explanation",
     "FactsProjection",
     "KnownAction",
+    "Lint",
     "Mail",
+    "MandateUnknown",
     "Notice",
     "NoticeInvalid",
     "NoticeLost",
@@ -95,8 +101,10 @@ __all__ = [
     "RepeatNotAllowed",
     "ReplayedDecision",
     "Request",
+    "Reserved",
     "Rule",
     "Simulation",
+    "Spending",
     "Stop",
     "StopScopeInvalid",
     "StopUnknown",
@@ -112,6 +120,8 @@ __all__ = [
     "parse_obligations",
     "recount_facts",
     "replay_decisions",
+    "reserved_by",
     "run_policy_tests",
     "simulate",
+    "spending",
 ]

@@ -46,6 +46,7 @@ approvals_table = sa.Table(
     sa.Column("taken", sa.Text, nullable=False),
     sa.UniqueConstraint("run", "step", "digest", name="policy_approvals_held_once"),
     sa.Index("policy_approvals_due", "state", "due"),
+    sa.Index("policy_approvals_by_target", "tenant", "name", "target"),
 )
 answers_table = sa.Table(
     "policy_answers",

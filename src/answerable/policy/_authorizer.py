@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ import orjson
 from answerable.core import Action, AnswerableError, ApprovalObligation, Clock, Decision, SystemClock, TenantId
 from answerable.policy._cedar import PRESENCE, WHOLE
 from answerable.policy._errors import PolicyFailed
-from answerable.policy._facts import Facts, read_facts
+from answerable.policy._facts import FACTS, Facts, read_facts
 from answerable.policy._obligations import merge_obligations, parse_duration, parse_obligations
 from answerable.policy._policies import Evaluation, Partition, PolicySet, Request
 from answerable.policy._ports import Rows
@@ -21,8 +21,8 @@ from answerable.policy._schema import CONTEXT, action_id
 __all__ = ["CedarAuthorizer", "DecisionCache"]
 
 _MOST_CONTEXT_BYTES = 8192
-_FACTS = frozenset({"prior_on_target", "amount_today_minor"})
 _NO_FACTS = Facts()
+_NO_GROUPS: frozenset[str] = frozenset()
 
 
 class DecisionCache:
@@ -75,6 +75,8 @@ class CedarAuthorizer:
         stored_as: under which name the policies' snapshot is on the record, where that is not its digest.
         generation: moves with every stop and lift.
         cache: None for none at all.
+        groups: of agents, by their id.
+        called: what the record of a tenant calls a person of a name.
     """
 
     def __init__(
@@ -86,11 +88,15 @@ class CedarAuthorizer:
         clock: Clock | None = None,
         generation: Callable[[], int] = lambda: 0,
         cache: DecisionCache | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        called: Callable[[TenantId, str], str] = lambda tenant, name: name,
     ) -> None:
         self.cache = cache
         self._rows = rows
         self._clock = clock or SystemClock()
         self._generation = generation
+        self._groups = {agent: frozenset(named) for agent, named in (groups or {}).items()}
+        self._called = called
         self._default = _Policies(policies, stored_as or policies.digest)
         self._of_tenant: dict[str, _Policies] = {}
 
@@ -108,10 +114,12 @@ class CedarAuthorizer:
         request, facts = b"{}", _NO_FACTS
         try:
             partition = policies.held.partition(action_id(action.kind, action.name))
-            wanted = _FACTS if WHOLE in partition.reads else partition.reads & _FACTS
+            wanted = FACTS if WHOLE in partition.reads else partition.reads & FACTS
             if wanted:
-                facts = read_facts(self._rows, action, wanted, self._clock.now().strftime("%Y-%m-%d"))
-            request = _request(action, partition, facts)
+                initiator = self._initiator(action) if "initiator_roles" in wanted else ""
+                facts = read_facts(self._rows, action, wanted, self._clock.now(), initiator=initiator)
+            groups = partition.groups & self._groups.get(action.agent, _NO_GROUPS) if partition.groups else _NO_GROUPS
+            request = _request(action, partition, facts, groups)
             evaluation = self._evaluate(policies, partition, request)
             if action.kind == "decision":
                 evaluation = _asked(action, evaluation)
@@ -127,6 +135,11 @@ class CedarAuthorizer:
             facts=facts.scopes,
             error=evaluation.error,
         )
+
+    def _initiator(self, action: Action) -> str:
+        # SECURITY: a system that is called like a person is not that person.
+        asked = action.on_behalf_of
+        return self._called(action.tenant, asked) if asked.startswith("person:") else ""
 
     def _evaluate(self, policies: _Policies, partition: Partition, request: bytes) -> Evaluation:
         if self.cache is None:
@@ -148,9 +161,15 @@ def _failed(action: Action, error: Exception) -> PolicyFailed:
     )
 
 
-def _request(action: Action, partition: Partition, facts: Facts) -> bytes:
+def _request(action: Action, partition: Partition, facts: Facts, groups: frozenset[str]) -> bytes:
     context = _context(action, partition.reads, facts)
-    request = Request(agent=action.agent, action=partition.action, target=action.described.target, context=context)
+    request = Request(
+        agent=action.agent,
+        action=partition.action,
+        target=action.described.target,
+        context=context,
+        groups=tuple(sorted(groups)),
+    )
     body = request.to_json()
     if len(body) > _MOST_CONTEXT_BYTES and len(orjson.dumps(context)) > _MOST_CONTEXT_BYTES:
         problem = f"its context is over {_MOST_CONTEXT_BYTES} bytes: policies decide on booleans and counts"
@@ -178,6 +197,10 @@ def _context(action: Action, reads: frozenset[str], facts: Facts) -> dict[str, A
     return context
 
 
+def _told(name: str) -> Callable[[Action, Facts], Any]:
+    return lambda action, facts: facts.values[name]
+
+
 _READERS: Mapping[str, Callable[[Action, Facts], Any]] = {
     "environment": lambda action, facts: action.environment,
     "effect": lambda action, facts: action.described.effect.value,
@@ -187,8 +210,7 @@ _READERS: Mapping[str, Callable[[Action, Facts], Any]] = {
     "labels": lambda action, facts: list(action.labels),
     "tainted": lambda action, facts: any(label.startswith("untrusted:") for label in action.labels),
     "target_named": lambda action, facts: action.described.target in action.resources,
-    "prior_on_target": lambda action, facts: facts.prior_on_target,
-    "amount_today_minor": lambda action, facts: facts.amount_today_minor,
+    **{name: _told(name) for name in FACTS},
 }
 assert _READERS.keys() == CONTEXT.keys()
 

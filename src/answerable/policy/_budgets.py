@@ -1,6 +1,6 @@
 """Budgets: reserved before an effect, settled after it. What is of unknown fate stays reserved.
 
-A run's limits come with its `run.open`; limits of agents and of the tenant come with the configuration.
+A run's limits come with its `run.open`; limits of agents, mandates and the tenant come with the configuration.
 An intent names what it reserved (`authority.budget`), so the table follows from receipts alone.
 """
 
@@ -10,16 +10,19 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from answerable.core import Action, Decision, Usage
+from answerable.core import Action, Decision, Money, Usage
 from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
-from answerable.policy._errors import BudgetExceeded, BudgetInvalid
+from answerable.policy._errors import BudgetExceeded, BudgetInvalid, MandateUnknown
 
-__all__ = ["Budget", "BudgetProjection"]
+__all__ = ["AMOUNT", "Budget", "BudgetProjection", "budgets_table", "reservations_table"]
+
+AMOUNT = "amount:"
+"""Dimensions of money that tools move: `amount:EUR`, in minor units."""
 
 _DIMENSIONS = ("tokens", "costNanoUsd", "calls")
 _MOST_RUNS = 10_000
 
-_budgets = sa.Table(
+budgets_table = _budgets = sa.Table(
     "policy_budgets",
     metadata,
     sa.Column("tenant", sa.Text, primary_key=True),
@@ -30,7 +33,7 @@ _budgets = sa.Table(
     sa.Column("spent", sa.Integer, nullable=False),
     sqlite_with_rowid=False,
 )
-_reservations = sa.Table(
+reservations_table = _reservations = sa.Table(
     "policy_reservations",
     metadata,
     sa.Column("run", sa.Text, primary_key=True),
@@ -77,32 +80,44 @@ _RELEASE = Prepared(_reservations.delete().where(_reservations.c.run == _P("run"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A limit on what an agent, or the whole tenant, may use. None sets no limit.
+    """A limit on what an agent, a mandate, or the whole tenant may use. None sets no limit.
 
     Args:
-        scope: `agent:ID`, or `tenant`.
+        scope: `agent:ID`, `mandate:NAME` (runs that were started under it), or `tenant`.
         period: `day` starts anew each UTC day.
-        calls: actions that leave an intent (reads leave none) in this scope.
+        cost_nano_usd: price of model calls.
+        amount: money that tools move; in another currency nothing moves unless another budget of the scope limits it.
+        calls: actions in this scope, reads too; under such a limit a read leaves an intent.
+        alerts: in percent of a limit; people are told when what is spent and reserved reaches one.
+        tell: the role whose mail box an alert goes to; webhooks get all.
     """
 
     scope: str
     period: Literal["total", "day"] = "total"
     tokens: int | None = None
     cost_nano_usd: int | None = None
+    amount: Money | None = None
     calls: int | None = None
+    alerts: tuple[int, ...] = ()
+    tell: str = ""
 
     def __post_init__(self) -> None:
-        if self.scope != "tenant" and not (self.scope.startswith("agent:") and self.scope != "agent:"):
+        kind, _, name = self.scope.partition(":")
+        if self.scope != "tenant" and not (kind in ("agent", "mandate") and name):
             raise BudgetInvalid(scope=self.scope, problem="no such scope")
         if not self.limits:
             raise BudgetInvalid(scope=self.scope, problem="it limits nothing")
         if any(limit < 0 for limit in self.limits.values()):
             raise BudgetInvalid(scope=self.scope, problem="a limit is negative")
+        if any(not 0 < each <= 100 for each in self.alerts):
+            raise BudgetInvalid(scope=self.scope, problem="an alert is not 1 to 100 percent")
 
     @property
     def limits(self) -> dict[str, int]:
         """What is limited, by dimension."""
         said = {"tokens": self.tokens, "costNanoUsd": self.cost_nano_usd, "calls": self.calls}
+        if self.amount is not None:
+            said[AMOUNT + self.amount.currency] = self.amount.minor
         return {dimension: limit for dimension, limit in said.items() if limit is not None}
 
     def scope_on(self, day: str) -> str:
@@ -114,16 +129,13 @@ class BudgetProjection:
     """Refuses what could exceed a budget; keeps what is reserved and spent.
 
     Args:
-        budgets: limits of agents and of the tenant.
+        budgets: limits of agents, of mandates and of the tenant.
     """
 
     def __init__(self, budgets: Sequence[Budget] = ()) -> None:
-        self._of_tenant = tuple(budget for budget in budgets if budget.scope == "tenant")
-        self._of_agent: dict[str, tuple[Budget, ...]] = {}
+        self._of: dict[str, tuple[Budget, ...]] = {}
         for budget in budgets:
-            if budget.scope != "tenant":
-                agent = budget.scope.removeprefix("agent:")
-                self._of_agent[agent] = (*self._of_agent.get(agent, ()), budget)
+            self._of[budget.scope] = (*self._of.get(budget.scope, ()), budget)
         # Most actions reserve nothing: until the first reservation, no outcome has any to release.
         self._may_hold: bool | None = None
         # A run's limits never change, so knowing them saves a query on every step of a run without any.
@@ -140,14 +152,19 @@ class BudgetProjection:
     def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """What to reserve with the intent; a refusal if it could exceed what is left."""
         of_run = self._limits_of(tx, action.tenant, action.run)
-        if decision.verdict == "deny" or not (of_run or action.ancestors or self._of_tenant or self._of_agent):
+        if decision.verdict == "deny" or not (of_run or action.ancestors or self._of or action.mandate):
             return None
-        asked = _amounts(action.described.ceiling)
+        if action.mandate and f"mandate:{action.mandate}" not in self._of:
+            # SECURITY: limits that nobody declared would be none.
+            return Ruling(refuse=MandateUnknown(action=action.name, mandate=action.mandate))
+        asked = _amounts(action.described.ceiling, action.described.amount)
+        if refusal := self._of_another_currency(action):
+            return Ruling(refuse=refusal)
         entries = []
         own: dict[tuple[str, str], int] | None = None
         for scope, limits in self._scopes(tx, action, of_run):
             for dimension, limit in limits.items():
-                if not asked[dimension]:
+                if not asked.get(dimension):
                     continue
                 used = tx.rows(_USED, tenant=action.tenant, scope=scope, dimension=dimension)
                 reserved, spent = used[0] if used else (0, 0)
@@ -166,8 +183,29 @@ class BudgetProjection:
             yield f"run:{action.run}", of_run
         for run in action.ancestors:  # what was delegated is charged to whoever delegated it, too
             yield f"run:{run}", self._limits_of(tx, action.tenant, run)
-        for budget in (*self._of_agent.get(action.agent, ()), *self._of_tenant):
+        for budget in self._over(action):
             yield budget.scope_on(tx.now[:10]), budget.limits
+
+    def _over(self, action: Action) -> Iterator[Budget]:
+        """The budgets of its agent, its mandate and its tenant."""
+        yield from self._of.get(f"agent:{action.agent}", ())
+        if action.mandate:
+            yield from self._of.get(f"mandate:{action.mandate}", ())
+        yield from self._of.get("tenant", ())
+
+    def _of_another_currency(self, action: Action) -> BudgetExceeded | None:
+        """Where a scope limits money, money in a currency that it does not limit has no limit but this one: none."""
+        amount = action.described.amount
+        if amount is None or amount.minor <= 0:
+            return None
+        limited: dict[str, set[str]] = {}
+        for budget in self._over(action):
+            if budget.amount is not None:
+                limited.setdefault(budget.scope, set()).add(budget.amount.currency)
+        for scope, currencies in limited.items():
+            if amount.currency not in currencies:
+                return _exceeded(action, scope, AMOUNT + amount.currency, amount.minor, 0, 0)
+        return None
 
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Reserve with an intent, settle with an outcome, release with a write-off."""
@@ -186,7 +224,9 @@ class BudgetProjection:
         elif receipt.phase == "outcome":
             if not self._limits_of(tx, tenant, run) and not self._may_hold_any(tx):
                 return
-            self._settle(tx, tenant, run, step, _amounts(Usage.from_json(said.get("usage", {}))))
+            moved = said["action"].get("amount") if said["effect"]["status"] == "ok" else None
+            amount = Money(moved["minor"], moved["currency"]) if moved else None
+            self._settle(tx, tenant, run, step, _amounts(Usage.from_json(said.get("usage", {})), amount))
         elif said["control"].get("do") == "write-off":
             self._release(tx, tenant, run, step)
 
@@ -201,7 +241,7 @@ class BudgetProjection:
         scope_of_run = f"run:{run}"
         for scope, dimension in self._release(tx, tenant, run, step):
             if scope != scope_of_run:
-                self._move(tx, tenant, scope, dimension, spend=used[dimension])
+                self._move(tx, tenant, scope, dimension, spend=used.get(dimension, 0))
         for dimension in of_run:  # also for reads, which reserve nothing
             if used[dimension]:
                 self._move(tx, tenant, scope_of_run, dimension, spend=used[dimension])
@@ -242,9 +282,12 @@ class BudgetProjection:
 _PHASES: frozenset[Phase] = frozenset({"run.open", "intent", "outcome", "control"})
 
 
-def _amounts(usage: Usage) -> dict[str, int]:
-    """Every action is one call, whatever its usage says."""
-    return {"tokens": usage.tokens, "costNanoUsd": usage.cost_nano_usd, "calls": max(usage.calls, 1)}
+def _amounts(usage: Usage, amount: Money | None) -> dict[str, int]:
+    """Every action is one call, whatever its usage says; and money that comes back frees no budget."""
+    said = {"tokens": usage.tokens, "costNanoUsd": usage.cost_nano_usd, "calls": max(usage.calls, 1)}
+    if amount is not None:
+        said[AMOUNT + amount.currency] = max(amount.minor, 0)
+    return said
 
 
 def _exceeded(action: Action, scope: str, dimension: str, asked: int, left: int, limit: int) -> BudgetExceeded:

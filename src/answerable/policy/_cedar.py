@@ -31,6 +31,7 @@ class CedarPolicy:
         actions: ids of the actions and groups its scope names; None where it names none and so applies to all.
         mentions: every action id it names anywhere.
         reads: context attributes it may read: `amount_minor`, `attributes`, `attributes.region`, `PRESENCE` or `WHOLE`.
+        groups: of agents, that it names anywhere.
         obligations: what it asks for; empty in the authorize set.
     """
 
@@ -39,6 +40,7 @@ class CedarPolicy:
     actions: frozenset[str] | None
     mentions: frozenset[str]
     reads: frozenset[str]
+    groups: frozenset[str] = frozenset()
     obligations: tuple[Obligation, ...] = ()
 
     @property
@@ -75,8 +77,9 @@ def read_policy(policy: str, annotations: Mapping[str, str], est: Mapping[str, A
         id=policy,
         est=est,
         actions=None if scope["op"] == "All" else named,
-        mentions=named | frozenset(id for body in conditions for id in _actions_in(body)),
+        mentions=named | frozenset(_named_in(conditions, "Action")),
         reads=frozenset(read for body in conditions for read in _reads_of(body)),
+        groups=frozenset(_named_in([est["principal"], conditions], "Group")),
         obligations=parse_obligations(asked, policy=policy) if asked is not None else (),
     )
 
@@ -113,15 +116,16 @@ def _path_of(node: Any) -> list[str] | None:
     return [*inner, body["attr"]] if inner else None
 
 
-def _actions_in(node: Any) -> Iterator[str]:
+def _named_in(node: Any, type: str) -> Iterator[str]:
+    """Ids of the entities of a type, in a scope or an expression."""
     if isinstance(node, dict):
-        if set(node) == {"__entity"} and node["__entity"].get("type") == "Action":
-            yield node["__entity"]["id"]
+        if node.get("type") == type and isinstance(node.get("id"), str):
+            yield node["id"]
         for inner in node.values():
-            yield from _actions_in(inner)
+            yield from _named_in(inner, type)
     elif isinstance(node, list):
         for inner in node:
-            yield from _actions_in(inner)
+            yield from _named_in(inner, type)
 
 
 def policy_text(policies: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

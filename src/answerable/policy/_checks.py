@@ -9,21 +9,28 @@ from typing import Any
 from answerable.core import ConfigError
 from answerable.policy._cedar import WHOLE
 from answerable.policy._errors import ObligationInvalid, PolicyInvalid
+from answerable.policy._facts import FACTS
+from answerable.policy._layers import read_layers
+from answerable.policy._lints import Lint, lint_policies
 from answerable.policy._obligations import parse_obligations
 from answerable.policy._policies import Evaluation, PolicySet, Request
 from answerable.policy._schema import CONTEXT, KnownAction
 
 __all__ = ["PolicyCheck", "PolicyTest", "PolicyTests", "check_policies", "run_policy_tests"]
 
-_MEMBERS = frozenset({"name", "agent", "action", "target", "context", "expect", "rules", "obligations", "error"})
+_MEMBERS = frozenset(
+    {"name", "agent", "groups", "action", "target", "context", "expect", "rules", "obligations", "error"}
+)
 _DEFAULTS: Mapping[str, Any] = {
     "environment": "development",
     "effect": "write",
     "kind": "tool",
     "labels": [],
     "target_named": True,
-    "prior_on_target": 0,
-    "amount_today_minor": 0,
+    **dict.fromkeys(FACTS, 0),
+    "initiator_roles": [],
+    "hour": 12,
+    "weekday": 3,
 }
 
 
@@ -33,7 +40,9 @@ class PolicyCheck:
 
     Args:
         digest: names the policy set; empty if it cannot be used.
-        authorize, obligations: policy ids, sorted.
+        authorize, obligations: policy ids, sorted; those of layers included.
+        tenants: those who have layers of their own.
+        lints: what is doubtful though it can be used.
         problem: what is wrong; empty if nothing is.
     """
 
@@ -41,6 +50,8 @@ class PolicyCheck:
     digest: str = ""
     authorize: tuple[str, ...] = ()
     obligations: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    lints: tuple[Lint, ...] = ()
     problem: str = ""
 
     @property
@@ -85,34 +96,55 @@ class PolicyTests:
 def check_policies(directory: Path, *, actions: Iterable[KnownAction] | None = None) -> PolicyCheck:
     """Whether the policies in a directory parse, fit the schema and ask only for what is enforced."""
     try:
-        policies = PolicySet.load(directory, actions=actions)
+        sets = PolicySet.load_all(directory, actions=actions)
     except ConfigError as error:
         return PolicyCheck(where=str(directory), problem=error.message)
+    policies = {name: policy for each in sets.values() for name, policy in each.policies.items()}
+    lints = dict.fromkeys(lint for each in sets.values() for lint in lint_policies(each.policies))
     return PolicyCheck(
         where=str(directory),
-        digest=policies.digest,
-        authorize=tuple(sorted(each.id for each in policies.policies.values() if not each.obligations)),
-        obligations=tuple(sorted(each.id for each in policies.policies.values() if each.obligations)),
+        digest=sets["default"].digest,
+        authorize=tuple(sorted(name for name, each in policies.items() if not each.obligations)),
+        obligations=tuple(sorted(name for name, each in policies.items() if each.obligations)),
+        tenants=tuple(sorted(sets.keys() - {"default"})),
+        lints=tuple(sorted(lints, key=lambda lint: (lint.policy, lint.kind, lint.problem))),
     )
 
 
 def run_policy_tests(
-    directory: Path, *, table: Path | None = None, actions: Iterable[KnownAction] | None = None
+    directory: Path,
+    *,
+    table: Path | None = None,
+    actions: Iterable[KnownAction] | None = None,
+    tenant: str = "default",
 ) -> PolicyTests:
     """Decide each request in a table, and compare.
 
-    The table is TOML: `[[test]]` with `name`, `agent`, `action`, `target`, `context` (what is left out
-    has an unremarkable value: no labels, nothing done before, the named target), `expect`, and if they matter
-    `rules`, `obligations` and `error`. Without `table` it is `tests.toml` in the directory.
+    The table is TOML: `[[test]]` with `name`, `agent`, its `groups`, `action`, `target`, `context` (what is left out
+    has an unremarkable value: no labels, nothing done before, the named target, noon of a Wednesday), `expect`, and
+    if they matter `rules`, `obligations` and `error`. Without `table` it is `tests.toml` in the directory, or
+    for a tenant those in the layers that name it.
 
     Raises:
-        PolicyInvalid: the policies or the table cannot be used.
+        PolicyInvalid: the policies or a table cannot be used.
     """
-    policies = PolicySet.load(directory, actions=actions)
-    path = table or directory / "tests.toml"
-    tests = tuple(_test(policies, said, path) for said in _read_table(path))
+    policies = PolicySet.load(directory, actions=actions, tenant=tenant)
+    tests = tuple(
+        _test(policies, said, path)
+        for path in ([table] if table else _tables(directory, tenant))
+        for said in _read_table(path)
+    )
     tried = {rule for test in tests for rule in test.evaluation.rules}
     return PolicyTests(digest=policies.digest, tests=tests, untried=tuple(sorted(policies.policies.keys() - tried)))
+
+
+def _tables(directory: Path, tenant: str) -> list[Path]:
+    if tenant == "default":
+        return [directory / "tests.toml"]
+    its = [layer.where for layer in read_layers(directory) if tenant in (layer.tenants or ())]
+    if not its:
+        raise PolicyInvalid(where=str(directory), problem=f"no layer names the tenant `{tenant}`")
+    return [where / "tests.toml" for where in its]
 
 
 def _read_table(path: Path) -> list[dict[str, Any]]:
@@ -142,7 +174,13 @@ def _test(policies: PolicySet, said: dict[str, Any], path: Path) -> PolicyTest:
     if WHOLE not in partition.reads:
         heads = {read.partition(".")[0].rstrip("?") for read in partition.reads}
         context = {name: value for name, value in context.items() if name in heads}
-    request = Request(agent=said["agent"], action=said["action"], target=said.get("target", ""), context=context)
+    request = Request(
+        agent=said["agent"],
+        action=said["action"],
+        target=said.get("target", ""),
+        context=context,
+        groups=tuple(sorted(partition.groups & set(said.get("groups", ())))),
+    )
     evaluation = partition.evaluate(request.to_json())
     return PolicyTest(name=said["name"], evaluation=evaluation, problems=tuple(_differences(said, evaluation, path)))
 

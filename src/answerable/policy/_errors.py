@@ -18,6 +18,7 @@ __all__ = [
     "BudgetInvalid",
     "DecisionNotFound",
     "EditNotPossible",
+    "MandateUnknown",
     "NoticeInvalid",
     "NoticeLost",
     "ObligationInvalid",
@@ -65,7 +66,7 @@ class BudgetInvalid(ConfigError):
     code = "config.budget_invalid"
     what = "budget for `{scope}` refused: {problem}"
     why = "a budget that matches nothing would limit nothing"
-    fix = "write the scope as `tenant` or `agent:ID`, and limits as whole numbers of at least 0"
+    fix = "write the scope as `tenant`, `agent:ID` or `mandate:NAME`, limits of at least 0, alerts from 1 to 100"
 
     scope: str
     problem: str
@@ -112,6 +113,19 @@ class BudgetExceeded(Refused):
     asked: int
     left: int
     limit: int
+
+
+@dataclass(eq=False, kw_only=True)
+class MandateUnknown(Refused):
+    """A run was started under a mandate that has no limits here."""
+
+    code = "refused.mandate_unknown"
+    what = "`{action}` refused: nobody has set limits for mandate `{mandate}`"
+    why = "a mandate without limits would be none"
+    fix = "declare a budget with the scope `mandate:{mandate}`, or start the run under another"
+
+    action: str
+    mandate: str
 
 
 @dataclass(eq=False, kw_only=True)

@@ -20,11 +20,12 @@ _MOST_CHANGES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A policy that decided: its id, its Cedar text, and what it asks for."""
+    """A policy that decided: its id, its Cedar text, what it asks for, and its layer if it is not the platform's."""
 
     id: str
     text: str
     obligations: tuple[str, ...]
+    layer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,16 +89,16 @@ def explain(reader: Found, receipt_id: str, *, tenant: TenantId = TenantId("defa
         recorded=authority["decision"],
         refused_by=authority.get("reason", ""),
         verdict=found.verdict,
-        rules=_rules(partition, found),
+        rules=_rules(partition, found, policies.layers),
         facts=request["context"],
         changes=tuple(_changes(partition, request, found)),
     )
 
 
-def _rules(partition: Partition, found: Evaluation) -> tuple[Rule, ...]:
+def _rules(partition: Partition, found: Evaluation, layers: Mapping[str, str]) -> tuple[Rule, ...]:
     texts = policy_text({id: partition.policies[id].est for id in found.rules})
     asked = {id: tuple(map(str, partition.policies[id].obligations)) for id in found.rules}
-    return tuple(Rule(id=id, text=texts[id], obligations=asked[id]) for id in found.rules)
+    return tuple(Rule(id=id, text=texts[id], obligations=asked[id], layer=layers.get(id, "")) for id in found.rules)
 
 
 def _changes(partition: Partition, request: dict[str, Any], found: Evaluation) -> Iterator[Change]:

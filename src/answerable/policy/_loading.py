@@ -11,7 +11,7 @@ from answerable.policy._cedar import PRESENCE, WHOLE, CedarPolicy, parse_policie
 from answerable.policy._errors import PolicyFailed, PolicyInvalid
 from answerable.policy._schema import CONTEXT, KINDS, QUESTION, STAND_IN, KnownAction, action_id, groups_of, schema_text
 
-__all__ = ["SETS", "actions_mentioned", "files_of", "read_into", "text_of", "validate"]
+__all__ = ["SETS", "actions_mentioned", "files_of", "read_into", "schema_of", "text_of", "validate"]
 
 SETS = ("authorize", "obligations")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -78,13 +78,24 @@ def _known(id: str) -> KnownAction:
     return KnownAction(name=rest, kind=kind) if colon and kind in KINDS else KnownAction(name=name)  # type: ignore[arg-type]
 
 
-def validate(read: Mapping[str, CedarPolicy], own: str, known: Sequence[KnownAction], *, where: str) -> None:
-    """PolicyInvalid where a policy names or reads what does not exist, or confuses types."""
-    text = "\n".join(policy_text({policy.id: policy.est for policy in read.values()}).values())
+def schema_of(known: Iterable[KnownAction], own: str, *, where: str) -> cedarpy.Schema:
+    """The schema of what exists, with what a `schema.cedarschema` adds; PolicyInvalid where that does not fit."""
     try:
-        schema = _schema_of(known, own)
+        text = schema_text(known) + "\n" + own
+        try:
+            return cedarpy.Schema.from_str(text + "\ntype Attributes = {};")
+        except ValueError:
+            # Either `own` types the attributes itself, or it is wrong and this says how.
+            return cedarpy.Schema.from_str(text)
     except (ValueError, PolicyFailed) as error:
         raise PolicyInvalid(where=where, problem=f"schema: {error}") from None
+
+
+def validate(
+    read: Mapping[str, CedarPolicy], schema: cedarpy.Schema, known: Sequence[KnownAction], *, where: str
+) -> None:
+    """PolicyInvalid where a policy names or reads what does not exist, or confuses types."""
+    text = "\n".join(policy_text({policy.id: policy.est for policy in read.values()}).values())
     said = cedarpy.validate_policies(text, schema)
     if not said.validation_passed:
         named = said.id_annotations_by_policy_id
@@ -113,15 +124,6 @@ def _is_typed(attribute: str, schema: cedarpy.Schema) -> bool:
     probe = f'permit(principal, action == Action::"{STAND_IN}", resource) when {{ {when} }};'
     said = cedarpy.validate_policies(probe, schema)
     return said.validation_passed or all("optional attribute" in error.error for error in said.errors)
-
-
-def _schema_of(known: Iterable[KnownAction], own: str) -> cedarpy.Schema:
-    text = schema_text(known) + "\n" + own
-    try:
-        return cedarpy.Schema.from_str(text + "\ntype Attributes = {};")
-    except ValueError:
-        # Either `own` types the attributes itself, or it is wrong and this says how.
-        return cedarpy.Schema.from_str(text)
 
 
 def _plain(error: cedarpy.ValidationError) -> str:

@@ -1,12 +1,13 @@
-"""Notices: people are told that something waits for them. Only told: no delivery decides, resumes or loses anything.
+"""Notices: people are told that something waits for them, or that a budget runs low.
 
-What waits stands on the record. A notice is tried until it is delivered or until nothing waits any
-more; a gate that starts again tells again, under the same id.
+Only told: no delivery decides, resumes or loses anything. What waits stands on the record. A notice is
+tried until it is delivered or until nothing waits any more; a gate that starts again tells again, under
+the same id.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -23,34 +24,23 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """That something waits: what, for whom, until when. Never the arguments: a mail box is not the record.
+    """That something waits, or has come near its limit. Never the arguments: a mail box is not the record.
 
     Args:
-        id: the same for the same approval and role, however often it is told.
-        link: where to look at it and answer.
+        id: the same for the same thing, however often it is told.
+        kind: `approval.waiting` or `budget.threshold`.
+        title: in a line, for a mail's subject.
+        role: whose mail box it is for.
+        at: when it came up.
+        said: what a channel passes on, by name.
     """
 
     id: str
-    approval: str
-    action: str
-    agent: str
-    run: str
+    kind: str
+    title: str
     role: str
-    asked: datetime
-    due: datetime
-    link: str = ""
-
-    def said(self) -> dict[str, str]:
-        """What a channel passes on."""
-        return {
-            "approval": self.approval,
-            "action": self.action,
-            "agent": self.agent,
-            "run": self.run,
-            "role": self.role,
-            "due": self.due.isoformat(),
-            "link": self.link,
-        }
+    at: datetime
+    said: Mapping[str, str]
 
 
 class Channel(Protocol):
@@ -69,21 +59,29 @@ class Channel(Protocol):
 
 
 class Notices:
-    """Tells people, by every channel, of everything that waits.
+    """Tells people, by every channel, of everything that waits and of budgets that run low.
 
     Args:
         link: the page's address, to which the approval's id is added.
         look_s: how often the record is looked at.
+        alerts: what else there is to tell now.
     """
 
     def __init__(
-        self, approvals: Approvals, channels: Sequence[Channel], *, link: str = "", look_s: float = _LOOK_S
+        self,
+        approvals: Approvals,
+        channels: Sequence[Channel],
+        *,
+        link: str = "",
+        look_s: float = _LOOK_S,
+        alerts: Callable[[], Iterable[Notice]] = tuple,
     ) -> None:
         self._approvals = approvals
         self._channels = tuple(channels)
         self._link = link
         self._look_s = look_s
-        self._telling: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._alerts = alerts
+        self._telling: dict[str, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
         """Tell, until cancelled."""
@@ -98,11 +96,12 @@ class Notices:
                 task.cancel()
 
     def _look(self) -> None:
-        waiting = {(str(each.approval), each.stage): each for each in self._approvals.list()}
-        for key in self._telling.keys() - waiting.keys():
-            self._telling.pop(key).cancel()
-        for key in waiting.keys() - self._telling.keys():
-            self._telling[key] = asyncio.create_task(self._tell(self._notice(waiting[key])))
+        standing = [*map(self._notice, self._approvals.list()), *self._alerts()]
+        notices = {notice.id: notice for notice in standing}
+        for id in self._telling.keys() - notices.keys():
+            self._telling.pop(id).cancel()
+        for id in notices.keys() - self._telling.keys():
+            self._telling[id] = asyncio.create_task(self._tell(notices[id]))
 
     async def _tell(self, notice: Notice) -> None:
         await asyncio.gather(*(self._deliver(channel, notice) for channel in self._channels))
@@ -123,12 +122,17 @@ class Notices:
     def _notice(self, waiting: Approval) -> Notice:
         return Notice(
             id=f"{waiting.approval}.{waiting.stage}",
-            approval=waiting.approval,
-            action=waiting.name,
-            agent=waiting.agent,
-            run=waiting.run,
+            kind="approval.waiting",
+            title=f"{waiting.name} waits for {waiting.role}",
             role=waiting.role,
-            asked=waiting.asked,
-            due=waiting.due,
-            link=f"{self._link}#{waiting.approval}" if self._link else "",
+            at=waiting.asked,
+            said={
+                "approval": waiting.approval,
+                "action": waiting.name,
+                "agent": waiting.agent,
+                "run": waiting.run,
+                "role": waiting.role,
+                "due": waiting.due.isoformat(),
+                "link": f"{self._link}#{waiting.approval}" if self._link else "",
+            },
         )

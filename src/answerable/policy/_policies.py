@@ -12,13 +12,15 @@ import orjson
 from answerable.core import AnswerableError, Obligation, Verdict, sha256_name, stable_json
 from answerable.policy._cedar import CedarPolicy, policy_text
 from answerable.policy._errors import PolicyDenied, PolicyFailed, PolicyInvalid
-from answerable.policy._loading import SETS, actions_mentioned, files_of, read_into, text_of, validate
+from answerable.policy._layers import read_layers, with_layers
+from answerable.policy._loading import SETS, actions_mentioned, files_of, read_into, schema_of, text_of, validate
 from answerable.policy._obligations import merge_obligations
 from answerable.policy._schema import KnownAction, groups_of
 
 __all__ = ["Evaluation", "Partition", "PolicySet", "Request"]
 
 _FORMAT = "answerable-policy-1"
+_MOST_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +32,21 @@ class Request:
         action: the action is `Action::"<action>"`, by `action_id`.
         target: the resource is `Resource::"<target>"`, `none` where the action has none.
         context: only what some policy of the action's partition reads.
+        groups: those of the agent's groups that some policy of the partition names.
     """
 
     agent: str
     action: str
     target: str
     context: Mapping[str, Any]
+    groups: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """Stable JSON: principal, action, resource, context."""
+        principal = {"type": "Agent", "id": self.agent}
         return stable_json(
             {
-                "principal": {"type": "Agent", "id": self.agent},
+                "principal": {**principal, "groups": list(self.groups)} if self.groups else principal,
                 "action": {"type": "Action", "id": self.action},
                 "resource": {"type": "Resource", "id": self.target or "none"},
                 "context": self.context,
@@ -72,6 +77,8 @@ class Partition:
     handle: cedarpy.PolicySet
     entities: cedarpy.Entities
     reads: frozenset[str]
+    groups: frozenset[str]
+    _members: dict[tuple[str, ...], cedarpy.Entities] = field(default_factory=dict, repr=False)
 
     def evaluate(self, request: bytes) -> Evaluation:
         """Decide a request (`Request.to_json`). Whatever goes wrong is a denial.
@@ -81,7 +88,9 @@ class Partition:
         """
         parts = orjson.loads(request)
         parts["context"] = orjson.dumps(parts["context"]).decode()
-        said = cedarpy.is_authorized(parts, self.handle, self.entities)
+        groups = parts["principal"].pop("groups", None)
+        entities = self._with(parts["principal"]["id"], groups) if groups else self.entities
+        said = cedarpy.is_authorized(parts, self.handle, entities)
         rules = tuple(sorted(said.diagnostics.reasons))
         if errors := said.diagnostics.errors:
             # SECURITY: Cedar skips a policy that fails; a skipped `forbid` would widen authority.
@@ -96,6 +105,15 @@ class Partition:
             return Evaluation(verdict="deny", rules=rules, error=PolicyFailed(action=self.action, problem=problem))
         return Evaluation(verdict="hold" if merged else "permit", rules=rules, obligations=merged)
 
+    def _with(self, agent: str, groups: list[str]) -> cedarpy.Entities:
+        """The entities, and the agent in its groups."""
+        found = self._members.get((agent, *groups))
+        if found is None:
+            found = _entities(self.action, agent, groups)
+            if len(self._members) < _MOST_KEPT:
+                self._members[agent, *groups] = found
+        return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySet:
@@ -104,39 +122,61 @@ class PolicySet:
     Args:
         where: where it was read, for messages.
         known: the actions it was validated against.
+        layers: of each policy that is not the platform's own, the layer.
     """
 
     where: str
     policies: Mapping[str, CedarPolicy]
     schema: str = ""
     known: tuple[KnownAction, ...] = ()
+    layers: Mapping[str, str] = field(default_factory=dict)
     _partitions: dict[str, Partition] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def load(cls, directory: Path, *, actions: Iterable[KnownAction] | None = None) -> "PolicySet":
-        """Read `authorize/*.cedar`, `obligations/*.cedar` (or one file of each name) and `schema.cedarschema`.
+    def load(
+        cls, directory: Path, *, actions: Iterable[KnownAction] | None = None, tenant: str = "default"
+    ) -> "PolicySet":
+        """Read `authorize/*.cedar`, `obligations/*.cedar` (or one file of each name), `schema.cedarschema` and layers.
 
         `actions` is what exists, so that a policy naming anything else is caught; None takes what the
         policies name as existing.
 
         Raises:
             PolicyInvalid: nothing there, not Cedar, an `@id` missing or doubled, a template, a name or
-                attribute that the schema lacks, a `forbid` among the obligations.
+                attribute that the schema lacks, a `forbid` among the obligations, a layer beyond its bounds.
             ObligationInvalid: an obligation nobody would enforce.
         """
-        if not directory.is_dir():
-            raise PolicyInvalid(where=str(directory), problem="no such directory")
-        read: dict[str, CedarPolicy] = {}
-        for name in SETS:
-            for file in files_of(directory, name):
-                read_into(read, text_of(file), where=str(file), obliges=name == "obligations")
-        if not any(not policy.obligations for policy in read.values()):
-            raise PolicyInvalid(where=str(directory), problem="no `authorize` policy, so everything would be denied")
-        own = directory / "schema.cedarschema"
-        schema = text_of(own) if own.exists() else ""
-        known = tuple(actions) if actions is not None else actions_mentioned(read.values())
-        validate(read, schema, known, where=str(directory))
-        return cls(where=str(directory), policies=read, schema=schema, known=known)
+        return cls.load_all(directory, actions=actions, tenants=[tenant])[tenant]
+
+    @classmethod
+    def load_all(
+        cls, directory: Path, *, actions: Iterable[KnownAction] | None = None, tenants: Iterable[str] = ("default",)
+    ) -> dict[str, "PolicySet"]:
+        """The policies of these tenants and of all that a layer names, each with its layers; read once.
+
+        Raises:
+            PolicyInvalid, ObligationInvalid: as for `load`.
+        """
+        base, schema_file = _read_base(directory), directory / "schema.cedarschema"
+        layers = read_layers(directory)
+        own = text_of(schema_file) if schema_file.exists() else ""
+        read = [*base.values(), *(policy for layer in layers for policy in layer.policies.values())]
+        known = tuple(actions) if actions is not None else actions_mentioned(read)
+        schema = schema_of(known, own, where=str(directory))
+        validate(base, schema, known, where=str(directory))
+        for layer in layers:
+            validate(layer.policies, schema, known, where=str(layer.where))
+        made: dict[str, PolicySet] = {}
+        for tenant in dict.fromkeys([*tenants, *(name for layer in layers for name in layer.tenants or ())]):
+            its = [layer for layer in layers if layer.covers(tenant)]
+            made[tenant] = cls(
+                where=str(directory),
+                policies=with_layers(base, its),
+                schema=own,
+                known=known,
+                layers={name: layer.name for layer in its for name in layer.policies},
+            )
+        return made
 
     @classmethod
     def from_snapshot(cls, snapshot: bytes, *, where: str = "snapshot") -> "PolicySet":
@@ -155,7 +195,7 @@ class PolicySet:
                     read_into(read, text, where=where, obliges=name == "obligations")
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise PolicyInvalid(where=where, problem=f"not a policy snapshot ({type(error).__name__})") from None
-        return cls(where=where, policies=read, schema=said.get("schema", ""))
+        return cls(where=where, policies=read, schema=said.get("schema", ""), layers=said.get("layers", {}))
 
     def snapshot(self) -> bytes:
         """The policies as stable JSON, each as Cedar prints it: what `digest` names and replay evaluates."""
@@ -166,7 +206,8 @@ class PolicySet:
         obliges = {policy.id: policy.est for policy in self.policies.values() if policy.obligations}
         decides = {policy.id: policy.est for policy in self.policies.values() if not policy.obligations}
         content = {"format": _FORMAT, "authorize": policy_text(decides), "obligations": policy_text(obliges)}
-        return stable_json(content | ({"schema": self.schema} if self.schema else {}))
+        more = {"schema": self.schema, "layers": dict(self.layers)}
+        return stable_json(content | {name: value for name, value in more.items() if value})
 
     @cached_property
     def digest(self) -> str:
@@ -179,7 +220,7 @@ class PolicySet:
         if found is None:
             groups = groups_of(action)
             found = _compile(action, [p for p in self.policies.values() if p.can_apply(action, groups)])
-            if len(self._partitions) < 10_000:  # a tool server that invents names must not fill the memory
+            if len(self._partitions) < _MOST_KEPT:  # a tool server that invents names must not fill the memory
                 self._partitions[action] = found
         return found
 
@@ -192,16 +233,37 @@ class PolicySet:
         return self.partition(orjson.loads(request)["action"]["id"]).evaluate(request)
 
 
+def _read_base(directory: Path) -> dict[str, CedarPolicy]:
+    """The platform's own policies."""
+    if not directory.is_dir():
+        raise PolicyInvalid(where=str(directory), problem="no such directory")
+    read: dict[str, CedarPolicy] = {}
+    for name in SETS:
+        for file in files_of(directory, name):
+            read_into(read, text_of(file), where=str(file), obliges=name == "obligations")
+    if not any(not policy.obligations for policy in read.values()):
+        raise PolicyInvalid(where=str(directory), problem="no `authorize` policy, so everything would be denied")
+    return read
+
+
 def _compile(action: str, policies: Iterable[CedarPolicy]) -> Partition:
     kept = {policy.id: policy for policy in policies}
     bare = {id: {**policy.est, "annotations": {}} for id, policy in kept.items()}
     body = {"templates": {}, "staticPolicies": bare, "templateLinks": []}
-    parents = [{"type": "Action", "id": group} for group in groups_of(action)]
-    entity = {"uid": {"type": "Action", "id": action}, "attrs": {}, "parents": parents}
     return Partition(
         action=action,
         policies=kept,
         handle=cedarpy.PolicySet.from_json_str(orjson.dumps(body).decode()),
-        entities=cedarpy.Entities.from_json_str(orjson.dumps([entity]).decode()),
+        entities=_entities(action),
         reads=frozenset(read for policy in kept.values() for read in policy.reads),
+        groups=frozenset(group for policy in kept.values() for group in policy.groups),
     )
+
+
+def _entities(action: str, agent: str = "", groups: Iterable[str] = ()) -> cedarpy.Entities:
+    parents = [{"type": "Action", "id": group} for group in groups_of(action)]
+    said = [{"uid": {"type": "Action", "id": action}, "attrs": {}, "parents": parents}]
+    if agent:
+        member = [{"type": "Group", "id": group} for group in groups]
+        said.append({"uid": {"type": "Agent", "id": agent}, "attrs": {}, "parents": member})
+    return cedarpy.Entities.from_json_str(orjson.dumps(said).decode())

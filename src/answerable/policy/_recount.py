@@ -8,21 +8,24 @@ the receipt is the count that was decided on.
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from answerable.core import Action, Description, Effect, Money, StepKey, TenantId
+from answerable.core import Action, Description, Effect, Money, StepKey, TenantId, parse_time
+from answerable.identity import PeopleProjection
 from answerable.ledger import Prepared, Receipt
-from answerable.policy._facts import FactsProjection, read_facts
+from answerable.policy._approvals import ApprovalsProjection
+from answerable.policy._counting import FactsProjection
+from answerable.policy._facts import FACTS, read_facts
 from answerable.policy._ports import Record
 
 __all__ = ["Recounted", "recount"]
 
 _DECISIONS = frozenset({"intent", "held", "denied", "outcome"})
-_FACTS = frozenset({"prior_on_target", "amount_today_minor"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +35,13 @@ class Recounted:
     Args:
         request: as it was decided; None where it is not on the record, `{}` where policy was not asked.
         context: every word of policy's vocabulary, from the receipts; `attributes` as recorded, if they were.
+        groups: of the agent, as its run was opened.
     """
 
     receipt: Receipt
     request: dict[str, Any] | None
     context: dict[str, Any]
+    groups: frozenset[str] = frozenset()
 
 
 def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: str = "") -> Iterator[Recounted]:
@@ -45,9 +50,11 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
     Args:
         since: RFC 3339; earlier receipts are followed and not told.
     """
-    book, facts = _Book(), FactsProjection()
-    for table in facts.tables:
-        book.make(table)
+    book = _Book()
+    projections = (FactsProjection(), ApprovalsProjection(), PeopleProjection())
+    for projection in projections:
+        for table in projection.tables:
+            book.make(table)
     opened: dict[str, dict[str, Any]] = {}
     seen: dict[str, set[str]] = {}
     for receipt in reader.receipts(tenant=tenant):
@@ -59,23 +66,37 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
         if receipt.phase in _DECISIONS and "decision" in authority and "request" in authority and said["at"] >= since:
             stored = reader.stored(authority["request"])
             request = orjson.loads(stored[0]) if stored else None
-            context = _context(book, receipt, opened.get(said["run"], {}), seen.get(said["run"], set()))
+            of_run = opened.get(said["run"], {})
+            decided = _decided(receipt, request)
+            context = _context(book, receipt, of_run, seen.get(said["run"], set()), decided)
             if request and "attributes" in request["context"]:
                 context["attributes"] = request["context"]["attributes"]
-            yield Recounted(receipt=receipt, request=request, context=context)
-        if receipt.phase in facts.phases:
-            facts.apply(book, receipt)
+            groups = frozenset(of_run.get("groups", ()))
+            yield Recounted(receipt=receipt, request=request, context=context, groups=groups)
+        for projection in projections:
+            if receipt.phase in projection.phases:
+                projection.apply(book, receipt)
         if receipt.phase == "outcome":
             seen.setdefault(said["run"], set()).update(said.get("labels", ()))
 
 
-def _context(book: "_Book", receipt: Receipt, opened: dict[str, Any], seen: set[str]) -> dict[str, Any]:
+def _decided(receipt: Receipt, request: dict[str, Any] | None) -> datetime:
+    """When it was decided: in the hour of the receipt, or for what `open` did not compare in the one before."""
+    at = parse_time(receipt.predicate["at"])
+    before = at - timedelta(hours=1)
+    hour = request["context"].get("hour") if request else None
+    return before if receipt.phase in ("outcome", "denied") and hour == before.hour else at
+
+
+def _context(
+    book: "_Book", receipt: Receipt, opened: dict[str, Any], seen: set[str], decided: datetime
+) -> dict[str, Any]:
     said = receipt.predicate
     action = said["action"]
     amount, target = action.get("amount"), action.get("target", "")
     # An `outcome` carries the labels of its result, not those the run had seen before.
     labels = sorted(seen) if receipt.phase == "outcome" else sorted(said.get("labels", ()))
-    counted = read_facts(book.rows, _action(said), _FACTS, said["at"][:10])
+    counted = read_facts(book.rows, _action(said), FACTS, decided, initiator=said.get("onBehalfOf", ""))
     context: dict[str, Any] = {
         "environment": opened.get("environment", ""),
         "effect": action["effect"],
@@ -83,8 +104,7 @@ def _context(book: "_Book", receipt: Receipt, opened: dict[str, Any], seen: set[
         "labels": labels,
         "tainted": any(label.startswith("untrusted:") for label in labels),
         "target_named": target in opened.get("resources", ()),
-        "prior_on_target": counted.prior_on_target,
-        "amount_today_minor": counted.amount_today_minor,
+        **counted.values,
     }
     if amount:
         context |= {"amount_minor": amount["minor"], "currency": amount["currency"]}

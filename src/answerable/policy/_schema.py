@@ -6,6 +6,8 @@
 | model `openai:gpt-5-mini` | `Action::"model:openai:gpt-5-mini"` | `Action::"model"`, `Action::"model:openai:*"` |
 | a question to a person | `Action::"approval"` | `Action::"decision"` |
 | another kind | `Action::"memory:NAME"` | `Action::"memory"` |
+
+The principal is `Agent::"NAME"`, in the groups that it was declared with: `principal in Group::"finance"`.
 """
 
 import json
@@ -42,7 +44,17 @@ CONTEXT: Mapping[str, str] = {
     "tainted": "tainted: Bool",
     "target_named": "target_named: Bool",
     "prior_on_target": "prior_on_target: Long",
+    "prior_approvals": "prior_approvals: Long",
     "amount_today_minor": "amount_today_minor: Long",
+    "amount_7d_minor": "amount_7d_minor: Long",
+    "amount_30d_minor": "amount_30d_minor: Long",
+    "count_today": "count_today: Long",
+    "count_7d": "count_7d: Long",
+    "count_30d": "count_30d: Long",
+    "payees_today": "payees_today: Long",
+    "initiator_roles": "initiator_roles: Set<String>",
+    "hour": "hour: Long",
+    "weekday": "weekday: Long",
 }
 """What every action tells policy, and its type; `attributes` is typed per action."""
 
@@ -114,7 +126,8 @@ def schema_text(actions: Iterable[KnownAction]) -> str:
     known = {action_id(each.kind, each.name): each for each in [*stand_ins, *actions, QUESTION]}
     context = ", ".join(CONTEXT.values())
     lines = [
-        "entity Agent;",
+        "entity Group;",
+        "entity Agent in [Group];",
         "entity Resource;",
         f"type Context = {{ {context}, attributes?: Attributes }};",
     ]

@@ -122,6 +122,7 @@ def _compare(
         action=partition.action,
         target=said["action"].get("target", ""),
         context=context,
+        groups=tuple(sorted(partition.groups & each.groups)),
     )
     now = partition.evaluate(request.to_json())
     why = now.error.message if now.error else ", ".join(now.rules)

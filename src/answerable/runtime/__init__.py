@@ -4,7 +4,7 @@
 The store is the journal: see `docs/concepts/runs.md`.
 """
 
-from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._agents import Agents, AgentSpec, OnChange
 from answerable.runtime._control import Control, Order, OrdersProjection, find_order
 from answerable.runtime._decisions import DecisionEffects
 from answerable.runtime._delegation import DelegationEffects
@@ -12,6 +12,7 @@ from answerable.runtime._engine import StoreEngine
 from answerable.runtime._errors import (
     AgentFailed,
     AgentUnknown,
+    BuildChanged,
     CallInProgress,
     ControlRefused,
     DelegationRefused,
@@ -19,6 +20,8 @@ from answerable.runtime._errors import (
     Held,
     InputInvalid,
     NotDelegated,
+    QueueFull,
+    QueueInvalid,
     RepeatedCall,
     ReplayDiverged,
     RollbackIncomplete,
@@ -33,6 +36,7 @@ from answerable.runtime._errors import (
     SignalInvalid,
     SignalTimedOut,
     StepLimitExceeded,
+    TemporalMissing,
     TimedOut,
     TimeLimitExceeded,
 )
@@ -40,7 +44,9 @@ from answerable.runtime._gate import Gate
 from answerable.runtime._journal import Performing
 from answerable.runtime._limits import Limits
 from answerable.runtime._links import Link, LinksProjection, links_from
-from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Parked, Retry
+from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, EngineOver, Parked, Retry
+from answerable.runtime._queues import Queue, QueueRow, QueuesProjection, list_queues, runs_in_line
+from answerable.runtime._rehearsal import Describe, Rehearsed, rehearse
 from answerable.runtime._reliable import Reliable, RetryPolicy
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
@@ -48,7 +54,9 @@ from answerable.runtime._schedules import Schedule, ScheduleRow, Schedules, Sche
 from answerable.runtime._session import Session
 from answerable.runtime._sessions import Sessions, SessionsProjection
 from answerable.runtime._shared import SharedEffects, SharedState, SharedValue, SharedValuesProjection
+from answerable.runtime._temporal import Temporal
 from answerable.runtime._timers import Timer, TimersProjection, list_timers
+from answerable.runtime._turns import Turns
 from answerable.runtime._worker import Worker
 
 __all__ = [
@@ -58,6 +66,7 @@ __all__ = [
     "AgentSpec",
     "AgentUnknown",
     "Agents",
+    "BuildChanged",
     "Busy",
     "CallInProgress",
     "Control",
@@ -66,8 +75,10 @@ __all__ = [
     "DelegationEffects",
     "DelegationRefused",
     "DelegationTooDeep",
+    "Describe",
     "Done",
     "Engine",
+    "EngineOver",
     "Gate",
     "Held",
     "InputInvalid",
@@ -75,10 +86,17 @@ __all__ = [
     "Link",
     "LinksProjection",
     "NotDelegated",
+    "OnChange",
     "Order",
     "OrdersProjection",
     "Parked",
     "Performing",
+    "Queue",
+    "QueueFull",
+    "QueueInvalid",
+    "QueueRow",
+    "QueuesProjection",
+    "Rehearsed",
     "Reliable",
     "RepeatedCall",
     "ReplayDiverged",
@@ -112,15 +130,21 @@ __all__ = [
     "SignalTimedOut",
     "StepLimitExceeded",
     "StoreEngine",
+    "Temporal",
+    "TemporalMissing",
     "TimeLimitExceeded",
     "TimedOut",
     "Timer",
     "TimersProjection",
+    "Turns",
     "Worker",
     "find_order",
     "find_run",
     "links_from",
+    "list_queues",
     "list_runs",
     "list_schedules",
     "list_timers",
+    "rehearse",
+    "runs_in_line",
 ]

@@ -27,6 +27,7 @@ class ActionMaker:
         self._on_behalf_of = on_behalf_of
         self._environment: str = control.get("environment", "")
         self._ancestors = tuple(RunId(run) for run in control.get("ancestors", ()))
+        self._mandate: str = control.get("mandate", "")
         self._control = control
         self._has_scope = "scope" in control
         self._resources: tuple[str, ...] = tuple(control.get("resources", ()))
@@ -64,6 +65,7 @@ class ActionMaker:
             idempotency_key=self._idempotency_key(call),
             resources=self._resources,
             ancestors=self._ancestors,
+            mandate=self._mandate,
             labels=labels,
             subjects=subjects,
             build=self._spec.build,

@@ -2,13 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from answerable.core import AgentId, TenantId
 from answerable.runtime._errors import AgentUnknown
 from answerable.runtime._limits import Limits
 
-__all__ = ["AgentSpec", "Agents"]
+__all__ = ["AgentSpec", "Agents", "OnChange"]
+
+OnChange = Literal["continue", "pin", "fail"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,10 @@ class AgentSpec:
         model: the model that `run.model` asks by default.
         build: digest of the agent's code; empty when unknown.
         own_tools: of an agent elsewhere, the tools that it runs itself, outside the gate; `*` for any.
+        on_change: what becomes of a run that another build of this agent began: it goes on (`continue`), is left to
+            a worker with that build (`pin`), or ends with `BuildChanged` (`fail`).
         specs: clause ids that govern it, with the digest of their text.
+        groups: of agents that it belongs to; policy may permit something to a group.
     """
 
     name: str
@@ -36,11 +41,19 @@ class AgentSpec:
     tenant: TenantId = TenantId("default")
     own_tools: tuple[str, ...] = ()
     specs: dict[str, str] = field(default_factory=dict)
+    on_change: OnChange = "continue"
+    groups: tuple[str, ...] = ()
 
     @property
     def agent_id(self) -> AgentId:
         """The id on its receipts."""
         return self.id or AgentId(self.name)
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What `run.open` says of it, beside its limits: the clauses that govern it, its groups."""
+        said: dict[str, Any] = {"specs": self.specs, "groups": list(self.groups)}
+        return {name: value for name, value in said.items() if value}
 
 
 class Agents:

@@ -168,7 +168,8 @@ class Control:
             at: a step key, a receipt's id or its `seq`: the first step to be done anew. Empty for the start.
             by: who asks for it.
             reason: why.
-            changed: what is different from there on: `input`, and `model`, in place of the agent's own.
+            changed: what is different from there on: `input`; `model`, in place of the agent's own; and `policy`, by
+                its name on the record: it decides beside the one in force, and the narrower counts.
             key: a start key: the same key gives the same fork.
 
         Raises:

@@ -5,7 +5,7 @@ agent do that delegated to it, within the names that each of them allowed, withi
 them, and to a bounded depth. `docs/concepts/runs.md`, "Delegation".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -33,7 +33,20 @@ from answerable.runtime._errors import DelegationRefused, DelegationTooDeep, Inp
 from answerable.runtime._links import find_delegate
 from answerable.runtime._typed import from_json, input_type, to_json
 
-__all__ = ["ChainAuthorizer", "DelegationEffects", "delegated_control", "narrowest", "refusal_of"]
+__all__ = ["DelegationEffects", "authority_of", "delegated_control", "narrowest", "refusal_of"]
+
+_INHERITED = ("resources", "subjects", "chain", "scope", "family", "priority", "policy", "mandate")
+
+
+def authority_of(
+    inner: Authorizer, control: Mapping[str, Any], *, held_to: Callable[[str], Authorizer] | None
+) -> Authorizer:
+    """Who decides for a run: the policy in force, for everyone it acts for; and the run's own, if it is held to one."""
+    if "policy" in control:
+        if held_to is None:  # SECURITY: without it, the run would do what it was forked not to do
+            raise RuntimeError("a run that is held to policies of its own needs somebody who reads them")
+        inner = _BothAuthorizer(inner, held_to(control["policy"]))
+    return _ChainAuthorizer(inner, control["chain"]) if control.get("chain") else inner
 
 
 def refusal_of(control: Mapping[str, Any], kind: ActionKind, name: str) -> AnswerableError | None:
@@ -53,7 +66,22 @@ def narrowest(*limits: Mapping[str, int]) -> dict[str, int]:
     return {name: min(each[name] for each in limits if name in each) for name in names}
 
 
-class ChainAuthorizer:
+class _BothAuthorizer:
+    """The policy in force, and policies of the run's own: the narrower decides, and is the one on the receipt."""
+
+    def __init__(self, inner: Authorizer, own: Authorizer) -> None:
+        self._inner = inner
+        self._own = own
+
+    async def authorize(self, action: Action) -> Decision:
+        """The narrower of the two decisions: denied if one is, held if one is."""
+        decision = await self._inner.authorize(action)
+        if decision.verdict == "deny":
+            return decision
+        return _narrower(decision, await self._own.authorize(action), action)
+
+
+class _ChainAuthorizer:
     """Policy, asked for the acting agent and for everyone whose authority it acts under."""
 
     def __init__(self, inner: Authorizer, chain: Sequence[str]) -> None:
@@ -67,15 +95,18 @@ class ChainAuthorizer:
             if decision.verdict == "deny":
                 break
             other = await self._inner.authorize(replace(action, agent=AgentId(agent)))
-            decision = _narrower(decision, other, action.name)
+            decision = _narrower(decision, other, action)
         return decision
 
 
-def _narrower(own: Decision, other: Decision, name: str) -> Decision:
+def _narrower(own: Decision, other: Decision, action: Action) -> Decision:
     if other.verdict == "deny":
         return other
     if own.verdict == other.verdict == "hold" and own.obligations != other.obligations:
-        problem = f"`{name}` needs two different approvals, by its own agent's policy and by its delegator's"
+        name = action.name
+        problem = (
+            f"`{name}` needs two different approvals: by the policy in force, and by its delegator's or the fork's own"
+        )
         return replace(own, verdict="deny", error=DelegationRefused(agent=name, problem=problem))
     kept = own if own.verdict == "hold" else other if other.verdict == "hold" else own
     versions: dict[str, int] = {}
@@ -154,13 +185,11 @@ def delegated_control(
 ) -> dict[str, Any]:
     """What the `run.open` of a child, or of who takes over, has of the run it comes from: never more than that."""
     above: dict[str, Any] = opened["control"]
-    control: dict[str, Any] = {
-        name: above[name] for name in ("resources", "subjects", "chain", "scope", "family") if name in above
-    }
+    control: dict[str, Any] = {name: above[name] for name in _INHERITED if name in above}
     limits = narrowest(above.get("limits", {}), spec.limits.to_json(), given)
     if "depth" in limits:
         limits["depth"] = min(limits["depth"], above.get("limits", {}).get("depth", limits["depth"]) - 1)
     control.update(agent=spec.name, environment=spec.environment, limits=limits, labels=sorted(labels))
     control.setdefault("family", RunId(opened["run"]))
-    control.update({"specs": spec.specs} if spec.specs else {})
+    control.update(spec.declared)
     return control

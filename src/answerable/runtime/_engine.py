@@ -3,12 +3,12 @@
 import asyncio
 import functools
 import logging
-from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from answerable.core import Clock, RunId
 from answerable.ledger import Leases
+from answerable.runtime._line import Line
 from answerable.runtime._ports import Advance, Advanced, Busy, Done, Retry
 
 __all__ = ["StoreEngine"]
@@ -31,8 +31,7 @@ class StoreEngine:
         self._leases = leases
         self._clock = clock
         self._sweep_s = sweep.total_seconds()
-        self._queue: deque[RunId] = deque()
-        self._queued: set[RunId] = set()
+        self._line = Line(leases.place)
         self._active: dict[RunId, asyncio.Task[None]] = {}
         self._again: set[RunId] = set()
         self._later: dict[RunId, datetime] = {}
@@ -46,9 +45,8 @@ class StoreEngine:
             self._later[run] = not_before
         elif run in self._active:
             self._again.add(run)
-        elif run not in self._queued:
-            self._queued.add(run)
-            self._queue.append(run)
+        elif run not in self._line:
+            self._line.add(run)
         self._news.set()
 
     async def serve(self, advance: Advance, *, slots: int = 100) -> None:
@@ -83,9 +81,8 @@ class StoreEngine:
             self.notify(RunId(run))
 
     def _dispatch(self, advance: Advance, slots: int) -> None:
-        while self._queue and len(self._active) < slots:
-            run = self._queue.popleft()
-            self._queued.discard(run)
+        while self._line and len(self._active) < slots:
+            run = self._line.take()
             self._active[run] = task = asyncio.create_task(self._advance(run, advance))
             # Also by callback: a task that is cancelled before its first step never gets to a `finally`.
             task.add_done_callback(functools.partial(self._ended, run))
@@ -107,12 +104,14 @@ class StoreEngine:
         elif run in self._again:
             # A wake that came too late for the slice left the run ready; one the slice saw did not.
             self._again.discard(run)
-            if run in self._leases.unserved(_BATCH * 8):
+            standing = self._leases.standing(run)
+            if standing is not None and standing.is_unserved:
                 self.notify(run)
 
     def _ended(self, run: RunId, task: "asyncio.Task[None] | None") -> None:
         if self._active.get(run) is task:
             del self._active[run]
+            self._line.leave(run)
             self._news.set()
 
     def _sweep(self) -> None:
@@ -121,7 +120,7 @@ class StoreEngine:
             del self._later[run]
             self.notify(run)
         found = self._leases.unserved(_BATCH)
-        fresh = [run for run in found if run not in self._active and run not in self._later and run not in self._queued]
+        fresh = [run for run in found if run not in self._active and run not in self._later and run not in self._line]
         for run in fresh:
             self.notify(run)
         self._has_more = len(found) == _BATCH and bool(fresh)

@@ -11,6 +11,7 @@ from answerable.core import ConfigError, Permanent, Refused, RunId
 __all__ = [
     "AgentFailed",
     "AgentUnknown",
+    "BuildChanged",
     "CallInProgress",
     "ControlRefused",
     "DelegationRefused",
@@ -18,6 +19,8 @@ __all__ = [
     "Held",
     "InputInvalid",
     "NotDelegated",
+    "QueueFull",
+    "QueueInvalid",
     "RepeatedCall",
     "ReplayDiverged",
     "RollbackIncomplete",
@@ -32,6 +35,7 @@ __all__ = [
     "SignalInvalid",
     "SignalTimedOut",
     "StepLimitExceeded",
+    "TemporalMissing",
     "TimeLimitExceeded",
     "TimedOut",
 ]
@@ -55,6 +59,47 @@ class ReplayDiverged(Permanent):
 
     journalled: str
     instead: str
+
+
+@dataclass(eq=False, kw_only=True)
+class BuildChanged(Refused):
+    """The agent's code is another than the one that began the run, and it may not go on with it."""
+
+    code = "refused.build_changed"
+    what = "the run was begun by build `{was}` of `{agent}`, and the code here is `{now}`"
+    why = 'its agent is declared with `on_change="fail"`: no run goes on with other code than it began with'
+    fix = "fork it (`answerable runs fork RUN`): the fork belongs to the code of today"
+
+    agent: str
+    was: str
+    now: str
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueFull(Refused):
+    """There is more to do than the queue holds; nothing was begun."""
+
+    code = "refused.queue_full"
+    what = "`{agent}` takes nothing more just now: {problem}"
+    why = "a queue without a bound turns a burst into an outage"
+    fix = "try again in {retry_after_s} s, or raise the queue's limits; `answerable queues list` shows them"
+
+    agent: str
+    problem: str
+    retry_after_s: int
+
+
+@dataclass(eq=False, kw_only=True)
+class QueueInvalid(ConfigError):
+    """A queue that cannot be followed."""
+
+    code = "config.queue_invalid"
+    what = "queue `{scope}` cannot be used: {problem}"
+    why = "limits that nobody could keep are worse than none"
+    fix = "declare it as `docs/guides/queues.md` shows"
+
+    scope: str
+    problem: str
 
 
 @dataclass(eq=False, kw_only=True)
@@ -322,6 +367,16 @@ class InputInvalid(Refused):
 
     agent: str
     problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class TemporalMissing(ConfigError):
+    """The extra `temporal` is not installed."""
+
+    code = "config.temporal_missing"
+    what = "the engine `temporal` needs the package `temporalio`, which is not installed"
+    why = "it is an extra: most gates need no engine but their own store"
+    fix = "run `pip install 'answerable[temporal]'`"
 
 
 @dataclass(eq=False, kw_only=True)

@@ -18,7 +18,7 @@ from answerable.runtime._typed import to_json
 
 __all__ = ["fork_draft", "place_of", "retry_place"]
 
-_CHANGES = {"input", "model"}
+_CHANGES = {"input", "model", "policy"}
 _NOT_INHERITED = ("startKey", "origin", "models", "names", "specs", "session", "answers", "family", "schedule")
 
 
@@ -84,7 +84,7 @@ def fork_draft(
         place: as `place_of` gives it.
         do: what was asked for, `fork` or `retry`.
         spec: the agent's, where it is known here.
-        changed: what is different from here on: `input`, `model`.
+        changed: what is different from here on: `input`, `model`, and `policy`, by its name on the record.
 
     Raises:
         ControlRefused: an effect begun before the place is not settled, or something else cannot be changed.
@@ -115,6 +115,10 @@ def fork_draft(
         "why": do,
     }
     control["names"] = names_of(opened)
+    if "policy" in changed:
+        if "policy" in control:  # SECURITY: whoever held a run to policies did not mean a fork to be rid of them
+            raise ControlRefused(run=run, do=do, problem="it is held to policies of its own already")
+        control["policy"] = changed["policy"]
     if models := _models(opened["control"], changed, spec):
         control["models"] = models
     control.update({"startKey": key} if key else {})

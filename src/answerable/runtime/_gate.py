@@ -11,6 +11,7 @@ from answerable.core import Clock
 from answerable.ledger import History, Ledger
 from answerable.runtime._errors import RunKilled
 from answerable.runtime._journal import Performing
+from answerable.runtime._turns import Turns
 
 Compensation = Callable[[str, dict[str, Any], Any], tuple[str, dict[str, Any]] | None]
 
@@ -26,6 +27,8 @@ class Gate:
         linger: how long a quiet run stays in memory before it parks.
         compensation: the tool that undoes a call and what to call it with, from its name, arguments and result.
         driven: runs that somebody outside drives, call by call: no engine advances them.
+        turns: says whose turn it is, where queues limit how many runs are advanced.
+        held_to: decides by policies on the record, by their name there, for a fork that has its own.
         unwind: how long the agent's tasks may take to end once they are cancelled.
         sleep: waits that many seconds; tests put their own in.
     """
@@ -39,6 +42,8 @@ class Gate:
     compensation: Compensation = lambda name, arguments, result: None
     linger: timedelta = timedelta(milliseconds=50)
     driven: set[str] = field(default_factory=set)
+    turns: Turns | None = None
+    held_to: Callable[[str], Authorizer] | None = None
     unwind: timedelta = timedelta(seconds=5)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 

@@ -84,8 +84,9 @@ class SliceJournal:
     """A run's journal whose waits end when the slice is woken.
 
     Args:
-        runs_ahead: whether the agent has its outcomes before they are on disk. It may, where whatever it does
-            with them is an action again: that one's intent is not on disk without them.
+        runs_ahead: whether the agent may have an outcome before it is on disk: whatever it does with it is an
+            action again, whose intent is not on disk without it. It never has one before that only a person
+            could find out again.
     """
 
     def __init__(self, inner: RunJournal, waits: Waits, performing: Performing, *, runs_ahead: bool = False) -> None:
@@ -104,6 +105,12 @@ class SliceJournal:
             await self._waits.answered(action.step)
             self._waits.asked(action.step)
         claim = await self._inner.claim(self._waits.edited(action))
+        if claim.doubt is not None:
+            # The outcome may have its place in the record and be on its way to the disk, given by an earlier slice.
+            await self._inner.settled()
+            if self._performing.pending(action) is not None:  # it did not get there, and is being written again
+                return await self.claim(action)
+            claim = await self._inner.claim(self._waits.edited(action))
         if claim.outcome is None and claim.doubt is None and action.effect is not Effect.READ:
             await self._waits.cleared(action)
         return claim
@@ -119,11 +126,13 @@ class SliceJournal:
 
     async def close(self, step: Step, outcome: Outcome) -> Outcome:
         """Record the outcome, once."""
-        lost = functools.partial(self._lost, step.action) if self._runs_ahead else None
+        action = step.action
+        runs_ahead = self._runs_ahead and (action.is_repeatable or action.described.has_probe)
+        lost = functools.partial(self._lost, action) if runs_ahead else None
         try:
             return await self._inner.close(step, outcome, lost=lost)
         finally:
-            self._performing.end(step.action)
+            self._performing.end(action)
 
     def _lost(self, action: Action, error: Exception, writing: Coroutine[Any, Any, Any]) -> None:
         self._performing.write_on(action, writing)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from answerable.core import RunId
+from answerable.core import Clock, RunId
+from answerable.ledger import Leases
 
-__all__ = ["Advance", "Advanced", "Busy", "Done", "Engine", "Parked", "Retry"]
+__all__ = ["Advance", "Advanced", "Busy", "Done", "Engine", "EngineOver", "Parked", "Retry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,7 @@ class Engine(Protocol):
 
     async def retire(self, run: RunId) -> None:
         """The run is over: forget it."""
+
+
+EngineOver = Callable[[Leases, Clock], Engine]
+"""Makes the engine of a gate over its store's leases: `StoreEngine` itself, or `Temporal(...)`."""

@@ -161,7 +161,7 @@ def rollback_draft(ledger: Ledger, run: RunId, *, new: RunId, to: str, partial: 
     opened = receipts[0].predicate
     control: dict[str, Any] = {
         name: opened["control"][name]
-        for name in ("agent", "environment", "resources", "subjects", "chain", "ancestors")
+        for name in ("agent", "environment", "resources", "subjects", "chain", "ancestors", "groups", "mandate")
         if name in opened["control"]
     }
     tenant = TenantId(opened["tenant"])

@@ -8,12 +8,14 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from answerable.core import RunId, StepKey, TenantId, error_from_json, new_run_id, stable_json
+from answerable.core import FaultPoint, RunId, StepKey, TenantId, error_from_json, new_run_id, reach, stable_json
 from answerable.ledger import Draft, Ledger, Phase, Prepared, Reader, Receipt, Tx, metadata
-from answerable.runtime._agents import Agents
-from answerable.runtime._errors import InputInvalid, RunUnknown, SignalInvalid
+from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._errors import InputInvalid, QueueFull, RunUnknown, SignalInvalid
 from answerable.runtime._limits import Limits
 from answerable.runtime._links import links_from
+from answerable.runtime._queues import check_priority, limits_of
+from answerable.runtime._turns import full_queue
 from answerable.runtime._typed import from_json, input_type, to_json
 
 __all__ = ["RunRow", "Runs", "RunsProjection", "agent_of", "find_by_key", "find_run", "list_runs"]
@@ -173,7 +175,9 @@ class Runs:
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
         limits: Limits | None = None,
+        mandate: str = "",
         schedule: Mapping[str, str] | None = None,
+        priority: int | None = None,
     ) -> RunId:
         """Start a run, on disk when this returns; the same `key` gives the same run.
 
@@ -185,11 +189,14 @@ class Runs:
             resources: what the run is about, as `type:id`; policy may hold the run to it.
             subjects: the people its data concern.
             limits: instead of the agent's own.
+            mandate: under which it acts; charged to the budgets of that name.
             schedule: name and due time of the schedule that starts it.
+            priority: before other runs of the tenant: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
 
         Raises:
             AgentUnknown: no such agent here.
             InputInvalid: the input does not fit.
+            QueueFull: too many wait already; nothing was begun, and it says when to try again.
         """
         spec = self._agents.get(agent)
         body = to_json(given)
@@ -207,25 +214,31 @@ class Runs:
             "limits": (limits or spec.limits).to_json(),
         }
         control.update({"startKey": key} if key else {})
+        control.update(self._priority(spec, priority))
         control.update({"schedule": dict(schedule)} if schedule else {})
+        control.update({"mandate": mandate} if mandate else {})
         control.update({"subjects": sorted(subjects)} if subjects else {})
-        control.update({"specs": spec.specs} if spec.specs else {})
-        appended = await self._ledger.open_run(
-            Draft(
-                tenant=spec.tenant,
-                run=run,
-                phase="run.open",
-                agent=spec.agent_id,
-                build=spec.build,
-                once=f"k:{spec.tenant}:{agent}:{key}" if key else "",
-                on_behalf_of=on_behalf_of and self._ledger.pseudonym(spec.tenant, on_behalf_of),
-                members={"control": control},
-                input=body,
-                # The pseudonym stands on the receipt; who it is, is sealed beside the input.
-                output=stable_json({"onBehalfOf": on_behalf_of}) if on_behalf_of else None,
-                subjects=tuple(sorted(subjects)),
-            )
+        control.update(spec.declared)
+        draft = Draft(
+            tenant=spec.tenant,
+            run=run,
+            phase="run.open",
+            agent=spec.agent_id,
+            build=spec.build,
+            once=f"k:{spec.tenant}:{agent}:{key}" if key else "",
+            on_behalf_of=on_behalf_of and self._ledger.pseudonym(spec.tenant, on_behalf_of),
+            members={"control": control},
+            input=body,
+            # The pseudonym stands on the receipt; who it is, is sealed beside the input.
+            output=stable_json({"onBehalfOf": on_behalf_of}) if on_behalf_of else None,
+            subjects=tuple(sorted(subjects)),
         )
+
+        # Answered, not raised: a refusal must not cost those who share the transaction their work.
+        appended = await self._ledger.writer.submit(lambda tx: full_queue(tx, spec.tenant, agent) or tx.append(draft))
+        if isinstance(appended, QueueFull):
+            raise appended
+        reach(FaultPoint.RUN_OPENED)
         if appended.status == "dup":  # the same key, a moment earlier
             return find_by_key(self._ledger.reader, spec.tenant, agent, key) or run
         return run
@@ -352,6 +365,13 @@ class Runs:
                     raise RunUnknown(run=run, problem="the run has ended") if status == "closed" else unknown
 
         await self._ledger.writer.submit(work)
+
+    def _priority(self, spec: AgentSpec, given: int | None) -> dict[str, int]:
+        if given is not None:
+            check_priority(f"agent:{spec.name}", given)
+            return {"priority": given}
+        declared = [each.priority for each in limits_of(self._ledger.reader.rows, spec.tenant, spec.name)]
+        return next(({"priority": each} for each in declared if each is not None), {})
 
     def _latest(self, run: RunId) -> RunId:
         """The run that this one goes on as, by now."""

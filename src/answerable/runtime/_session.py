@@ -51,6 +51,7 @@ class _Work:
     Args:
         parked: set while the step waits for a person; `news`: something happened since it last looked.
         turns: resolved when it parks or ends.
+        is_counted: whether it counts in the agent's queue until it ends.
     """
 
     action: Action
@@ -58,6 +59,7 @@ class _Work:
     asked: _Asked
     task: "asyncio.Task[Outcome] | None" = None
     waiters: int = 0
+    is_counted: bool = False
     turns: "list[asyncio.Future[None]]" = field(default_factory=list)
     parked: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -154,6 +156,7 @@ class Session:
         Raises:
             Held: it waits for a person, longer than `patience`. The same call made again finds the decision.
             OutcomeUnknown: it was dispatched, its outcome is lost, and only a person can settle it.
+            QueueFull: the agent has too much under way; nothing was done, and it says when to try again.
         """
         self.last_used = self._gate.clock.now()
         found = self._find((kind, name, arguments), kind, key, joins=joins, effects=effects)
@@ -162,6 +165,8 @@ class Session:
         if found.task is None:
             found.task = asyncio.create_task(self._travel(found, effects or self._gate.effects))
             found.task.add_done_callback(found.turned)
+            if found.is_counted:
+                found.task.add_done_callback(self._left)
         return await self._wait(found)
 
     async def refusal(self, *names: str, arguments: bytes, because: AnswerableError | None = None) -> Outcome | None:
@@ -267,8 +272,9 @@ class Session:
                 return work or self._begin(asked, kind, step, effects, is_new=False)
             if final is not None and joins and self._is_still_the_answer(final, kind, key):
                 return final
-        self._latest[series] = latest + 1
-        return self._begin(asked, kind, self._step(series, latest + 1), effects, is_new=True)
+        begun = self._begin(asked, kind, self._step(series, latest + 1), effects, is_new=True)
+        self._latest[series] = latest + 1  # not where it was refused for now
+        return begun
 
     def _is_still_the_answer(self, final: Outcome, kind: ActionKind, key: str | None) -> bool:
         # A model call that failed may be made again: it changed nothing but the bill.
@@ -281,8 +287,13 @@ class Session:
         told = self._bounds.told_before(*asked) if is_new else None
         if told is not None:
             return Outcome.of_error("refused", told)
+        turns = self._gate.turns if is_new else None
+        if turns is not None and (full := turns.enter(self.spec.tenant, self.spec.name)) is not None:
+            raise full
         breach = self._bounds.count(*asked) if is_new else None
-        return self._new_work(asked, kind, step, effects, denial=breach)
+        work = self._new_work(asked, kind, step, effects, denial=breach)
+        work.is_counted = turns is not None
+        return work
 
     def _new_work(
         self,
@@ -339,6 +350,10 @@ class Session:
         occurrence = str(number) if key is None else f"key:{key}:{number}"
         said = stable_json(["session", kind, name, arguments.decode(), occurrence])
         return StepKey(self._run_key.digest(said).hex()[:32])
+
+    def _left(self, _: object) -> None:
+        if self._gate.turns is not None:
+            self._gate.turns.leave(self.spec.tenant, self.spec.name)
 
     # -- work ---------------------------------------------------------------------------------------------------------
 

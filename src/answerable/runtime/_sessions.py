@@ -186,7 +186,7 @@ class Sessions:
             "resources": list(resources),
             "limits": spec.limits.to_json(),
         }
-        control.update({"specs": spec.specs} if spec.specs else {})
+        control.update(spec.declared)
         ledger = self._gate.ledger
         await ledger.open_run(
             Draft(

@@ -34,7 +34,7 @@ from answerable.ledger import Slice as Lease
 from answerable.runtime._actions import ActionMaker, names_of
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._calls import Call, Signature, SliceFuture, mark_draft, step_key
-from answerable.runtime._delegation import ChainAuthorizer
+from answerable.runtime._delegation import authority_of
 from answerable.runtime._errors import CallInProgress, ReplayDiverged, RunCancelled
 from answerable.runtime._gate import Ending, Gate, ordered
 from answerable.runtime._handback import HandBack
@@ -67,8 +67,7 @@ class Slice:
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
         self._watch = TaskWatch(self._loop, self._on_still)
-        chain = self.control.get("chain")
-        authorizer = ChainAuthorizer(gate.authorizer, chain) if chain else gate.authorizer
+        authorizer = authority_of(gate.authorizer, self.control, held_to=gate.held_to)
         self._road = Road(
             journal=SliceJournal(journal, self, gate.performing, runs_ahead=True),
             authorizer=SliceAuthorizer(authorizer, self),

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,27 +9,29 @@ from typing import Any
 
 import orjson
 
-from answerable.core import AnswerableError, FaultPoint, Outcome, Refused, RunId, reach
-from answerable.ledger import Again, Draft, Gone, History, Stale
+from answerable.core import FaultPoint, Outcome, RunId, reach
+from answerable.ledger import Again, Draft, Gone, History, Queued, Stale
 from answerable.ledger import Busy as LedgerBusy
 from answerable.ledger import Parked as LedgerParked
 from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._calling import call_agent, outcome_of
+from answerable.runtime._changes import changed, is_changed
 from answerable.runtime._closing import close_run, successor_draft
-from answerable.runtime._errors import AgentFailed, AgentUnknown, InputInvalid
+from answerable.runtime._errors import AgentUnknown
 from answerable.runtime._gate import Ending, Gate, ordered
 from answerable.runtime._ports import Advanced, Busy, Done, Parked, Retry
 from answerable.runtime._rollback import RollBack
-from answerable.runtime._run import Run
 from answerable.runtime._slice import Slice
 from answerable.runtime._tasks import install_task_factory
-from answerable.runtime._typed import from_json, input_type, to_json
+from answerable.runtime._typed import to_json
 
 __all__ = ["Worker"]
 
 log = logging.getLogger("answerable.runtime")
 
 _PAUSE = timedelta(seconds=5)
+_PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1, 2, *[5] * 24)
 _KILLED = ("refused.stopped", "refused.run_killed")
 
 
@@ -42,15 +42,19 @@ class Worker:
         self._gate = gate
         self._agents = agents
         self._slices: dict[str, Slice] = {}
+        self._others: set[str] = set()
         gate.ledger.leases.listen(self._told)
 
     async def advance(self, run: RunId) -> Advanced:
         """Advance the run until it waits or ends."""
         if run in self._gate.driven:
             return Done()
+        if run in self._others:
+            return Parked(None)
         install_task_factory(asyncio.get_running_loop())
         leases = self._gate.ledger.leases
-        claiming = leases.claim(run)
+        turns = self._gate.turns
+        claiming = leases.claim(run, admit=turns.admit if turns is not None else None)
         try:
             lease = await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -61,16 +65,22 @@ class Worker:
             raise
         if isinstance(lease, Gone):
             return Done()
+        if isinstance(lease, Queued):
+            assert turns is not None
+            turns.queued()
+            return Parked(None)  # it is called, as if woken, when it is its turn
         if isinstance(lease, LedgerBusy):
             return Busy(lease.retry_at)
         while True:
             try:
                 answer = await self._advance(lease)
             except BaseException:
-                await asyncio.shield(leases.release(lease))
+                await asyncio.shield(self._release(lease))
                 raise
             finally:
                 self._slices.pop(run, None)
+                if turns is not None:
+                    turns.ended()
             if not isinstance(answer, Again):
                 return answer
             lease = answer.slice
@@ -91,9 +101,13 @@ class Worker:
         if opened["control"].get("origin", {}).get("how") == "rollback":
             roll_back = RollBack(ledger.reader, opened["control"]["origin"], self._gate.compensation)
             spec = replace(spec, fn=roll_back.undo)
+        elif is_changed(spec, journal.history):
+            if spec.on_change == "fail":
+                return await self._close(journal.history, lease, changed(spec, journal.history), spec)
+            return await self._leave(lease)
         slice_ = Slice(self._gate, spec, lease, journal, self._initiator(opened))
         self._slices[lease.run] = slice_
-        ending = await slice_.drive(_agent(spec, slice_, journal.history.input))
+        ending = await slice_.drive(call_agent(spec, slice_, journal.history.input))
         if ending.kind in ("finished", "killed", "continued"):
             return await self._close(journal.history, lease, ending, spec)
         if ending.kind == "lost":
@@ -112,7 +126,7 @@ class Worker:
 
     async def _close(self, history: History, lease: Lease, ending: Ending, spec: AgentSpec | None = None) -> Advanced:
         ledger, successor = self._gate.ledger, None
-        outcome = _outcome(lease.run, ending)
+        outcome = outcome_of(lease.run, ending)
         if ending.kind == "continued" and spec is not None:
             by = self._agents.get(ending.agent) if ending.agent else spec
             successor = successor_draft(ledger, history, ending, by)
@@ -142,8 +156,28 @@ class Worker:
         return self._retry() if appended.status == "stale" else Done()
 
     async def _give_back(self, lease: Lease) -> Advanced:
-        await self._gate.ledger.leases.release(lease)
+        await self._release(lease)
         return self._retry()
+
+    async def _leave(self, lease: Lease) -> Advanced:
+        """Leave the run to a worker with the code that began it; this one will never be it."""
+        log.warning("run %s waits for the code that began it: its agent is pinned to it", lease.run)
+        self._others.add(lease.run)
+        await self._release(lease)
+        return Parked(None)
+
+    async def _release(self, lease: Lease) -> None:
+        """Give the run back; again, if the disk is full: until the next start nobody else could have it."""
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                await self._gate.ledger.leases.release(lease)
+            except Exception as error:
+                if pause_s is None:
+                    raise
+                log.warning("run %s cannot be given back yet: %s", lease.run, error)
+                await asyncio.sleep(pause_s)
+            else:
+                return
 
     def _retry(self) -> Retry:
         return Retry(self._gate.clock.now() + _PAUSE)
@@ -162,32 +196,3 @@ class Worker:
             slice_ = self._slices.get(run)
             if slice_ is not None:
                 slice_.wake()
-
-
-async def _agent(spec: AgentSpec, slice_: Slice, body: bytes) -> Any:
-    wanted = input_type(spec.fn)
-    try:
-        given = from_json(wanted, body)
-    except ValueError as error:
-        raise InputInvalid(agent=spec.name, problem=type(error).__name__) from None
-    return await spec.fn(Run(slice_, "", given), given)
-
-
-def _outcome(run: RunId, ending: Ending) -> Outcome:
-    error = ending.error
-    if error is None:
-        try:
-            return Outcome(status="ok", value=to_json(ending.result))
-        except (TypeError, ValueError) as raised:
-            error = raised
-    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]  # a task group around one failure: the failure is what matters
-    if not isinstance(error, AnswerableError) or not error.code:
-        log.error("run %s: the agent failed", run, exc_info=error)
-        error = AgentFailed(kind=type(error).__name__, where=_where(error))
-    return Outcome.of_error("refused" if isinstance(error, Refused) else "failed", error)
-
-
-def _where(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "its end"

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from answerable.app import Gate
 from answerable.core import AnswerableError, ConfigError, Refused, stable_json
-from answerable.identity import PersonKey
+from answerable.identity import AccessKey
 from answerable.policy import Approval, ApprovalClosed, ApprovalUnknown, ApproverAnswered
 from answerable.server._errors import PersonKeyRefused, RequestMalformed
 from answerable.server._front import secret_of
@@ -100,17 +100,17 @@ class _Approvals:
             if decision == "reject" and not answer["reason"].strip():
                 raise RequestMalformed(problem="a rejection needs a `reason`, which the agent is told")
             decided = await self._gate.approvals.decide(
-                request.path_params["approval"], decision, by=person.person, roles=person.roles, **answer
+                request.path_params["approval"], decision, by=person.holder, roles=person.roles, **answer
             )
         except AnswerableError as error:
             return refused(error)
         return as_json({**_said(decided, person), "receipt": decided.decided})
 
-    def _person(self, request: Request) -> PersonKey:
+    def _person(self, request: Request) -> AccessKey:
         return person_of(self._gate, request)
 
 
-def person_of(gate: Gate, request: Request) -> PersonKey:
+def person_of(gate: Gate, request: Request) -> AccessKey:
     """The person whose key a request carries, in the roles they may act in now.
 
     Raises:
@@ -122,11 +122,11 @@ def person_of(gate: Gate, request: Request) -> PersonKey:
     if found is None:
         raise PersonKeyRefused(is_agent=gate.agent_keys.find(secret) is not None)
     people = gate.desk.people
-    roles = people.roles_of(people.called(found.person), found.roles, gate.approvals.clock.now())
+    roles = people.roles_of(people.called(found.holder), found.roles, gate.approvals.clock.now())
     return replace(found, roles=tuple(sorted(roles)))
 
 
-def _said(approval: Approval, person: PersonKey) -> dict[str, Any]:
+def _said(approval: Approval, person: AccessKey) -> dict[str, Any]:
     return {
         "approval": approval.approval,
         "state": approval.state,

@@ -27,7 +27,7 @@ __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 SOCKET = "gate.sock"
 _WRITES = (
     *("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule"),
-    *("stop", "lift", "key", "person_key", "accept"),
+    *("stop", "lift", "key", "accept"),
     *("person", "signer", "statement"),
 )
 _RETRY_S = 0.05
@@ -116,14 +116,18 @@ class Writes(Protocol):
     async def lift(self, *, scope: str, reason: str, by: str) -> Any:
         """End a stop."""
 
-    async def key(self, *, do: Literal["new", "revoke"], named: str) -> Any:
-        """Issue a key to the agent named, or revoke the key (or all of the agent's) that is named."""
+    async def key(
+        self,
+        *,
+        do: Literal["new", "revoke"],
+        named: str,
+        kind: Literal["agent", "person"] = "agent",
+        roles: Sequence[str] = (),
+    ) -> Any:
+        """Issue a key to the agent or person named, or revoke the key (or all of the holder's) that is named."""
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> Any:
         """Take what a tool's server says of it for good."""
-
-    async def person_key(self, *, do: Literal["new", "revoke"], named: str, roles: Sequence[str] = ()) -> Any:
-        """Issue a key to the person named, to act in these roles; or revoke the key that is named."""
 
 
 class ControlServer:

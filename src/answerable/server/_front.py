@@ -52,7 +52,7 @@ def agent_of(gate: Gate, headers: Mapping[str, str]) -> str:
     key = gate.agent_keys.find(secret)
     if key is None:
         raise KeyRefused
-    return key.agent
+    return key.holder
 
 
 def secret_of(headers: Mapping[str, str]) -> str:

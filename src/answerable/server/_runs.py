@@ -15,8 +15,20 @@ from starlette.routing import BaseRoute, Route
 
 from answerable.app import Gate
 from answerable.core import AnswerableError, ExecutionError, RunId
-from answerable.identity import PersonKey
-from answerable.runtime import ControlRefused, RunUnknown, find_order, find_run, links_from, list_runs
+from answerable.identity import AccessKey
+from answerable.runtime import (
+    AgentUnknown,
+    ControlRefused,
+    InputInvalid,
+    QueueFull,
+    QueueInvalid,
+    RunUnknown,
+    find_order,
+    find_run,
+    links_from,
+    list_queues,
+    list_runs,
+)
 from answerable.server._errors import OperatorNeeded, PersonKeyRefused, RequestMalformed
 from answerable.server._front import secret_of
 
@@ -44,6 +56,8 @@ def run_routes(gate: Gate) -> list[BaseRoute]:
     desk = _Desk(gate)
     return [
         Route("/runs", desk.list, methods=["GET"]),
+        Route("/runs", desk.start, methods=["POST"]),
+        Route("/queues", desk.queues, methods=["GET"]),
         Route("/runs/{run}", desk.show, methods=["GET"]),
         Route("/runs/{run}/signal", desk.signal, methods=["POST"]),
         Route("/runs/{run}/{do}", desk.order, methods=["POST"]),
@@ -57,7 +71,7 @@ class _Desk:
     async def list(self, request: Request) -> Response:
         """Runs, the newest first; `?most=` at most so many."""
 
-        async def found(person: PersonKey) -> Any:
+        async def found(person: AccessKey) -> Any:
             most = request.query_params.get("most", "50")
             if not most.isascii() or not most.isdigit() or not 0 < int(most) <= _MOST_RUNS:
                 raise RequestMalformed(problem=f"`most` is a number from 1 to {_MOST_RUNS}")
@@ -65,10 +79,37 @@ class _Desk:
 
         return await self._answer(request, found)
 
+    async def start(self, request: Request) -> Response:
+        """Start a run of an agent; where too many wait already, `429` says when to try again."""
+
+        async def started(person: AccessKey) -> Any:
+            takes = {
+                "agent": (str,),
+                "input": (object,),
+                "key": (str,),
+                "on_behalf_of": (str,),
+                "resources": (list,),
+                "priority": (int,),
+            }
+            said = _checked(await _body(request), takes, needs=("agent",))
+            if any(not isinstance(each, str) for each in said.get("resources", ())):
+                raise RequestMalformed(problem="`resources` is a list of texts")
+            return await self._gate.desk.start(**{"input": None, **said})
+
+        return await self._answer(request, started)
+
+    async def queues(self, request: Request) -> Response:
+        """The queues: their limits, and how many runs they hold."""
+
+        async def found(person: AccessKey) -> Any:
+            return {"queues": [asdict(row) for row in list_queues(self._gate.reader.rows)]}
+
+        return await self._answer(request, found)
+
     async def show(self, request: Request) -> Response:
         """One run: how it stands, what is ordered of it, and what came of it. Its texts stay on the record."""
 
-        async def found(person: PersonKey) -> Any:
+        async def found(person: AccessKey) -> Any:
             run = RunId(request.path_params["run"])
             row = find_run(self._gate.reader, run)
             if row is None:
@@ -88,7 +129,7 @@ class _Desk:
     async def signal(self, request: Request) -> Response:
         """Send a signal: `{"name": …, "payload": …, "key": …}`."""
 
-        async def sent(person: PersonKey) -> Any:
+        async def sent(person: AccessKey) -> Any:
             takes = {"name": (str,), "payload": (object,), "key": (str,)}
             said = _checked(await _body(request), takes, needs=("name",))
             run = RunId(request.path_params["run"])
@@ -100,7 +141,7 @@ class _Desk:
     async def order(self, request: Request) -> Response:
         """Order something of a run, with a reason."""
 
-        async def ordered(person: PersonKey) -> Any:
+        async def ordered(person: AccessKey) -> Any:
             do, run = request.path_params["do"], request.path_params["run"]
             if do not in _TAKES:
                 raise RequestMalformed(problem=f"`{do}` is no order; a run takes {', '.join(_TAKES)} and signal")
@@ -108,7 +149,7 @@ class _Desk:
             said = dict(_checked(await _body(request), {"reason": (str,), **_TAKES[do]}, needs=needs))
             if not said["reason"].strip():
                 raise RequestMalformed(problem="it gives no `reason`, which goes on the record")
-            return await self._do(do, run, person.person, said)
+            return await self._do(do, run, person.holder, said)
 
         return await self._answer(request, ordered)
 
@@ -124,13 +165,16 @@ class _Desk:
             return await desk.resolve(run=run, by=by, result=said.pop("result", None), **said)
         return await desk.order(do=do, run=run, by=by, **said)  # type: ignore[arg-type]
 
-    async def _answer(self, request: Request, do: Callable[[PersonKey], Awaitable[Any]]) -> Response:
+    async def _answer(self, request: Request, do: Callable[[AccessKey], Awaitable[Any]]) -> Response:
         try:
             return _json(await do(self._operator(request)))
         except AnswerableError as error:
-            return _json({"error": error.to_json()}, _status_of(error))
+            answer = _json({"error": error.to_json()}, _status_of(error))
+            if isinstance(error, QueueFull):
+                answer.headers["retry-after"] = str(error.retry_after_s)
+            return answer
 
-    def _operator(self, request: Request) -> PersonKey:
+    def _operator(self, request: Request) -> AccessKey:
         secret = secret_of(request.headers)
         person = self._gate.person_keys.find(secret)
         if person is None:
@@ -167,10 +211,12 @@ def _checked(said: Any, takes: Mapping[str, tuple[type, ...]], *, needs: tuple[s
 def _status_of(error: AnswerableError) -> int:
     if isinstance(error, PersonKeyRefused):
         return 403 if error.is_agent else 401
-    if isinstance(error, RequestMalformed):
+    if isinstance(error, RequestMalformed | InputInvalid | QueueInvalid):
         return 400
-    if isinstance(error, RunUnknown):
+    if isinstance(error, RunUnknown | AgentUnknown):
         return 404
+    if isinstance(error, QueueFull):
+        return 429
     if isinstance(error, ControlRefused):
         return 409
     return 500 if isinstance(error, ExecutionError) else 403

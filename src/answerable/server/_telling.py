@@ -11,7 +11,7 @@ from answerable.action import OutcomeUnknown
 from answerable.core import AnswerableError, Refused
 from answerable.models import DialectName, ModelLost, ModelRejected, ModelUnavailable, ModelUnknown
 from answerable.policy import BudgetExceeded
-from answerable.runtime import Held, SessionUnknown
+from answerable.runtime import Held, QueueFull, SessionUnknown
 from answerable.server._errors import GateStopping, KeyMissing, KeyRefused, RequestMalformed
 
 __all__ = ["Told", "tell"]
@@ -31,6 +31,7 @@ _OF_KIND: tuple[tuple[type[AnswerableError] | tuple[type[AnswerableError], ...],
     (GateStopping, 503, "server_error", "overloaded_error"),
     (RequestMalformed, 400, "invalid_request_error", "invalid_request_error"),
     ((ModelUnknown, SessionUnknown), 404, "invalid_request_error", "not_found_error"),
+    (QueueFull, 429, "rate_limit_error", "rate_limit_error"),
     (BudgetExceeded, 429, "insufficient_quota", "rate_limit_error"),
     (Refused, 403, "permission_error", "permission_error"),
     (ModelUnavailable, 503, "server_error", "overloaded_error"),
@@ -55,8 +56,9 @@ def tell(error: AnswerableError, dialect: DialectName) -> Told:
     else:
         said = {"type": "error", "error": {"type": messages, "message": error.message, "code": error.code}}
     # Both SDKs would try a 409 or 429 again by themselves; a refusal stays one.
-    headers = {"x-should-retry": "true" if isinstance(error, ModelUnavailable | ModelLost | GateStopping) else "false"}
-    if isinstance(error, ModelUnavailable) and error.retry_after_s:
+    is_for_now = isinstance(error, ModelUnavailable | ModelLost | GateStopping | QueueFull)
+    headers = {"x-should-retry": "true" if is_for_now else "false"}
+    if isinstance(error, ModelUnavailable | QueueFull) and error.retry_after_s:
         headers["retry-after"] = str(error.retry_after_s)
     if isinstance(error, Held):
         headers["answerable-approval"] = error.approval

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from answerable.core import AnswerableError, Clock, SystemClock, TenantId, format_time
 from answerable.ledger import Head, LogContradicted, LogFolder, Reader, RecordTiles, Tree, consistency_proof, log_folder
-from answerable.witness._config import LogConfig
+from answerable.witness._config import NAME, LogConfig, LogConfigInvalid
 from answerable.witness._drivers import AsyncHttp
 from answerable.witness._errors import Unreachable
 from answerable.witness._notes import (
@@ -57,7 +57,11 @@ class Watched:
 
 
 class Publisher:
-    """Brings every tenant's folder up to the record, and asks witnesses, authorities and monitors."""
+    """Brings every tenant's folder up to the record, and asks witnesses, authorities and monitors.
+
+    Raises:
+        LogConfigInvalid: a watcher has the gate's or the log's own key.
+    """
 
     def __init__(self, directory: Path, config: LogConfig, http: Http, *, clock: Clock | None = None) -> None:
         self._directory = directory
@@ -65,6 +69,7 @@ class Publisher:
         self._http = http
         self._clock = clock or SystemClock()
         self._reader = Reader.open(directory)
+        _check_apart(directory, config, self._reader)
         self._sizes: dict[tuple[str, str], int] = {}  # what each witness cosigned last, by key and origin
         self._stamped: dict[tuple[str, str], float] = {}
         self._told: dict[str, dict[str, str]] = {}
@@ -249,6 +254,16 @@ async def publishing(directory: Path, config: LogConfig) -> AsyncIterator[Publis
             yield publisher
         finally:
             publisher.close()
+
+
+def _check_apart(directory: Path, config: LogConfig, reader: Reader) -> None:
+    """SECURITY: whoever signs receipts or checkpoints does not count as one who watches them."""
+    own = {*reader.gate_keys().values(), *reader.log_keys()}
+    watchers = (*(config.quorum.witnesses.values() if config.quorum else ()), *config.monitors)
+    for at in watchers:
+        if at.key.public in own:
+            problem = f"`{at.key.name}` signs with a key of this gate's own: a watcher has one of its own"
+            raise LogConfigInvalid(file=str(directory / NAME), problem=problem)
 
 
 def _signed(note: Note, at: WitnessAt) -> bool:

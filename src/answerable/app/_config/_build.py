@@ -5,11 +5,20 @@ from pathlib import Path
 
 from answerable.app._app import Answerable
 from answerable.app._config._errors import ConfigFileInvalid, SecretMissing
-from answerable.app._config._file import AmountTable, Config, LimitsTable, ProviderTable, ServerTable, ToolTable
+from answerable.app._config._file import (
+    AmountTable,
+    Config,
+    EngineTable,
+    LimitsTable,
+    NotifyTable,
+    ProviderTable,
+    ServerTable,
+    ToolTable,
+)
 from answerable.app._times import Times
 from answerable.models import Upstream
-from answerable.policy import Budget
-from answerable.runtime import Limits
+from answerable.policy import Budget, Channel, Mail, Webhook
+from answerable.runtime import Limits, StoreEngine, Temporal
 from answerable.tools import AmountOf, ToolDeclaration
 
 __all__ = ["configured"]
@@ -54,10 +63,32 @@ def configured(
             setattr(app, place, getattr(config, place))
     times = config.times
     app.times = Times(patience=times.patience, idle=times.idle, retry_window=times.retry_window, drain=times.drain)
+    if "engine" in config.model_fields_set:
+        app.engine = StoreEngine if config.engine.kind == "store" else _temporal(config.engine, file.parent, secrets)
     app.budgets += tuple(
-        Budget(scope=each.scope, period=each.period, tokens=each.tokens, cost_nano_usd=each.cost_usd, calls=each.calls)
+        Budget(
+            scope=each.scope,
+            period=each.period,
+            tokens=each.tokens,
+            cost_nano_usd=each.cost_usd,
+            amount=each.amount,
+            calls=each.calls,
+            alerts=tuple(each.alerts),
+            tell=each.tell,
+        )
         for each in config.budgets
     )
+    app.notify += tuple(_channel(f"notify[{n}]", each, secrets) for n, each in enumerate(config.notify))
+    app.page = config.page or app.page
+    for queue in config.queues:
+        app.queue(
+            queue.scope,
+            concurrency=queue.concurrency,
+            rate=queue.rate,
+            per=queue.per,
+            waiting=queue.waiting,
+            priority=queue.priority,
+        )
     for name, agent in config.agents.items():
         if name in app.agents:
             problems = f"`agents.{name}` is an agent of `{config.app}` already"
@@ -65,6 +96,7 @@ def configured(
         app.wired(
             name,
             own_tools=agent.own_tools,
+            groups=agent.groups,
             environment=agent.environment,
             owner=agent.owner,
             escalation=agent.escalation,
@@ -105,6 +137,21 @@ def _serve(
     )
 
 
+def _channel(place: str, said: NotifyTable, secrets: _Secrets) -> Channel:
+    if said.webhook:
+        return Webhook(url=said.webhook, secret=secrets.value(f"{place}.secret_from", said.secret_from or ""))
+    password = secrets.value(f"{place}.password_from", said.password_from) if said.password_from else ""
+    return Mail(
+        host=said.mail,
+        port=said.port,
+        tls=said.tls,
+        user=said.user,
+        password=password,
+        sender=said.sender,
+        to=said.to,
+    )
+
+
 def _declaration(tool: ToolTable) -> ToolDeclaration:
     return ToolDeclaration(
         effect=tool.effect,
@@ -138,6 +185,20 @@ def _limits(said: LimitsTable) -> Limits:
         tokens=said.tokens,
         cost_nano_usd=said.cost_usd,
         identical_calls=said.identical_calls,
+    )
+
+
+def _temporal(said: EngineTable, folder: Path, secrets: _Secrets) -> Temporal:
+    return Temporal(
+        address=said.address,
+        namespace=said.namespace,
+        queue=said.queue,
+        tls=said.tls,
+        api_key=secrets.value("engine.api_key_from", said.api_key_from) if said.api_key_from else "",
+        ca_file=said.ca_file and folder / said.ca_file,
+        certificate_file=said.certificate_file and folder / said.certificate_file,
+        key_file=said.key_file and folder / said.key_file,
+        heartbeat=said.heartbeat,
     )
 
 

@@ -7,9 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from answerable.app._config._words import Bound, Count, Dollars, Duration, Name, Template, Variable
+from answerable.app._config._words import Amount, Bound, Count, Dollars, Duration, Name, Template, Variable
 
-__all__ = ["AmountTable", "Config", "LimitsTable", "ProviderTable", "ServerTable", "ToolTable"]
+__all__ = [
+    "AmountTable",
+    "Config",
+    "EngineTable",
+    "LimitsTable",
+    "NotifyTable",
+    "ProviderTable",
+    "ServerTable",
+    "ToolTable",
+]
 
 
 class _Table(BaseModel):
@@ -37,6 +46,9 @@ class AgentTable(_Table):
     )
     escalation: str = Field(default="", description="Whom it turns to when it cannot go on.")
     stop: str = Field(default="", description="The role that may stop it.")
+    groups: list[Name] = Field(
+        default=[], description='Groups that policy may permit something to: `Group::"finance"`.'
+    )
     own_tools: list[str] = Field(default=[], description="Tools that it runs itself, unseen by the gate; `*` for any.")
     limits: LimitsTable | None = Field(default=None, description="The most that one of its sessions may do.")
 
@@ -116,11 +128,52 @@ class ProviderTable(_Table):
 class BudgetTable(_Table):
     """A limit beside each session's own."""
 
-    scope: str = Field(pattern=r"^(tenant|agent:.+)$", description="`agent:NAME` or `tenant`.")
+    scope: str = Field(
+        pattern=r"^(tenant|(agent|mandate):.+)$",
+        description="`agent:NAME`, `mandate:NAME` (runs started under it) or `tenant`.",
+    )
     period: Literal["total", "day"] = Field(default="total", description="`day` starts anew each UTC day.")
     tokens: Count | None = Field(default=None, description="Tokens read and written by models.")
     cost_usd: Dollars | None = Field(default=None, description="Price of model calls, in US dollars.")
-    calls: Count | None = Field(default=None, description="Actions that leave an intent; reads leave none.")
+    amount: Amount | None = Field(default=None, description="Money that tools move; no other currency is moved then.")
+    calls: Count | None = Field(default=None, description="Actions, reads too.")
+    alerts: list[Annotated[int, Field(ge=1, le=100)]] = Field(
+        default=[], description="People are told when these percentages of a limit are used."
+    )
+    tell: str = Field(default="", description="The role whose mail box is told; webhooks always are.")
+
+
+class NotifyTable(_Table):
+    """A way to tell people that something waits for them or that a budget runs low: a `webhook` or a `mail` server."""
+
+    webhook: str = Field(default="", description="The address that takes the notices, signed as Standard Webhooks.")
+    secret_from: Variable | None = Field(
+        default=None, description="The environment variable that holds the webhook's secret."
+    )
+    mail: str = Field(default="", description="The mail server's host.")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=587, description="The mail server's port.")
+    tls: Literal["starttls", "tls", "none"] = Field(default="starttls", description="How the way to it is secured.")
+    sender: str = Field(default="", description="The address that mails come from.")
+    to: dict[str, list[str]] = Field(default={}, description="Mail addresses, by role.")
+    user: str = Field(default="", description="Where the mail server asks for one.")
+    password_from: Variable | None = Field(
+        default=None, description="The environment variable that holds the mail server's password."
+    )
+
+
+class QueueTable(_Table):
+    """Limits on the runs of an agent, or of a tenant: how many are advanced at once, begin, and wait to begin."""
+
+    scope: str = Field(pattern=r"^(tenant|agent:.+)$", description="`agent:NAME` or `tenant`.")
+    concurrency: Count | None = Field(
+        default=None, description="Runs advanced at once; of an agent elsewhere, calls under way in this gate."
+    )
+    rate: Count | None = Field(default=None, description="Runs (of an agent elsewhere: calls) that may begin in `per`.")
+    per: Duration = Field(default=timedelta(minutes=1), description="The stretch of time that `rate` is for.")
+    waiting: Count | None = Field(default=None, description="Runs that may wait to begin; one more is refused.")
+    priority: Annotated[int, Field(ge=1, le=9)] | None = Field(
+        default=None, description="Of the agent's runs that are started without one: 1 goes first, 9 last."
+    )
 
 
 class TimesTable(_Table):
@@ -139,6 +192,26 @@ class TimesTable(_Table):
     )
 
 
+class EngineTable(_Table):
+    """What has runs advanced: the store itself, or a Temporal server that many gates share."""
+
+    kind: Literal["store", "temporal"] = Field(default="store", description="All other keys are for `temporal`.")
+    address: str = Field(default="127.0.0.1:7233", pattern=r"^[^/:]+:\d+$", description="`host:port` of its front end.")
+    namespace: str = Field(default="default", description="Its name for what belongs together.")
+    queue: str = Field(default="answerable", description="What workers take their work from; one for each store.")
+    tls: bool = Field(default=False, description="Speak TLS to it; implied by the files below.")
+    api_key_from: Variable | None = Field(default=None, description="The environment variable that holds the API key.")
+    ca_file: Path | None = Field(
+        default=None, strict=False, description="Certificates to trust instead of the usual ones."
+    )
+    certificate_file: Path | None = Field(default=None, strict=False, description="This gate's certificate.")
+    key_file: Path | None = Field(default=None, strict=False, description="The private key of that certificate.")
+    heartbeat: Duration = Field(
+        default=timedelta(seconds=5),
+        description="After which silence a gate counts as dead, and its runs go to others.",
+    )
+
+
 class Config(_Table):
     """`answerable.toml`. Paths are relative to the file."""
 
@@ -153,6 +226,7 @@ class Config(_Table):
     host: str = Field(default="127.0.0.1", description="The address to listen at.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8700, description="0 for any free one.")
     times: TimesTable = Field(default=TimesTable(), description="How long the gate is patient.")
+    engine: EngineTable = Field(default=EngineTable(), description="What has runs advanced.")
     agents: Mapping[Name, AgentTable] = Field(default={}, description="Agents that exist elsewhere, by name.")
     servers: Mapping[Name, ServerTable] = Field(default={}, description="MCP servers, by name.")
     tools: Mapping[str, ToolTable] = Field(default={}, description="What their tools do, by full name.")
@@ -161,4 +235,11 @@ class Config(_Table):
         default={},
         description="Names of models, and the `provider:model` that serve each, in the order in which they are tried.",
     )
-    budgets: list[BudgetTable] = Field(default=[], description="Limits of agents and of the whole tenant.")
+    budgets: list[BudgetTable] = Field(default=[], description="Limits of agents, mandates and the whole tenant.")
+    notify: list[NotifyTable] = Field(default=[], description="How people are told that something waits for them.")
+    queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")
+    page: str = Field(
+        default="",
+        pattern=r"^(https?://.+)?$",
+        description="The address at which people reach this gate's page, for links in notices.",
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from answerable.app._config._errors import ConfigFileInvalid
-from answerable.app._config._file import Config, ServerTable, ToolTable
+from answerable.app._config._file import Config, NotifyTable, ServerTable, ToolTable
 from answerable.app._config._lines import Lines
 
 __all__ = ["config_schema", "parse_config", "read_config"]
@@ -125,6 +125,10 @@ def _keys_at(path: Sequence[str | int]) -> Iterable[str]:
 
 def _misfits(config: Config) -> Iterator[_Problem]:
     """What fits the schema and still names nothing, or says two things at once."""
+    if config.engine.kind == "store" and config.engine.model_fields_set - {"kind"}:
+        yield ("engine", "kind"), "is `store`, and the other keys are for `temporal`"
+    if (config.engine.certificate_file is None) != (config.engine.key_file is None):
+        yield ("engine",), "needs `certificate_file` and `key_file`, or neither"
     for name, server in config.servers.items():
         for problem in _of_server(server):
             yield ("servers", name), problem
@@ -153,12 +157,37 @@ def _misfits(config: Config) -> Iterator[_Problem]:
         kind, _, agent = budget.scope.partition(":")
         if kind == "agent" and agent not in config.agents and config.app is None:
             yield ("budgets", n, "scope"), f"names no agent{_meant(agent, config.agents)}"
-        if budget.tokens is budget.cost_usd is budget.calls is None:
+        if all(each is None for each in (budget.tokens, budget.cost_usd, budget.amount, budget.calls)):
             yield ("budgets", n), "limits nothing"
+    for n, notify in enumerate(config.notify):
+        for problem in _of_notify(notify):
+            yield ("notify", n), problem
+    for n, queue in enumerate(config.queues):
+        kind, _, agent = queue.scope.partition(":")
+        if kind == "agent" and agent not in config.agents and config.app is None:
+            yield ("queues", n, "scope"), f"names no agent{_meant(agent, config.agents)}"
+        if queue.concurrency is queue.rate is queue.waiting is queue.priority is None:
+            yield ("queues", n), "limits nothing"
     for name, agent_table in config.agents.items():
         for tool_name in agent_table.own_tools:
             if tool_name in config.tools:
                 yield ("agents", name, "own_tools"), f"names `{tool_name}`, and the gate serves that"
+
+
+def _of_notify(said: NotifyTable) -> Iterator[str]:
+    if bool(said.webhook) == bool(said.mail):
+        yield "needs either a `webhook` or a `mail` server"
+    elif said.webhook:
+        if not said.webhook.startswith(("http://", "https://")):
+            yield "has a `webhook` that does not begin with http:// or https://"
+        if said.secret_from is None:
+            yield "needs `secret_from`: without a signature nobody knows that a notice is the gate's"
+        if said.to or said.sender or said.user or said.password_from:
+            yield "has a `webhook`, and `to`, `sender`, `user` and `password_from` are for `mail`"
+    elif not said.sender or not any(said.to.values()):
+        yield "needs `sender`, and `to` with the addresses of a role"
+    elif said.secret_from:
+        yield "has a `mail` server, and `secret_from` is for a `webhook`"
 
 
 def _of_server(server: ServerTable) -> Iterator[str]:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
+from answerable.core import Money
 from answerable.policy import parse_duration
 
-__all__ = ["Bound", "Count", "Dollars", "Duration", "Name", "Template", "Variable"]
+__all__ = ["Amount", "Bound", "Count", "Dollars", "Duration", "Name", "Template", "Variable"]
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -38,6 +39,18 @@ def _dollars(said: Any) -> int:
     if not nano.is_finite() or nano < 0 or nano != nano.to_integral_value():
         raise ValueError('must be US dollars in quotes, such as "5.00"')
     return int(nano)
+
+
+def _money(said: Any) -> Money:
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,3})?) ([A-Z]{3})", said) if isinstance(said, str) else None
+    try:
+        return Money.parse(match[1], match[2]) if match else _no_money()
+    except ValueError:
+        return _no_money()
+
+
+def _no_money() -> Money:
+    raise ValueError('must be an amount and its currency in quotes, such as "250.00 EUR"')
 
 
 def _count(said: Any) -> int:
@@ -91,6 +104,14 @@ Dollars = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d{1,9})?$", "examples": ["5.00"]}),
 ]
 """US dollars as text, held in 10⁻⁹ dollars."""
+
+Amount = Annotated[
+    Money,
+    BeforeValidator(_money),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,12}(\.\d{1,3})? [A-Z]{3}$", "examples": ["250.00 EUR"]}),
+]
+"""Money that a tool moves, as text."""
 
 Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
 """What stands in front of a dot or a colon."""

@@ -1,5 +1,6 @@
 """`answerable.toml`: what it says is what the gate does; what it cannot mean is told, with its line."""
 
+import base64
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 from answerable.app import Answerable, ConfigFileInvalid, SecretMissing, config_schema, configured
 from answerable.app._config import parse_config
 from answerable.core import Money
-from answerable.policy import Budget
-from answerable.runtime import Limits
+from answerable.policy import Budget, Mail, Webhook
+from answerable.runtime import Limits, StoreEngine, Temporal
 
 WHOLE = """
 data = "record"
@@ -216,3 +217,91 @@ def test_the_schema_for_editors_agrees_with_the_parser() -> None:
     for wrong in ("prot = 1", '[times]\nidle = "soon"', "[agents.desk.limits]\nsteps = 0"):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(tomllib.loads(wrong), config_schema())
+
+
+NOTIFIED = """
+page = "https://gate.example.com/decide"
+[[notify]]
+webhook = "https://chat.example.com/hooks/1"
+secret_from = "HOOK_SECRET"
+[[notify]]
+mail = "mail.example.com"
+sender = "gate@example.com"
+to = { lead = ["lea@example.com"] }
+password_from = "MAIL_PASSWORD"
+[[budgets]]
+scope = "mandate:spring"
+amount = "250.00 EUR"
+alerts = [80, 100]
+tell = "lead"
+"""
+
+
+@pytest.mark.requirement("GV-2", "MD-3")
+def test_who_is_told_and_of_what_stands_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "answerable.toml"
+    secret = base64.b64encode(b"k" * 32).decode()
+
+    app = configured(
+        parse_config(NOTIFIED, file=file), file=file, environment={"HOOK_SECRET": secret, "MAIL_PASSWORD": "p"}
+    )
+
+    webhook, mail = app.notify
+    assert isinstance(webhook, Webhook)
+    assert isinstance(mail, Mail)
+    assert (webhook.secret, mail.password, mail.to) == (secret, "p", {"lead": ["lea@example.com"]})
+    assert app.page == "https://gate.example.com/decide"
+    assert app.budgets == (Budget(scope="mandate:spring", amount=Money(25000, "EUR"), alerts=(80, 100), tell="lead"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[[notify]]\nsecret_from = "S"', "needs either a `webhook` or a `mail` server"),
+        ('[[notify]]\nwebhook = "https://x"\nmail = "y"', "needs either"),
+        ('[[notify]]\nwebhook = "https://x"', "needs `secret_from`"),
+        ('[[notify]]\nwebhook = "x"\nsecret_from = "S"', "does not begin with http"),
+        ('[[notify]]\nwebhook = "https://x"\nsecret_from = "S"\nsender = "a@x"', "are for `mail`"),
+        ('[[notify]]\nmail = "x"\nsender = "a@x"', "needs `sender`, and `to`"),
+        ('[[notify]]\nmail = "x"\nsender = "a@x"\nto = { l = ["b@x"] }\nsecret_from = "S"', "is for a `webhook`"),
+        ('[[budgets]]\nscope = "tenant"\namount = "250"', "must be an amount and its currency"),
+        ('[[budgets]]\nscope = "tenant"\namount = "2.505 EUR"', "must be an amount and its currency"),
+        ('[[budgets]]\nscope = "tenant"\ncalls = 1\nalerts = [120]', "is not allowed"),
+        ('[[budgets]]\nscope = "run:x"\ncalls = 1', "must match"),
+        ('[[budgets]]\nscope = "tenant"\nalerts = [80]', "limits nothing"),
+    ],
+)
+def test_notices_and_budgets_that_could_not_work_are_told_with_their_line(text: str, says: str) -> None:
+    with pytest.raises(ConfigFileInvalid, match=says):
+        parse_config(text, file=Path("answerable.toml"))
+
+
+@pytest.mark.requirement("RT-5")
+def test_the_engine_is_the_files_with_its_key_from_the_environment_and_never_in_what_is_shown() -> None:
+    text = '[engine]\nkind = "temporal"\naddress = "temporal.example.com:7233"\nqueue = "desk"\nca_file = "ca.pem"\n'
+    text += 'api_key_from = "TEMPORAL_KEY"\nheartbeat = "9s"\n'
+
+    app = app_of(text, {"TEMPORAL_KEY": "tk-1"})
+
+    assert app.engine == Temporal(
+        address="temporal.example.com:7233",
+        queue="desk",
+        ca_file=FILE.parent / "ca.pem",
+        api_key="tk-1",
+        heartbeat=timedelta(seconds=9),
+    )
+    assert "tk-1" not in repr(app.engine)
+    assert app_of().engine is StoreEngine
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ('kind = "celery"', "`engine.kind` must be 'store' or 'temporal'"),
+        ('address = "temporal:7233"', "`engine.kind` is `store`, and the other keys are for `temporal`"),
+        ('kind = "temporal"\naddress = "temporal"', "`engine.address` must match"),
+        ('kind = "temporal"\nkey_file = "a.pem"', "`engine` needs `certificate_file` and `key_file`, or neither"),
+    ],
+)
+def test_an_engine_that_cannot_be_meant_is_refused_with_its_line(said: str, problem: str) -> None:
+    assert problem in problems(f"[engine]\n{said}\n")

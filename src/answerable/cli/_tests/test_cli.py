@@ -14,6 +14,7 @@ import pytest
 from answerable.cli._application import find_application
 from answerable.cli._main import COMMANDS, run
 from answerable.server import ControlServer
+from answerable_verify import read_trust
 
 Capture = pytest.CaptureFixture[str]
 LENDING = '{"book": "b-7", "reader": "r-2"}'
@@ -301,3 +302,56 @@ def test_an_agent_is_not_both_in_the_file_and_in_its_application(library: Path, 
 
     assert run(["serve", "--check"]) == 2
     assert "`agents.clerk` is an agent of `agent:app` already" in capsys.readouterr().err
+
+
+@pytest.mark.requirement("MD-3")
+def test_what_budgets_have_left_and_what_a_run_under_a_mandate_may_do(library: Path, capsys: Capture) -> None:
+    with Path("answerable.toml").open("a") as file:
+        file.write('\n[[budgets]]\nscope = "mandate:spring"\ncalls = 3\n')
+    lending = ("run", "clerk", "--input", LENDING, "--mandate")
+
+    said(capsys, *lending, "spring")
+    said(capsys, *lending, "autumn", code=1)
+    found = said(capsys, "budgets")
+
+    assert found["budgets"] == [
+        {"scope": "mandate:spring", "dimension": "calls", "limit": 3, "spent": 2, "reserved": 0, "left": 1}
+    ]
+    assert found["reserved"] == []
+
+
+@pytest.mark.requirement("EV-2")
+def test_a_key_is_rotated_and_the_next_run_is_signed_by_the_new_one(lent: str, capsys: Capture) -> None:
+    before = {each["role"]: each["id"] for each in said(capsys, "keys", "list")}
+
+    life = said(capsys, "keys", "rotate", "gate", "--as", "ada", "--reason", "a year is over")
+
+    listed = {(each["role"], each["state"]): each["id"] for each in said(capsys, "keys", "list", "--all")}
+    assert listed["gate", "retired"] == before["gate"]
+    assert listed["gate", "in use"] == life["id"] != before["gate"]
+    assert listed["log", "in use"] == before["log"]
+    again = said(capsys, "run", "agent:app", "--input", LENDING)["run"]
+    assert run(["evidence", "export", lent, again, "--out", "both.zip", "--trust-out", "trust.toml"]) == 0
+    assert run(["verify", "both.zip", "--trust", "trust.toml"]) == 0
+
+
+def test_a_retired_key_keeps_the_gate_shut_and_says_what_to_do(lent: str, capsys: Capture) -> None:
+    said(capsys, "keys", "retire", "gate", "--as", "ada", "--reason", "the laptop is gone")
+
+    assert run(["run", "agent:app", "--input", LENDING]) == 2
+    assert "answerable keys rotate gate" in capsys.readouterr().err
+
+
+def test_the_trust_file_names_the_keys_of_people_and_when_they_were_in_use(
+    lent: str, capsys: Capture, tmp_path: Path
+) -> None:
+    subprocess.run("openssl ecparam -name prime256v1 -genkey -noout -out me.key", shell=True, check=True, cwd=tmp_path)
+    key = said(capsys, "person", "signer", "add", "lee", "me.key")["id"]
+    said(capsys, "keys", "retire", key, "--as", "ada")
+
+    assert run(["evidence", "trust", "trust.toml"]) == 0
+
+    trust = read_trust("trust.toml")
+    assert trust.people_keys == {key}
+    assert all(trust.periods[key])
+    assert [each["state"] for each in said(capsys, "keys", "list", "--all") if each["role"] == "person"] == ["retired"]

@@ -56,12 +56,12 @@ class Mail:
         from email.utils import format_datetime
 
         message = EmailMessage()
-        message["Subject"] = f"{notice.action} waits for {notice.role}"
+        message["Subject"] = notice.title
         message["From"] = self.sender
         message["To"] = ", ".join(people)
-        message["Date"] = format_datetime(notice.asked)
+        message["Date"] = format_datetime(notice.at)
         message["Message-ID"] = f"<{notice.id}@answerable>"  # tried again, it is the same mail
-        lines = [f"{name}: {value}" for name, value in notice.said().items() if value]
+        lines = [f"{name}: {value}" for name, value in notice.said.items() if value]
         message.set_content("\n".join([*lines, "", "This mail decides nothing. Look at it, and answer there."]))
         try:
             await asyncio.to_thread(self._send, message)

@@ -49,7 +49,7 @@ class Webhook:
 
     async def tell(self, notice: Notice) -> None:
         """Deliver it; the same id however often it is tried."""
-        body = orjson.dumps({"type": "approval.waiting", "data": notice.said()})
+        body = orjson.dumps({"type": notice.kind, "data": dict(notice.said)})
         moment = str(int(time.time()))
         signed = b".".join((notice.id.encode(), moment.encode(), body))
         signature = base64.b64encode(hmac.digest(self._key(), signed, "sha256")).decode()

@@ -219,6 +219,7 @@ async def _at_desk(
             clock=clock,
             generation=lambda: stops.generation,
             cache=DecisionCache(),
+            called=ledger.pseudonym,
         )
         await body(
             Desk(

@@ -181,3 +181,16 @@ def test_an_action_without_target_or_amount_asks_about_no_resource(tmp_path: Pat
     asked = orjson.loads(decide(policies(tmp_path), bare).request)
 
     assert asked["resource"] == {"type": "Resource", "id": "none"}
+
+
+@pytest.mark.requirement("GV-1")
+def test_only_groups_that_some_policy_names_are_in_the_request(tmp_path: Path) -> None:
+    held = policies(tmp_path, '@id("g") permit(principal in Group::"finance", action, resource);')
+    groups = {"support": ("finance", "night-shift")}
+
+    member = decide(held, an_action(), groups=groups)
+    stranger = decide(held, an_action(agent="ops"), groups=groups)
+
+    assert (member.verdict, stranger.verdict) == ("permit", "deny")
+    assert orjson.loads(member.request)["principal"] == {"type": "Agent", "id": "support", "groups": ["finance"]}
+    assert orjson.loads(stranger.request)["principal"] == {"type": "Agent", "id": "ops"}

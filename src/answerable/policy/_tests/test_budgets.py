@@ -1,17 +1,18 @@
 """Budgets: reserved before, settled after, never passed."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from answerable.action import OutcomeUnknown
-from answerable.core import Effect, Outcome, Usage
+from answerable.core import Effect, Money, Outcome, Usage
 from answerable.ledger import Prepared
-from answerable.policy import Budget, BudgetInvalid
+from answerable.policy import Budget, BudgetAlerts, BudgetInvalid, reserved_by, spending
 from answerable.policy._budgets import _budgets as budgets_table
-from answerable.policy._tests.conftest import AtDesk, Desk, an_action, refusal, tokens
+from answerable.policy._tests.conftest import FAILED, AtDesk, Desk, an_action, refusal, tokens
 
 _TABLE = Prepared(
     sa.select(budgets_table.c.scope, budgets_table.c.dimension, budgets_table.c.reserved, budgets_table.c.spent)
@@ -162,3 +163,132 @@ def test_a_run_without_limits_leaves_no_trace_in_the_budgets(at_desk: AtDesk) ->
 def test_a_budget_that_limits_nothing_is_refused(scope: str, limits: dict[str, Any]) -> None:
     with pytest.raises(BudgetInvalid):
         Budget(scope=scope, **limits)
+
+
+MANDATE = Budget(scope="mandate:spring", amount=Money(2500, "EUR"))
+
+
+@pytest.mark.requirement("RT-6", "MD-3")
+def test_money_that_tools_move_is_reserved_spent_if_it_went_and_free_again_if_not(at_desk: AtDesk) -> None:
+    async def body(desk: Desk) -> None:
+        run = await desk.run()
+
+        in_flight = await desk.open(an_action(run, 1, mandate="spring"))
+        during = used(desk, "mandate:spring", "amount:EUR")
+        await desk.close(in_flight, FAILED)
+        failed = used(desk, "mandate:spring", "amount:EUR")
+        steps = [await desk.do(an_action(run, number, mandate="spring")) for number in (2, 3, 4)]
+
+        assert (during, failed, used(desk, "mandate:spring", "amount:EUR")) == ((1000, 0), (0, 0), (0, 2000))
+        assert [step.status for step in steps] == ["admitted", "admitted", "refused"]
+        assert refusal(steps[2]) == "refused.budget_exceeded"
+
+    at_desk(body, budgets=(MANDATE,))
+
+
+@pytest.mark.requirement("RT-6", "MD-3")
+def test_a_budget_in_one_currency_lets_none_go_in_another_and_money_coming_back_frees_nothing(at_desk: AtDesk) -> None:
+    async def body(desk: Desk) -> None:
+        run = await desk.run()
+
+        dollars = await desk.do(an_action(run, 1, mandate="spring", described={"amount": Money(1, "USD")}))
+        back = await desk.do(an_action(run, 2, mandate="spring", described={"amount": Money(-9999, "EUR")}))
+        all_of_it = await desk.do(an_action(run, 3, mandate="spring", described={"amount": Money(2501, "EUR")}))
+        elsewhere = await desk.do(an_action(run, 4, described={"amount": Money(1, "USD")}))
+
+        assert [each.status for each in (dollars, back, all_of_it, elsewhere)] == [
+            "refused",
+            "admitted",
+            "refused",
+            "admitted",
+        ]
+
+    at_desk(body, budgets=(MANDATE,))
+
+
+@pytest.mark.requirement("RT-6")
+def test_a_mandate_that_nobody_set_limits_for_lets_nothing_be_done(at_desk: AtDesk) -> None:
+    async def body(desk: Desk) -> None:
+        run = await desk.run()
+
+        steps = [
+            await desk.do(an_action(run, 1, mandate="autumn")),
+            await desk.do(an_action(run, 2, mandate="autumn", described={"effect": Effect.READ, "amount": None})),
+        ]
+
+        assert [refusal(step) for step in steps] == ["refused.mandate_unknown"] * 2
+
+    at_desk(body, budgets=(MANDATE,))
+
+
+@pytest.mark.requirement("RT-6", "MD-3")
+def test_the_narrowest_of_run_agent_mandate_and_tenant_decides(at_desk: AtDesk) -> None:
+    scopes = ("agent:support", "mandate:spring", "tenant")
+    budgets = tuple(Budget(scope=scope, tokens=most) for scope, most in zip(scopes, (300, 200, 250), strict=True))
+
+    async def body(desk: Desk) -> None:
+        run, other = await desk.run(tokens=100), await desk.run()
+        asked = [(run, "spring", 100), (run, "spring", 1), (other, "spring", 100), (other, "spring", 1)]
+        asked += [(other, "", 50), (other, "", 1)]
+        refused: list[str] = []
+        for number, (of, mandate, most) in enumerate(asked):
+            described = {**tokens(most), "amount": None}
+            step = await desk.do(an_action(of, number, mandate=mandate, described=described), done(most))
+            refused += [json.loads(step.refusal.value)["fields"]["scope"]] if step.refusal else []
+
+        assert refused == [f"run:{run}", "mandate:spring", "tenant"]
+
+    at_desk(body, budgets=budgets)
+
+
+@pytest.mark.requirement("MD-3")
+def test_what_is_spent_reserved_and_left_is_told_and_a_lost_call_stays_reserved_and_is_named(at_desk: AtDesk) -> None:
+    budget = Budget(scope="tenant", period="day", calls=5, cost_nano_usd=2_000_000_000)
+
+    async def body(desk: Desk) -> None:
+        run = await desk.run()
+        await desk.do(an_action(run, 1))
+        lost = await desk.open(an_action(run, 2))
+        await desk.close(lost, Outcome.of_error("unknown", OutcomeUnknown(name="x", reason="no answer")))
+        await desk.open(an_action(run, 3))
+
+        dollars, calls = spending(desk.ledger.reader.rows, [budget], clock=desk.clock)
+        held = reserved_by(desk.ledger.reader.rows, desk.ledger.reader)
+
+        assert (calls.scope, calls.spent, calls.reserved, calls.left) == ("tenant@2026-11-21", 1, 2, 2)
+        assert dollars.said(dollars.limit) == "2.0000 USD"
+        assert [(each.step[-1], each.is_unknown, each.amount) for each in held] == [("2", True, 1), ("3", False, 1)]
+
+    at_desk(body, budgets=(budget,))
+
+
+@pytest.mark.requirement("MD-3")
+def test_people_are_told_once_when_a_budget_reaches_a_threshold_and_anew_the_next_day(at_desk: AtDesk) -> None:
+    budget = Budget(scope="agent:support", period="day", calls=4, alerts=(50, 100), tell="lead")
+
+    async def body(desk: Desk) -> None:
+        run, alerts = await desk.run(), BudgetAlerts(desk.ledger.reader.rows, (budget,), clock=desk.clock)
+        seen = []
+        for number in range(1, 5):
+            await desk.do(an_action(run, number))
+            seen.append([notice.said["percent"] for notice in alerts()])
+        half = alerts()[0]
+        desk.clock.move(days=1)
+
+        assert seen == [[], ["50"], ["50"], ["50", "100"]]
+        assert half.id == "budget.default.agent:support@2026-11-21.calls.50"
+        assert (half.role, half.kind) == ("lead", "budget.threshold")
+        assert alerts() == ()
+
+    at_desk(body, budgets=(budget,))
+
+
+@pytest.mark.parametrize("scope", ["mandate:", "run:x", "everybody", ""])
+def test_a_scope_that_nothing_has_is_refused(scope: str) -> None:
+    with pytest.raises(BudgetInvalid):
+        Budget(scope=scope, calls=1)
+
+
+def test_an_alert_beyond_the_limit_is_refused() -> None:
+    with pytest.raises(BudgetInvalid):
+        Budget(scope="tenant", calls=1, alerts=(120,))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from answerable.policy import Mail, NoticeInvalid, Notices, Webhook
+from answerable.policy import Budget, BudgetAlerts, Mail, NoticeInvalid, Notices, Webhook
 from answerable.policy._tests.conftest import AtDesk, Desk, an_action
 
 pytestmark = pytest.mark.requirement("GV-2")
@@ -167,6 +167,41 @@ def test_the_people_of_the_role_get_a_mail_without_the_arguments(at_desk: AtDesk
         assert "number" not in text
 
     at_desk(body, obligations=ASK)
+
+
+@pytest.mark.requirement("MD-3")
+def test_a_budget_that_runs_low_is_told_by_webhook_and_to_the_role_it_names(at_desk: AtDesk) -> None:
+    budget = Budget(scope="tenant", calls=2, alerts=(50,), tell="lead")
+
+    async def body(desk: Desk) -> None:
+        hook, mails = Hook(), MailServer()
+        (server, port), (post, mail_port) = await serving(hook), await serving(mails)
+        await desk.do(an_action(await desk.run()))
+        mail = Mail(host="127.0.0.1", port=mail_port, sender="g@x.test", to={"lead": ["l@x.test"]}, tls="none")
+        alerts = BudgetAlerts(desk.ledger.reader.rows, (budget,), clock=desk.clock)
+        channels = (Webhook(url=f"http://127.0.0.1:{port}/", secret=SECRET), mail)
+        telling = asyncio.create_task(Notices(desk.approvals, channels, look_s=0.01, alerts=alerts).serve())
+        await hook.times(1)
+        async with asyncio.timeout(20):
+            text = await mails.mails.get()
+            await mails.left.wait()
+        telling.cancel()
+        server.close()
+        post.close()
+
+        said = json.loads(hook.got[0][1])
+        assert said["type"] == "budget.threshold"
+        assert said["data"] == {
+            "scope": "tenant",
+            "dimension": "calls",
+            "percent": "50",
+            "limit": "2",
+            "spent": "1",
+            "reserved": "0",
+        }
+        assert "Subject: 50 % of the budget of tenant is used" in text
+
+    at_desk(body, budgets=(budget,))
 
 
 @pytest.mark.parametrize(

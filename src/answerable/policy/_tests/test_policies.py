@@ -342,3 +342,18 @@ def test_a_question_may_be_permitted_by_the_role_it_asks(tmp_path: Path) -> None
 
     assert held.evaluate(request("approval", attributes={"role": "ops"})).verdict == "permit"
     assert held.evaluate(request("approval", attributes={"role": "cfo"})).verdict == "deny"
+
+
+@pytest.mark.requirement("GV-1")
+def test_what_a_group_may_do_its_agents_may_and_the_record_says_so(tmp_path: Path) -> None:
+    held = policies(tmp_path, '@id("g") permit(principal in Group::"finance", action, resource);')
+    asked = Request(agent="ops", action="bank.pay", target="", context={}, groups=("finance",)).to_json()
+
+    verdicts = [
+        held.evaluate(asked).verdict,
+        held.evaluate(Request(agent="ops", action="bank.pay", target="", context={}).to_json()).verdict,
+        PolicySet.from_snapshot(held.snapshot()).evaluate(asked).verdict,
+    ]
+
+    assert verdicts == ["permit", "deny", "permit"]
+    assert held.partition("bank.pay").groups == {"finance"}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,13 @@ from answerable.runtime import (
     InputInvalid,
     Limits,
     Performing,
+    Queue,
+    QueuesProjection,
     Runs,
     RunsProjection,
     SharedEffects,
     StoreEngine,
+    Turns,
     Worker,
 )
 from answerable.runtime._decisions import DecisionEffects
@@ -142,6 +145,8 @@ class House:
         *,
         linger: timedelta = timedelta(milliseconds=2),
         unwind: timedelta = timedelta(seconds=5),
+        queues: Sequence[Queue] = (),
+        slots: int = 100,
         compensation: Compensation = lambda name, arguments, result: None,
         **ledger: Any,
     ) -> None:
@@ -152,15 +157,19 @@ class House:
         self.agents = Agents()
         self._linger = linger
         self._unwind = unwind
+        self._queues = queues
+        self._slots = slots
         self._compensation = compensation
         self.ledger_tenant = TenantId("default")
         self.run = RunId("")
         self.seen: list[Receipt] = []
 
     async def __aenter__(self) -> "House":
-        projections = (RunsProjection(), *self._ledger_options.pop("projections", ()))
+        projections = (RunsProjection(), QueuesProjection(), *self._ledger_options.pop("projections", ()))
         self.ledger = Ledger.open(self._directory, projections=projections, **self._ledger_options)
         await self.ledger.start()
+        self.turns = Turns(self.ledger, self._queues)
+        await self.turns.start()
         self.gate = Gate(
             ledger=self.ledger,
             authorizer=self.policy,
@@ -173,24 +182,35 @@ class House:
             linger=self._linger,
             compensation=self._compensation,
             unwind=self._unwind,
+            turns=self.turns,
         )
         self.runs = Runs(self.ledger, self.agents)
         self.worker = Worker(self.gate, self.agents)
-        self._serving: asyncio.Task[None] | None = None
+        self._serving: list[asyncio.Task[None]] = []
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.wait([self._serving])
+        for task in self._serving:
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
         await self.ledger.close()
 
-    def agent(self, fn: Callable[..., Awaitable[Any]], *, limits: Limits | None = None, name: str = "agent") -> None:
-        self.agents.add(AgentSpec(name=name, fn=fn, limits=limits or Limits(identical_calls=None)))
+    def agent(
+        self,
+        fn: Callable[..., Awaitable[Any]],
+        *,
+        limits: Limits | None = None,
+        name: str = "agent",
+        tenant: str = "default",
+    ) -> None:
+        bounds = limits or Limits(identical_calls=None)
+        self.agents.add(AgentSpec(name=name, fn=fn, limits=bounds, tenant=TenantId(tenant)))
 
     def serve(self) -> None:
         engine = StoreEngine(self.ledger.leases, self.ledger.clock)
-        self._serving = asyncio.create_task(engine.serve(self.worker.advance, slots=100))
+        serving = (engine.serve(self.worker.advance, slots=self._slots), self.turns.serve())
+        self._serving += [asyncio.create_task(each) for each in serving]
 
     async def once(self, fn: Callable[..., Awaitable[Any]], given: Any = None, **more: Any) -> Any:
         """Start a run, drive it to its end, and give its result."""

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 
 from answerable.app import Gate
 from answerable.core import AnswerableError
-from answerable.identity import PersonKey
+from answerable.identity import AccessKey
 from answerable.server._approvals import as_json, person_of, refused
 from answerable.server._errors import PasskeyRefused
 
@@ -73,7 +73,7 @@ class _Passkeys:
         except AnswerableError as error:
             return refused(error)
         said = [{"id": key.id, "kind": key.kind, "credential": key.credential, "rp": key.rp} for key in keys]
-        return as_json({"person": person.person, "roles": person.roles, "keys": said})
+        return as_json({"person": person.holder, "roles": person.roles, "keys": said})
 
     async def options(self, request: Request) -> Response:
         """What the browser needs to make a passkey."""
@@ -86,8 +86,8 @@ class _Passkeys:
         challenge = secrets.token_bytes(32)
         if len(self._pending) >= _MOST_PENDING:
             self._pending.pop(next(iter(self._pending)))
-        self._pending[person.person] = challenge, self._gate.approvals.clock.monotonic_s() + _LIFE_S
-        name = person.person.rpartition(":")[2]
+        self._pending[person.holder] = challenge, self._gate.approvals.clock.monotonic_s() + _LIFE_S
+        name = person.holder.rpartition(":")[2]
         user = {"id": _text(secrets.token_bytes(16)), "name": name, "displayName": name}
         return as_json({"challenge": _text(challenge), "rp": {"id": rp, "name": "Answerable"}, "user": user})
 
@@ -97,19 +97,19 @@ class _Passkeys:
             person = person_of(self._gate, request)
             rp, origin = self._site(request)
             self._check_first(person)
-            challenge, until = self._pending.pop(person.person, (b"", 0.0))
+            challenge, until = self._pending.pop(person.holder, (b"", 0.0))
             if not challenge or self._gate.approvals.clock.monotonic_s() > until:
                 raise PasskeyRefused(problem="it was not asked for, or too long ago")
             public, credential = _verified(await request.body(), challenge, rp, origin)
-            key = await self._gate.desk.signing_keys.add(person.person, public, rp=rp, credential=credential)
+            key = await self._gate.desk.signing_keys.add(person.holder, public, rp=rp, credential=credential)
         except AnswerableError as error:
             return refused(error)
         return as_json({"id": key.id, "kind": key.kind, "credential": key.credential, "rp": key.rp})
 
-    def _keys(self, person: PersonKey) -> Any:
-        return self._gate.desk.signing_keys.of(self._gate.desk.people.called(person.person))
+    def _keys(self, person: AccessKey) -> Any:
+        return self._gate.desk.signing_keys.of(self._gate.desk.people.called(person.holder))
 
-    def _check_first(self, person: PersonKey) -> None:
+    def _check_first(self, person: AccessKey) -> None:
         if self._keys(person):
             raise PasskeyRefused(problem="this person has a signing key already; an operator has to revoke it first")
 

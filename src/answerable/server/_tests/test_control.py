@@ -74,14 +74,11 @@ class Desk:
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("stop", scope=scope, reason=reason, by=by)
 
-    async def key(self, *, do: str, named: str) -> Any:
-        return await self._write("key", named=named)
+    async def key(self, *, do: str, named: str, kind: str = "agent", roles: Sequence[str] = ()) -> Any:
+        return await self._write("key", named=named, kind=kind, roles=list(roles))
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> Any:
         return await self._write("accept", tool=tool, digest=digest, by=by, reason=reason)
-
-    async def person_key(self, *, do: str, named: str, roles: Sequence[str] = ()) -> Any:
-        return await self._write("person_key", named=named, roles=list(roles))
 
     async def lift(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("lift", scope=scope, reason=reason, by=by)

@@ -97,6 +97,29 @@ def test_a_run_is_paused_resumed_signalled_forked_and_undone(tmp_path: Path) -> 
     over_http(tmp_path, story)
 
 
+def test_a_run_is_started_once_for_its_key_with_its_priority(tmp_path: Path) -> None:
+    async def story(gate: Gate, ask: Ask) -> None:
+        said = {"agent": "clerk", "input": 3, "key": "order-7", "priority": 2, "on_behalf_of": "person:eve"}
+        status, told = await ask("POST", "/runs", said)
+        again = await ask("POST", "/runs", said)
+        await ask("POST", f"/runs/{told['run']}/signal", {"name": "go", "payload": 4})
+        opened = gate.reader.opened(RunId(told["run"]))
+
+        assert (status, again) == (200, (200, told))
+        assert await gate.result(RunId(told["run"])) == 4
+        assert (opened["control"]["priority"], "person:eve" in str(opened)) == (2, False)
+        for wrong, expected in (
+            ({"agent": "nobody"}, 404),
+            ({"input": 1}, 400),
+            ({"agent": "clerk", "input": "no number"}, 400),
+            ({"agent": "clerk", "input": 1, "priority": 10}, 400),
+            ({"agent": "clerk", "input": 1, "resources": [1]}, 400),
+        ):
+            assert (await ask("POST", "/runs", wrong))[0] == expected
+
+    over_http(tmp_path, story)
+
+
 @pytest.mark.parametrize(
     ("path", "said", "status"),
     [

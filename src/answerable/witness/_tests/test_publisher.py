@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from answerable.core import TenantId
-from answerable.ledger import Draft, Ledger, control_run, log_folder, read_head
+from answerable.ledger import Draft, FileSigner, Ledger, control_run, log_folder, read_head
 from answerable.witness import (
     HttpReply,
     LogConfig,
@@ -101,8 +101,6 @@ class World:
 
 
 def a_log_key(data: Path, origin: str) -> str:
-    from answerable.ledger import FileSigner
-
     return str(vkey_of(FileSigner.open(data / "keys" / "log.key"), origin, role="log"))
 
 
@@ -256,3 +254,13 @@ def test_a_configuration_that_would_ask_fewer_than_it_seems_to_is_refused(
 
 def test_without_a_configuration_nobody_is_asked(tmp_path: Path) -> None:
     assert not read_log_config(tmp_path).is_watched
+
+
+@pytest.mark.requirement("EV-2")
+@pytest.mark.parametrize("role", ["gate", "log"])
+def test_a_witness_that_signs_with_a_key_of_the_gate_is_refused(world: World, role: str) -> None:
+    own = vkey_of(FileSigner.open(world.data / "keys" / f"{role}.key"), "witness.example/own", role="witness")
+    quorum = Quorum(witnesses={"own": WitnessAt(key=own, url="http://own")}, wanted="own")
+
+    with pytest.raises(LogConfigInvalid, match="of this gate's own"):
+        world.publish(LogConfig(quorum=quorum))

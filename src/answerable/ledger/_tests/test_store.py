@@ -1,0 +1,137 @@
+"""The writer: when work is answered, and what becomes of it when a commit fails."""
+
+import asyncio
+import functools
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from answerable.ledger._store import Batch, Connection, Writer, connect
+
+
+class Rows(Batch):
+    """A batch that inserts numbers."""
+
+    def __init__(self, connection: Connection, again: "Rows | None" = None) -> None:
+        self.raw = connection.raw
+        self.is_again = again is not None
+
+    def put(self, number: int) -> int:
+        self.raw.execute("INSERT INTO numbers VALUES (?)", (number,))
+        return number
+
+
+@asynccontextmanager
+async def writing(path: Path) -> AsyncIterator[tuple[Writer[Rows], sqlite3.Connection]]:
+    connection = connect(path, writable=True)
+    connection.raw.execute("CREATE TABLE numbers (number INTEGER CHECK (number < 100))")
+    # A row that breaks this is found at COMMIT, like a disk that is full.
+    connection.raw.execute("PRAGMA foreign_keys = ON")
+    connection.raw.execute("CREATE TABLE known (number INTEGER PRIMARY KEY)")
+    connection.raw.execute("CREATE TABLE late (number REFERENCES known DEFERRABLE INITIALLY DEFERRED)")
+    writer: Writer[Rows] = Writer(connection, lambda again: Rows(connection, again))
+    elsewhere = sqlite3.connect(path)
+    yield writer, elsewhere
+    await writer.close()
+    elsewhere.close()
+    connection.raw.close()
+
+
+def in_a_loop(story: Callable[[Path], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
+    @functools.wraps(story)
+    def test(tmp_path: Path) -> None:
+        asyncio.run(story(tmp_path))
+
+    return test
+
+
+def stored(elsewhere: sqlite3.Connection) -> list[int]:
+    return [row[0] for row in elsewhere.execute("SELECT number FROM numbers ORDER BY rowid")]
+
+
+@in_a_loop
+async def test_work_is_answered_once_it_is_on_disk(tmp_path: Path) -> None:
+    async with writing(tmp_path / "db") as (writer, elsewhere):
+        assert await writer.submit(lambda rows: rows.put(1)) == 1
+
+        assert stored(elsewhere) == [1]
+
+
+@in_a_loop
+async def test_work_that_need_not_land_is_answered_at_once_and_lands_with_what_comes_next(tmp_path: Path) -> None:
+    landed: list[Exception | None] = []
+    async with writing(tmp_path / "db") as (writer, elsewhere):
+        early = writer.submit(lambda rows: rows.put(1), landed=landed.append)
+        assert early.done()
+        assert (early.result(), stored(elsewhere), landed) == (1, [], [])
+
+        await writer.submit(lambda rows: rows.put(2))
+
+        assert stored(elsewhere) == [1, 2]
+        assert landed == [None]
+
+
+@in_a_loop
+async def test_work_that_nothing_follows_lands_by_itself(tmp_path: Path) -> None:
+    done = asyncio.Event()
+    async with writing(tmp_path / "db") as (writer, elsewhere):
+        writer.submit(lambda rows: rows.put(1), landed=lambda error: done.set())
+
+        async with asyncio.timeout(10):
+            await done.wait()
+
+        assert stored(elsewhere) == [1]
+
+
+@in_a_loop
+async def test_work_that_raises_fails_alone_and_the_rest_is_done_again_in_its_order(tmp_path: Path) -> None:
+    again: list[bool] = []
+
+    def put(rows: Rows, number: int) -> int:
+        again.append(rows.is_again)
+        return rows.put(number)
+
+    async with writing(tmp_path / "db") as (writer, elsewhere):
+        early = writer.submit(lambda rows: put(rows, 1), landed=lambda error: None)
+        spoilt = writer.submit(lambda rows: (rows.put(50), rows.put(500)))
+        later = writer.submit(lambda rows: rows.put(2))
+
+        with pytest.raises(sqlite3.IntegrityError):
+            await spoilt
+
+        assert (await early, await later, stored(elsewhere)) == (1, 2, [1, 2])
+        assert again == [False, True]
+
+
+@in_a_loop
+async def test_a_commit_that_fails_is_told_to_everybody_whose_work_was_in_it(tmp_path: Path) -> None:
+    landed: list[Exception | None] = []
+    async with writing(tmp_path / "db") as (writer, elsewhere):
+        writer.submit(lambda rows: rows.put(1), landed=landed.append)
+        failing = writer.submit(lambda rows: rows.raw.execute("INSERT INTO late VALUES (7)"))
+
+        with pytest.raises(sqlite3.IntegrityError):
+            await failing
+
+        assert stored(elsewhere) == []
+        assert [type(error) for error in landed] == [sqlite3.IntegrityError]
+        assert await writer.submit(lambda rows: rows.put(3)) == 3
+
+
+@in_a_loop
+async def test_what_is_submitted_while_the_disk_is_busy_is_done_when_it_is_free(tmp_path: Path) -> None:
+    landed: list[Exception | None] = []
+    async with writing(tmp_path / "db") as (writer, elsewhere):
+        several = [writer.submit(functools.partial(Rows.put, number=number)) for number in range(5)]
+        await asyncio.sleep(0)  # the batch is given to the disk
+        early = writer.submit(lambda rows: rows.put(9), landed=landed.append)
+
+        assert await asyncio.gather(*several) == list(range(5))
+        assert await early == 9
+        await writer.close()
+        assert stored(elsewhere) == [0, 1, 2, 3, 4, 9]
+        assert landed == [None]

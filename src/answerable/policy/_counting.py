@@ -1,0 +1,316 @@
+"""Counts of what was done: kept with every effect, and compared again when an action is opened.
+
+What is in flight and what is of unknown fate counts, because either may have happened. A failed, refused or
+written-off effect gives back what it took. Reads are not counted: they do nothing.
+
+| scope | counts |
+|---|---|
+| `target:NAME:TARGET` | effects of a tool on a target |
+| `day:NAME:CURRENCY:DAY` | effects of a tool on a UTC day, and the money they moved; no currency where they move none |
+| `payee:DAY:CURRENCY:NAME:TARGET` | those of them that moved money to one target |
+| `payees:NAME:CURRENCY:DAY` | targets with at least one of those; follows from them, and has no version of its own |
+
+Four more are looked up and not kept here: `days:NAME:CURRENCY:N:DAY` (N days up to DAY), `approved:NAME:TARGET`,
+`roles:PERSON`, and the clock's own `hour:…` and `date:…`.
+"""
+
+import zlib
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from answerable.core import Action, Decision, Effect, TenantId
+from answerable.identity import registered_roles
+from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
+from answerable.policy._approvals import approvals_table
+from answerable.policy._ports import Rows
+
+__all__ = [
+    "WINDOWS",
+    "FactsProjection",
+    "day_scope",
+    "look",
+    "own_approval",
+    "own_effect",
+    "payee_scope",
+    "payees_scope",
+    "target_scope",
+]
+
+WINDOWS = (7, 30)
+"""Lengths of windows in days; the day that it is now counts as one."""
+
+_facts = sa.Table(
+    "policy_facts",
+    metadata,
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+_open = sa.Table(
+    "policy_open_effects",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("step", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("target_scope", sa.Text, nullable=False),
+    sa.Column("day_scope", sa.Text, nullable=False),
+    sa.Column("amount", sa.Integer, nullable=False),
+    sa.Column("is_counted", sa.Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+_P = sa.bindparam
+
+_SCOPE = Prepared(
+    sa.select(_facts.c.version, _facts.c.count, _facts.c.total).where(
+        _facts.c.tenant == _P("tenant"), _facts.c.scope == _P("scope")
+    )
+)
+
+
+def _days(number: int) -> Prepared:
+    """Adds up the days of a window."""
+    total = (sa.func.coalesce(sa.func.sum(column), 0) for column in (_facts.c.version, _facts.c.count, _facts.c.total))
+    scopes: list[sa.BindParameter[str]] = [_P(f"day_{each}") for each in range(number)]
+    return Prepared(sa.select(*total).where(_facts.c.tenant == _P("tenant"), _facts.c.scope.in_(scopes)))
+
+
+_DAYS = {number: _days(number) for number in WINDOWS}
+_APPROVED = Prepared(
+    sa.select(sa.func.count()).where(
+        approvals_table.c.tenant == _P("tenant"),
+        approvals_table.c.name == _P("name"),
+        approvals_table.c.target == _P("target"),
+        approvals_table.c.taken != "",
+    )
+)
+_OWN_APPROVED = Prepared(
+    sa.select(sa.func.count()).where(
+        approvals_table.c.run == _P("run"), approvals_table.c.step == _P("step"), approvals_table.c.taken != ""
+    )
+)
+
+
+def _counting(scopes: int) -> Prepared:
+    """Adds to several scopes of one tenant at once; three tell their counts."""
+    new = insert(_facts).values(
+        [
+            {
+                _facts.c.tenant: _P("of_tenant"),
+                _facts.c.scope: _P(f"scope_{each}"),
+                _facts.c.version: 1,
+                _facts.c.count: _P("more"),
+                _facts.c.total: _P(f"minor_{each}"),
+            }
+            for each in range(scopes)
+        ]
+    )
+    added = {
+        "version": _facts.c.version + 1,
+        "count": _facts.c.count + new.excluded["count"],
+        "total": _facts.c.total + new.excluded.total,
+    }
+    done = new.on_conflict_do_update(index_elements=[_facts.c.tenant, _facts.c.scope], set_=added)
+    return Prepared(done.returning(_facts.c.scope, _facts.c.count) if scopes > 2 else done)
+
+
+_COUNT_ONE, _COUNT_TWO, _COUNT_PAID = _counting(1), _counting(2), _counting(3)
+_new_payee = insert(_facts).values(
+    {
+        _facts.c.tenant: _P("of_tenant"),
+        _facts.c.scope: _P("scope"),
+        _facts.c.version: 0,  # INVARIANT: moves with the day's scope, so that applications for two runs commute
+        _facts.c.count: _P("more"),
+        _facts.c.total: 0,
+    }
+)
+_COUNT_PAYEES = Prepared(
+    _new_payee.on_conflict_do_update(
+        index_elements=[_facts.c.tenant, _facts.c.scope],
+        set_={"count": _facts.c.count + _new_payee.excluded["count"]},
+    )
+)
+_FIND = Prepared(
+    sa.select(_open.c.tenant, _open.c.target_scope, _open.c.day_scope, _open.c.amount, _open.c.is_counted).where(
+        _open.c.run == _P("run"), _open.c.step == _P("step")
+    )
+)
+_PUT = Prepared(_open.insert())
+_DROP = Prepared(_open.delete().where(_open.c.run == _P("run"), _open.c.step == _P("step")))
+_TAKE_OUT = Prepared(
+    _open.delete()
+    .where(_open.c.run == _P("run"), _open.c.step == _P("step"))
+    .returning(_open.c.tenant, _open.c.target_scope, _open.c.day_scope, _open.c.amount, _open.c.is_counted)
+)
+_FORGET = Prepared(_open.delete().where(_open.c.run == _P("of_run")))
+_ANY_GIVEN_BACK = Prepared(sa.select(_open.c.run).where(_open.c.is_counted.is_(False)).limit(1))
+_PHASES: frozenset[Phase] = frozenset({"intent", "outcome", "control", "run.close"})
+
+
+def target_scope(name: str, target: str) -> str:
+    """Where effects on a target are counted."""
+    return f"target:{name}:{target}" if target else ""
+
+
+def day_scope(name: str, currency: str, day: str) -> str:
+    """Where effects of a day are counted."""
+    return f"day:{name}:{currency}:{day}"
+
+
+def payee_scope(day: str, target: str) -> str:
+    """Where a day's payments to one target are counted, from the day's scope and the target's."""
+    return f"payee:{day[-10:]}:{day[-14:-11]}{target[6:]}"
+
+
+def payees_scope(day: str) -> str:
+    """Where a day's targets are counted; `day` is the day's scope."""
+    return f"payees:{day[4:]}"
+
+
+def look(rows: Rows, tenant: str, scope: str) -> Sequence[int]:
+    """Version, count and total of a scope now."""
+    kind, _, rest = scope.partition(":")
+    if kind == "days":
+        named, length, last = rest.rsplit(":", 2)
+        until = date.fromisoformat(last)
+        days = {f"day_{n}": f"day:{named}:{until - timedelta(days=n)}" for n in range(int(length))}
+        return rows(_DAYS[int(length)], tenant=tenant, **days)[0]
+    if kind == "approved":
+        name, _, target = rest.partition(":")
+        count = rows(_APPROVED, tenant=tenant, name=name, target=target)[0][0]
+        return (count, count, 0)
+    if kind == "roles":
+        roles = registered_roles(rows, TenantId(tenant), rest)
+        return (zlib.crc32(" ".join(roles).encode()), len(roles), 0)
+    found = rows(_SCOPE, tenant=tenant, scope=scope)
+    return found[0] if found else (0, 0, 0)
+
+
+def own_approval(rows: Rows, action: Action) -> int:
+    """How often the action's own step was let through by approval, on an earlier attempt."""
+    return int(rows(_OWN_APPROVED, run=action.run, step=action.step)[0][0])
+
+
+def own_effect(rows: Rows, action: Action) -> Sequence[Any] | None:
+    """What the action's own step has in flight: tenant, scope of the target, scope of the day, amount."""
+    found = rows(_FIND, run=action.run, step=action.step)
+    return found[0] if found and found[0][4] else None
+
+
+class FactsProjection:
+    """Keeps the counts, and has `open` decide again when a fact moved since the decision."""
+
+    def __init__(self) -> None:
+        # None: not looked up yet. Nearly always False, and then an effect that went well needs no look.
+        self._some_given_back: bool | None = None
+
+    @property
+    def tables(self) -> Sequence[sa.Table]:
+        return (_facts, _open)
+
+    @property
+    def phases(self) -> frozenset[Phase]:
+        return _PHASES
+
+    def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
+        """`moved` if a scope that a permit rests on has another version now; a denial stands."""
+        if decision.verdict != "deny":
+            for scope in decision.facts:
+                kind, _, rest = scope.name.partition(":")
+                if kind in ("hour", "date"):
+                    if not tx.now.startswith(rest):
+                        return Ruling(moved=True)
+                elif look(tx.rows, action.tenant, scope.name)[0] != scope.version:
+                    return Ruling(moved=True)
+        return None
+
+    def apply(self, tx: Tx, receipt: Receipt) -> None:
+        """Take with the intent; keep or give back with the outcome; what is open ends with the run."""
+        said = receipt.predicate
+        run, step = said["run"], said.get("step", "")
+        if receipt.phase == "intent":
+            self._take(tx, said)
+        elif receipt.phase == "run.close":
+            tx.run(_FORGET, of_run=run)
+        elif receipt.phase == "outcome":
+            if said.get("intentRef") and _counts(said["action"]):
+                counts = said["effect"]["status"] == "ok"
+                if counts and not self._may_be_given_back(tx):
+                    return  # counted since its intent
+                for tenant, target, day, minor, is_counted in tx.rows(_TAKE_OUT, run=run, step=step):
+                    if bool(is_counted) != counts:
+                        self._count(tx, tenant, target, day, minor, more=1 if counts else -1)
+        elif said["control"].get("do") == "write-off":
+            self._settle(tx, run, step, counts=False)
+
+    def _take(self, tx: Tx, said: dict[str, Any]) -> None:
+        action = said["action"]
+        amount = action.get("amount")
+        if not _counts(action):
+            return
+        run, step = said["run"], said["step"]
+        if said["attempt"] > 1 and (found := tx.rows(_FIND, run=run, step=step)):
+            if found[0][4]:
+                return  # a further attempt at what is already counted
+            tx.run(_DROP, run=run, step=step)
+        target = target_scope(action["name"], action.get("target", ""))
+        day = day_scope(action["name"], amount["currency"] if amount else "", said["at"][:10])
+        minor = amount["minor"] if amount else 0
+        tx.run(
+            _PUT,
+            run=run,
+            step=step,
+            tenant=said["tenant"],
+            target_scope=target,
+            day_scope=day,
+            amount=minor,
+            is_counted=True,
+        )
+        self._count(tx, said["tenant"], target, day, minor, more=1)
+
+    def _settle(self, tx: Tx, run: str, step: str, *, counts: bool) -> None:
+        for tenant, target, day, minor, is_counted in tx.rows(_FIND, run=run, step=step):
+            if bool(is_counted) == counts:
+                continue
+            self._count(tx, tenant, target, day, minor, more=1 if counts else -1)
+            tx.run(_DROP, run=run, step=step)
+            tx.run(
+                _PUT,
+                run=run,
+                step=step,
+                tenant=tenant,
+                target_scope=target,
+                day_scope=day,
+                amount=minor,
+                is_counted=counts,
+            )
+
+    def _count(self, tx: Tx, tenant: str, target: str, day: str, minor: int, *, more: int) -> None:
+        said: dict[str, Any] = {"of_tenant": tenant, "scope_0": day, "minor_0": minor * more, "more": more}
+        if not target:
+            tx.run(_COUNT_ONE, **said)
+        elif day[-12] == ":":  # no currency
+            tx.run(_COUNT_TWO, **said, scope_1=target, minor_1=0)
+        else:
+            payee = payee_scope(day, target)
+            counts = dict(map(tuple, tx.rows(_COUNT_PAID, **said, scope_1=target, minor_1=0, scope_2=payee, minor_2=0)))
+            if counts[payee] == max(more, 0):  # the first of the day, or the last of them given back
+                tx.run(_COUNT_PAYEES, of_tenant=tenant, scope=payees_scope(day), more=more)
+        if more < 0:
+            self._some_given_back = True
+
+    def _may_be_given_back(self, tx: Tx) -> bool:
+        if self._some_given_back is None:
+            self._some_given_back = bool(tx.rows(_ANY_GIVEN_BACK))
+        return self._some_given_back
+
+
+def _counts(action: dict[str, Any]) -> bool:
+    """Whether the facts say anything of such an action."""
+    return action["effect"] != Effect.READ and bool(action.get("target") or action.get("amount"))
