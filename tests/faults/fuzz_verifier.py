@@ -4,6 +4,7 @@ Whoever verifies reads what an adversary may have written. Anything but a verdic
 a crash, which libFuzzer keeps as a file; so are five seconds over one input, and a GiB of memory.
 """
 
+import base64
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -67,6 +68,12 @@ def members(data: bytes, scratch: Path) -> None:
     _judge(verify_members(found, given.PickValueInList([None, PINNED])))
 
 
+def everything(data: bytes, scratch: Path) -> None:
+    """One of the others, by the first byte."""
+    others = (container, members, proof, trust)
+    others[data[0] % len(others) if data else 0](data[1:], scratch)
+
+
 def _judge(report: Report) -> None:
     if not all(line.isprintable() for line in report.lines()):
         raise RuntimeError("the report would reach the terminal raw")
@@ -75,6 +82,7 @@ def _judge(report: Report) -> None:
 
 TARGETS: Mapping[str, Callable[[bytes, Path], None]] = {
     "container": container,
+    "everything": everything,
     "members": members,
     "proof": proof,
     "trust": trust,
@@ -86,8 +94,6 @@ PINNED: Trust
 
 def _seeds(target: str) -> list[bytes]:
     """What to begin with: the vectors."""
-    import base64
-
     vectors = all_vectors()
     match target:
         case "container":
@@ -97,8 +103,11 @@ def _seeds(target: str) -> list[bytes]:
             return [case["proof"].partition("\n")[2].encode() for case in vectors["proofs.json"]["cases"]]
         case "trust":
             return [case["trust"].encode() for case in vectors["trusts.json"]["cases"]]
-        case _:
+        case "members":
             return [bytes(range(256))]
+        case _:
+            parts = ("container", "members", "proof", "trust")
+            return [bytes([number]) + seed for number, part in enumerate(parts) for seed in _seeds(part)]
 
 
 def main(words: list[str]) -> None:
