@@ -18,7 +18,7 @@ help:
 	@echo 'make demo MODEL=local   the same on a small language model on this machine (slower, and often wrong)'
 	@echo 'make test         every test'
 	@echo 'make check        under a minute: format, lint, types, imports, unit and property tests, docs'
-	@echo 'make bench        speed beside DBOS and LangGraph, and beside FastMCP and LiteLLM, in the same run'
+	@echo 'make bench        speed beside DBOS and LangGraph, and beside FastMCP and LiteLLM, and of the record, in the same run'
 	@echo 'make soak         property and crash tests, for longer'
 	@echo 'make setup        the complete .venv; the other targets call it for what they need'
 	@echo 'make regenerate   pages and lists that follow from the code and its tests'
@@ -83,7 +83,9 @@ bench: .venv/.base .venv/.bench
 	@failed=0; \
 	$(PY) benchmarks/durable_steps.py $(BENCH) $${JSON:+--json "$$JSON.steps"} || failed=1; echo; \
 	[ -e .venv/.litellm ] || .ci/setup litellm && touch .venv/.litellm || echo 'LiteLLM could not be installed: its rows are left out'; \
-	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.calls"} || failed=1; exit $$failed
+	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.calls"} || failed=1; echo; \
+	[ -e .venv/.ledger ] || .ci/setup ledger && touch .venv/.ledger || echo 'The peers could not be installed: their rows are left out'; \
+	$(PY) benchmarks/ledger.py $(BENCH) $${JSON:+--json "$$JSON.ledger"} || failed=1; exit $$failed
 
 soak: .venv/.dev
 	@$(PY) -m pytest -q -n auto --hypothesis-profile=soak --timeout=1800 tests/properties tests/faults $(TESTS)
@@ -101,6 +103,7 @@ requirements:
 	@uv $(PIN) --group pyproject.toml:docs -c requirements/base.txt -c requirements/dev.txt -o requirements/docs.txt
 	@uv $(PIN) --group pyproject.toml:examples -o requirements/examples.txt
 	@uv $(PIN) --group pyproject.toml:litellm -o requirements/litellm.txt
+	@uv $(PIN) --group pyproject.toml:ledger -o requirements/ledger.txt
 	@uv $(PIN) --group pyproject.toml:bench -c requirements/base.txt -c requirements/dev.txt -o requirements/bench.txt
 	@uv $(PIN) pyproject.toml --extra temporal -c requirements/base.txt -c requirements/dev.txt -o requirements/temporal.txt
 	@uv $(PIN) --no-deps pyproject.toml --extra local -c requirements/base.txt -o requirements/local.txt
