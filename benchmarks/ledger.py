@@ -47,7 +47,7 @@ def main() -> int:
     has_peers = asked.peers.exists()
     seen: dict[str, list[Figures]] = defaultdict(list)
     for repeat in range(1 if asked.quick else asked.repeats):
-        cells = [("append", 3_000), ("append.c1", 300), ("verification", 10_000), ("proofs.1k", 1_000)]
+        cells = [("append", 10_000), ("append.c1", 300), ("verification", 10_000), ("proofs.1k", 1_000)]
         cells += [("proofs.1m", 1_000_000), ("memory", 5_000)]
         for cell, count in cells:
             _say(f"repeat {repeat + 1}: {cell}")
