@@ -6,6 +6,8 @@ is off, because it measures the machine's load; pytest-timeout bounds every test
 
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.postgres"]
+
 _NOISY = (HealthCheck.too_slow,)
 settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=_NOISY, max_examples=60)
 settings.register_profile("brief", settings.get_profile("default"), max_examples=15)  # `make check`

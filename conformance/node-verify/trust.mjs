@@ -8,6 +8,7 @@ import { sha256Hex } from './tree.mjs';
 export class BadTrust extends Error {}
 
 const LINE = /^([A-Za-z0-9_]+)\s*=\s*"((?:[^"\\]|\\n)*)"\s*(?:#.*)?$/;
+export const ISOLATIONS = ['same-process', 'same-user', 'separate-user', 'remote']; // the weakest first
 const DATED = ['gate_key', 'log_key', 'person_key'];
 const NUMBERED = /^(gate_key|log_key|person_key|witness|monitor|tsa_root)(_[0-9]+)?(_from|_until)?$/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/;
@@ -26,7 +27,7 @@ export function readTrust(bytes) {
   const named = { gate_key: [], log_key: [], person_key: [], witness: [], monitor: [], tsa_root: [] };
   for (const name of [...said.keys()].sort()) {
     const found = NUMBERED.exec(name);
-    if (!['format', 'origin', 'quorum'].includes(name) && (!found || (found[3] && !DATED.includes(found[1]))))
+    if (!['format', 'origin', 'quorum', 'isolation'].includes(name) && (!found || (found[3] && !DATED.includes(found[1]))))
       throw new BadTrust(`\`${name}\` is not known`);
     if (found && !found[3]) named[found[1]].push(name);
   }
@@ -50,6 +51,8 @@ export function readTrust(bytes) {
       taken.add(String(cosigner.key));
       trust[role === 'witness' ? 'witnesses' : 'monitors'].push(cosigner);
     }
+  trust.isolation = said.get('isolation') ?? '';
+  if (trust.isolation && !ISOLATIONS.includes(trust.isolation)) throw new BadTrust('`isolation` is none that is known');
   const quorum = said.get('quorum');
   trust.quorum = quorum === undefined ? trust.witnesses.length : /^[0-9]+$/.test(quorum) ? Number(quorum) : -1;
   if ((trust.witnesses.length || quorum !== undefined) && !(trust.quorum >= 1 && trust.quorum <= trust.witnesses.length))

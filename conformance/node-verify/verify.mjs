@@ -6,7 +6,7 @@ import { isCount, isObject, Malformed, readJson } from './json.mjs';
 import { checkPeople } from './people.mjs';
 import { BadReceipt, pae, readReceipt } from './receipt.mjs';
 import { BadProof, leafHash, pathRoot, prefixRoot, sha256, sha256Hex, sharedRoot } from './tree.mjs';
-import { BadTrust, claimedTrust } from './trust.mjs';
+import { BadTrust, claimedTrust, ISOLATIONS } from './trust.mjs';
 
 export const CHECKS =
   ('container manifest envelope statement signature key-role chain key-period time counters steps approvals people ' +
@@ -45,6 +45,7 @@ export function verifyMembers(members, trust = null) {
     if (receipt.said.phase === 'approval' && isObject(signature)) checkPeriod(desk, signature.key, receipt);
   }
   checkLog(desk, receipts, keys, start);
+  checkIsolation(desk, receipts);
   return desk.report(receipts);
 }
 
@@ -385,6 +386,14 @@ function checkCheckpoint(desk, checkpoint, receipts, keys, member) {
   for (const receipt of receipts)
     if (receipt.said.tenant !== tenant) desk.say('checkpoint', 'of another tenant than the log', receipt);
   if (desk.trust) checkWatchers(desk, checkpoint, receipts, desk.trust, member);
+}
+
+/** An unknown isolation counts as the weakest. */
+function checkIsolation(desk, receipts) {
+  const wanted = desk.trust?.isolation;
+  const rank = (receipt) => Math.max(ISOLATIONS.indexOf(receipt.said.boundary.isolation), 0);
+  if (wanted && receipts.some((receipt) => rank(receipt) < ISOLATIONS.indexOf(wanted)))
+    desk.questions.push(`agents were kept from the gate by less than ${wanted}`);
 }
 
 function wasInUse(desk, key, receipts) {

@@ -257,6 +257,7 @@ def trusts() -> list[Said]:
         ("several gate keys", True, trust_text(gate_key_2=pem(STRANGER), gate_key_2_until="2026-11-21T00:00:00Z")),
         ("an earlier log key", True, trust_text(log_key_2=pem(STRANGER), log_key_2_until="2026-11-21T00:00:00Z")),
         ("one key as two gates'", False, trust_text(gate_key_2=pem(GATE))),
+        ("an isolation that is none", False, trust_text(isolation="far away")),
         ("no format", False, trust_text(format="")),
         ("another format", False, trust_text(format="answerable-trust/2")),
         ("no origin", False, trust_text(origin="")),

@@ -24,6 +24,8 @@ _ZERO = "sha256:" + "0" * 64
 TRUSTS = {
     "plain": trust_text(),
     "people": trust_text(person_key=person_pem()),
+    "kept apart by a user": trust_text(isolation="separate-user"),
+    "kept apart by a machine": trust_text(isolation="remote"),
     "people until three": trust_text(person_key=person_pem(), person_key_until="2026-11-21T03:00:00Z"),
     "in use since noon": trust_text(gate_key_from="2026-11-21T12:00:00Z"),
     "in use until three": trust_text(gate_key_until="2026-11-21T03:00:00.5Z"),
@@ -101,6 +103,11 @@ def _signatures(cases: Cases) -> None:
     case = cases.run
     case("an ordinary run", an_ordinary_run(), unknown=[f"rcpt_{9:024x}"])
     case("without a trust file", an_ordinary_run(), trust="", verdict="self-consistent", assurance="dev")
+    case("kept apart as asked for", an_ordinary_run(), trust="kept apart by a user")
+    case("kept apart by less", an_ordinary_run(), trust="kept apart by a machine", verdict="undetermined")
+    near = {"id": "gate_1", "boot": "boot_1", "n": 3, "isolation": "nearby"}
+    odd: Said = {"trust": "kept apart by a user", "verdict": "undetermined"}
+    case("kept apart in an unknown way", an_ordinary_run(), change=said(3, boundary=near), **odd)
     case("another key", an_ordinary_run(), "signature", at=0, key=STRANGER)
     case("another key, and no trust file", an_ordinary_run(), "signature", at=0, key=STRANGER, trust="")
     case("the log's key on receipts", an_ordinary_run(), "key-role", at=0, key=LOG)

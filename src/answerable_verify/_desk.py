@@ -20,6 +20,7 @@ class Desk:
 
     Args:
         assurance: what those who watched the log add to a trust that pins its keys.
+        isolation: how far agents were kept from the gate, by the weakest receipt.
     """
 
     members: Mapping[str, bytes]
@@ -31,6 +32,7 @@ class Desk:
     damaged: set[str] = field(default_factory=set)
     unreadable: int = 0
     assurance: Literal["local", "witnessed", "witnessed+monitored"] = "local"
+    isolation: str = ""
     _digests: dict[str, bytes] = field(default_factory=dict)
 
     def digest(self, member: str) -> bytes:

@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 
 import answerable.app
 from answerable.ledger import Ledger, metadata
+from answerable.ledger._drivers._sqlite import SqliteStore
 from answerable.ledger._schema import HEAD, SchemaTooNew
 
 MIGRATIONS = Path(answerable.app.__file__).parents[1] / "ledger" / "_migrations"
@@ -57,7 +58,7 @@ def test_approvals_of_an_older_store_are_carried_over_and_still_let_through(tmp_
     path = tmp_path / "answerable.sqlite3"
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["path"] = path
+    config.attributes["engine"] = SqliteStore(path).engine()
     command.upgrade(config, "0004")
     columns = "approval, tenant, run, step, digest, agent, name, role, not_initiator, initiator, asked, due, held"
     with sqlite3.connect(path) as connection:

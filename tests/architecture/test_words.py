@@ -33,6 +33,7 @@ _MAY_SAY = {
 }
 _OTHERS_WORDS = re.compile(
     r"(?i)temporal|dbos|langgraph|restate|github|vendor's|epoch seconds|Unix epoch|bad gateway|benchmarks/gateway"
+    r"|pg_stat_activity"
 )
 _HERE = ("work", "farm", "tmp/bash_jobs", "root")
 _HOSTS = tuple(

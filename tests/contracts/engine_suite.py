@@ -1,7 +1,7 @@
 """What every engine must survive: the races between wakes, timers, crashes and slices, on one machine.
 
 An engine's own tests take these over: they subclass `EngineContract` and give it `make`. A crash is a
-copy of the data directory taken at that instant, opened by another world: what was not on disk is gone.
+copy of the record taken at that instant, opened by another world: what was not on disk is gone.
 
 It is one file, because whoever writes an engine takes over every race or none.
 """
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,6 @@ from tests.contracts.engine_world import (
     MovedClock,
     Outside,
     World,
-    copy_now,
     one_step,
     step_then_signal,
 )
@@ -256,7 +254,7 @@ class EngineContract(WakeContract):
             outside, copy = Outside(), tmp_path / "copy"
 
             def crash() -> None:
-                shutil.copytree(tmp_path / "data", copy)
+                self.crash(tmp_path / "data", copy)
 
             async with self.world(tmp_path / "data", outside, step_then_signal) as world:
                 if moment == "intent":
@@ -290,7 +288,7 @@ class EngineContract(WakeContract):
             outside = Outside()
             places = [tmp_path / str(number) for number in range(4)]
             hook = outside.before if moment == "intent" else outside.after
-            hook["write"] = functools.partial(copy_now, places[0], places[1])
+            hook["write"] = functools.partial(self.crash, places[0], places[1])
             async with self.world(places[0], outside, one_step) as world:
                 world.serve()
                 run = await world.runs.start("one_step", "write")
@@ -299,7 +297,7 @@ class EngineContract(WakeContract):
                 async with self.world(here, outside, one_step) as world:
                     world.serve()
                     await world.parked(run)
-                    shutil.copytree(here, following)
+                    self.crash(here, following)
             async with self.world(places[-1], outside, one_step) as world:
                 world.serve()
                 await world.parked(run)
@@ -318,7 +316,7 @@ class EngineContract(WakeContract):
             places = [tmp_path / str(number) for number in range(4)]
             run = RunId("")
             for here, following in itertools.pairwise(places):
-                outside.after["keyed"] = functools.partial(copy_now, here, following)
+                outside.after["keyed"] = functools.partial(self.crash, here, following)
                 async with self.world(here, outside, one_step) as world:
                     run = run or await world.runs.start("one_step", "keyed")
                     world.serve()

@@ -19,7 +19,6 @@ from tests.contracts.engine_world import (
     MovedClock,
     Outside,
     Worlds,
-    copy_now,
     one_step,
     signal_or_timer,
     step_then_signal,
@@ -172,7 +171,7 @@ class WakeContract(Worlds):
         async def main() -> None:
             outside = Outside()
             copy = tmp_path / "copy"
-            outside.after["keyed"] = functools.partial(copy_now, tmp_path / "data", copy)
+            outside.after["keyed"] = functools.partial(self.crash, tmp_path / "data", copy)
             async with self.world(tmp_path / "data", outside, signal_or_timer) as world:
                 world.serve()
                 run = await world.runs.start("signal_or_timer", 0.03)

@@ -34,7 +34,6 @@ __all__ = [
     "Outside",
     "World",
     "Worlds",
-    "copy_now",
     "one_step",
     "signal_or_timer",
     "step_then_signal",
@@ -126,7 +125,7 @@ class Deaf:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._leases, name)
 
-    def listen(self, listener: Callable[[Sequence[str]], None]) -> None:
+    def listen(self, listener: Callable[[Sequence[str]], None], **hint: Any) -> None:
         """Nothing will ever be heard."""
 
 
@@ -210,6 +209,14 @@ class Worlds:
         """The engine under test; a lost notification must be made good within about a tenth of a second."""
         raise NotImplementedError
 
+    def store(self, directory: Path) -> str:
+        """Where the record of a data directory is kept; in a file in it by default."""
+        return ""
+
+    def crash(self, here: Path, there: Path) -> None:
+        """Crash here, as far as `there` knows: what is on disk now is all it gets."""
+        shutil.copytree(here, there)
+
     @contextlib.asynccontextmanager
     async def world(
         self,
@@ -220,7 +227,7 @@ class Worlds:
         is_deaf: bool = False,
         linger: timedelta = timedelta(milliseconds=2),
     ) -> AsyncIterator[World]:
-        ledger = Ledger.open(directory, projections=(RunsProjection(),), clock=clock)
+        ledger = Ledger.open(directory, projections=(RunsProjection(),), clock=clock, store=self.store(directory))
         await ledger.start()
         known = Agents()
         for agent in agents:
@@ -232,8 +239,3 @@ class Worlds:
         finally:
             await world.stop()
             await ledger.close()
-
-
-def copy_now(here: Path, there: Path) -> None:
-    """Crash here, as far as `there` knows: what is on disk now is all it gets."""
-    shutil.copytree(here, there)

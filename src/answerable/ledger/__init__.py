@@ -5,9 +5,11 @@ One process owns a data directory and writes (`Ledger`); any process may read (`
 
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
+from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
+from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
-from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, find_in_ssh_agent, write_key
+from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, check_key, find_in_ssh_agent, write_key
 from answerable.ledger._key_lives import KeyLife
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
 from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
@@ -31,8 +33,8 @@ from answerable.ledger._rotation import retire_key, rotate_key
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._signers import KeeperUnusable, SignerUnavailable
-from answerable.ledger._sql import Prepared, metadata
-from answerable.ledger._store import StoreDamaged
+from answerable.ledger._sql import Prepared, insert, metadata
+from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere
 from answerable.ledger._tables import slices
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._vault import ObjectErased
@@ -46,6 +48,7 @@ __all__ = [
     "Busy",
     "DirectoryInUse",
     "Draft",
+    "DriverMissing",
     "FileSigner",
     "Gone",
     "Head",
@@ -57,6 +60,7 @@ __all__ = [
     "KeyLost",
     "KeyRetired",
     "KeyRoleTaken",
+    "KeysElsewhere",
     "Leases",
     "Ledger",
     "LogContradicted",
@@ -85,6 +89,10 @@ __all__ = [
     "Stale",
     "Standing",
     "StoreDamaged",
+    "StoreElsewhere",
+    "StoreRefused",
+    "StoreUnreachable",
+    "StoreWentBack",
     "TableRebuilt",
     "Texts",
     "TileSource",
@@ -92,6 +100,7 @@ __all__ = [
     "Tx",
     "action_digest",
     "begun_at",
+    "check_key",
     "consistency_proof",
     "control_run",
     "envelope_json",
@@ -100,6 +109,7 @@ __all__ = [
     "find_in_ssh_agent",
     "inclusion_path",
     "inclusion_proof",
+    "insert",
     "is_consistent",
     "leaf_hash",
     "log_folder",

@@ -6,7 +6,6 @@ has no intent: it is admitted from memory, and its one receipt is the outcome.
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,13 +32,13 @@ from answerable.core import (
     reach,
     sha256_name,
 )
+from answerable.ledger._drivers._failures import PASSING
 from answerable.ledger._history import History, as_recorded
 from answerable.ledger._landing import Landing
 from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, Tx
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Transaction
-from answerable.ledger._signers import SignerUnavailable
 from answerable.ledger._vault import commitment
 
 if TYPE_CHECKING:
@@ -101,6 +100,10 @@ class RunJournal:
                 await self.refresh()
         if step.status == "admitted":
             reach(FaultPoint.AFTER_INTENT)
+            if not self._ledger.leases.is_held:
+                # SECURITY: to whoever has the run now the intent is in doubt; nothing may be dispatched under it.
+                await self.write_off(step, "the worker's lease was over before it was dispatched")
+                raise SliceLost(run=action.run)
         elif step.status == "refused":
             reach(FaultPoint.AFTER_DENIED)
         elif step.status == "held":
@@ -147,7 +150,7 @@ class RunJournal:
                 landing.release()
             else:
                 await landing.on_disk()
-        except (sqlite3.OperationalError, SignerUnavailable):
+        except PASSING:
             return await self._held(closing)
         return appended
 
@@ -164,7 +167,7 @@ class RunJournal:
         while True:
             try:
                 return await self._ledger.writer.submit(closing.record)
-            except (sqlite3.OperationalError, SignerUnavailable) as error:
+            except PASSING as error:
                 pause_s = next(pauses, None)
                 if pause_s is None:
                     raise
@@ -430,6 +433,8 @@ def authority_of(tx: Transaction, action: Action, decision: Decision, decided: s
         authority["policy"] = decision.policy
     if decision.obligations:
         authority["obligations"] = [str(obligation) for obligation in decision.obligations]
+    if decision.provenance:
+        authority["provenance"] = list(decision.provenance)
     return authority
 
 

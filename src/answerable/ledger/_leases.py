@@ -13,16 +13,29 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from answerable.core import Clock, RunId, format_time, parse_time
-from answerable.ledger._ports import Tx
+from answerable.ledger._ports import Tx, Writer
 from answerable.ledger._reader import Reader
 from answerable.ledger._record import Transaction
 from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Writer
 from answerable.ledger._tables import slices
 
-__all__ = ["Again", "Busy", "Gone", "Leases", "Parked", "Queued", "Slice", "Stale", "Standing"]
+__all__ = [
+    "FIND",
+    "IN_TURN",
+    "IS_UNSERVED",
+    "SET",
+    "Again",
+    "Busy",
+    "Gone",
+    "Leases",
+    "Parked",
+    "Queued",
+    "Slice",
+    "Stale",
+    "Standing",
+]
 
-_FIND = Prepared(
+FIND = Prepared(
     sa.select(slices.c.tenant, slices.c.state, slices.c.fence, slices.c.wake, slices.c.seen, slices.c.due).where(
         slices.c.run == sa.bindparam("run")
     )
@@ -38,30 +51,33 @@ _TAKE = Prepared(
         begun=sa.func.coalesce(slices.c.begun, sa.bindparam("moment")),
     )
 )
-_SET = Prepared(
+SET = Prepared(
     sa.update(slices)
     .where(slices.c.run == sa.bindparam("of_run"))
     .values(state=sa.bindparam("to"), due=sa.bindparam("at"))
 )
 _SEEN = Prepared(sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(seen=slices.c.wake))
+Told = Callable[[Sequence[str]], None]
+Hint = Callable[[bool], None]
+
 _END_LEASES = Prepared(sa.update(slices).where(slices.c.state == "leased").values(state="ready"))
-_IS_UNSERVED = sa.or_(
+IS_UNSERVED = sa.or_(
     slices.c.state == "ready",
     slices.c.state == "called",
     sa.and_(slices.c.state == "parked", slices.c.due <= sa.bindparam("moment")),
 )
 # Each tenant's first, then each tenant's second …: thousands of one tenant's keep no other waiting.
-_IN_TURN = (
+IN_TURN = (
     sa.select(
         slices.c.run,
         sa.func.row_number()
         .over(partition_by=slices.c.tenant, order_by=(slices.c.priority, slices.c.opened))
         .label("turn"),
     )
-    .where(_IS_UNSERVED)
+    .where(IS_UNSERVED)
     .subquery()
 )
-_UNSERVED = Prepared(sa.select(_IN_TURN.c.run).order_by(_IN_TURN.c.turn).limit(sa.bindparam("most")))
+_UNSERVED = Prepared(sa.select(IN_TURN.c.run).order_by(IN_TURN.c.turn).limit(sa.bindparam("most")))
 _PLACE = Prepared(sa.select(slices.c.tenant, slices.c.priority).where(slices.c.run == sa.bindparam("run")))
 _NEXT_DUE = Prepared(sa.select(sa.func.min(slices.c.due)).where(slices.c.state == "parked"))
 
@@ -123,7 +139,7 @@ class Standing:
 
     Args:
         is_unserved: nobody advances it and somebody should: it was woken, is due or never started.
-        is_parked: its last slice let go of it.
+        is_parked: its last slice let go of it, or it waits to be called.
         until: when it is parked, and its earliest timer due.
         fence, wake: of its last slice, and wakes counted so far.
     """
@@ -142,15 +158,25 @@ class Leases:
         self._writer = writer
         self._reading = reading
         self._clock = clock
-        self._listeners: list[Callable[[Sequence[str]], None]] = []
+        self._listeners: list[tuple[Told, Hint | None]] = []
 
-    def listen(self, listener: Callable[[Sequence[str]], None]) -> None:
-        """Call `listener(runs)` after each commit that woke runs (started ones included)."""
-        self._listeners.append(listener)
+    @property
+    def is_held(self) -> bool:
+        """Whether this worker's lease lasts, at this very moment: as long as the process, here."""
+        return True
+
+    def listen(self, listener: Told, *, hint: Hint | None = None) -> None:
+        """Call `listener(runs)` after each commit that woke runs (started ones included).
+
+        Args:
+            hint: called instead where another worker woke runs that are not this one's, with whether that one
+                advances runs itself.
+        """
+        self._listeners.append((listener, hint))
 
     def told(self, runs: Sequence[str]) -> None:
         """Pass a commit's wakes on."""
-        for listener in self._listeners:
+        for listener, _ in self._listeners:
             listener(runs)
 
     def claim(
@@ -163,14 +189,14 @@ class Leases:
         """
 
         def work(tx: Transaction) -> Slice | Busy | Queued | Gone:
-            rows = tx.rows(_FIND, run=run)
+            rows = tx.rows(FIND, run=run)
             if not rows or rows[0][1] == "closed":
                 return Gone()
             tenant, state, fence, wake, _, _ = rows[0]
             if state == "leased":
                 return Busy(self._clock.now())
             if admit is not None and not admit(tx, run):
-                tx.run(_SET, of_run=run, to="queued", at=None)
+                tx.run(SET, of_run=run, to="queued", at=None)
                 return Queued()
             tx.run(_TAKE, of_run=run, moment=tx.now)
             tx.set_fence(run, fence + 1)
@@ -184,11 +210,11 @@ class Leases:
         def work(tx: Transaction) -> Parked | Again | Stale:
             if tx.fence(taken.run) != taken.fence:
                 return Stale()
-            rows = tx.rows(_FIND, run=taken.run)
+            rows = tx.rows(FIND, run=taken.run)
             if rows[0][3] != taken.seen:
                 tx.run(_SEEN, of_run=taken.run)
                 return Again(Slice(tenant=taken.tenant, run=taken.run, fence=taken.fence, seen=rows[0][3]))
-            tx.run(_SET, of_run=taken.run, to="parked", at=format_time(until) if until else None)
+            tx.run(SET, of_run=taken.run, to="parked", at=format_time(until) if until else None)
             tx.set_fence(taken.run, None)
             return Parked(until)
 
@@ -200,7 +226,7 @@ class Leases:
         def work(tx: Transaction) -> bool:
             if tx.fence(taken.run) != taken.fence:
                 return False
-            tx.run(_SET, of_run=taken.run, to="ready", at=None)
+            tx.run(SET, of_run=taken.run, to="ready", at=None)
             tx.set_fence(taken.run, None)
             return True
 
@@ -212,15 +238,23 @@ class Leases:
         def work(tx: Transaction) -> Sequence[RunId]:
             called = choose(tx)
             for run in called:
-                tx.run(_SET, of_run=run, to="called", at=None)
+                tx.run(SET, of_run=run, to="called", at=None)
                 tx.wake(run)
             return called
 
         return self._writer.submit(work)
 
-    def end_earlier(self) -> "asyncio.Future[int]":
+    def end_earlier(self) -> "asyncio.Future[object]":
         """End the leases of whoever owned the directory before."""
         return self._writer.submit(lambda tx: tx.run(_END_LEASES))
+
+    def take(self, limit: int, *, besides: int = 0) -> list[RunId]:
+        """Runs that nobody advances and somebody should, for this worker to claim now.
+
+        Args:
+            besides: how many the caller knows of already, and has not claimed yet.
+        """
+        return self.unserved(limit + besides)
 
     def unserved(self, limit: int) -> list[RunId]:
         """Runs that nobody advances and somebody should: woken, due or never started; of every tenant in turn."""
@@ -233,7 +267,7 @@ class Leases:
 
     def standing(self, run: RunId) -> Standing | None:
         """How one run stands; None when it is over or there is no such run."""
-        rows = self._reading.rows(_FIND, run=run)
+        rows = self._reading.rows(FIND, run=run)
         if not rows or rows[0][1] == "closed":
             return None
         _, state, fence, wake, _, due = rows[0]
@@ -241,7 +275,7 @@ class Leases:
         is_due = until is not None and until <= self._clock.now()
         return Standing(
             is_unserved=state in ("ready", "called") or is_due,
-            is_parked=state == "parked",
+            is_parked=state in ("parked", "queued"),
             until=until,
             fence=fence,
             wake=wake,

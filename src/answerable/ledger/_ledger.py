@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import (
     Action,
@@ -23,19 +22,22 @@ from answerable.core import (
     new_boot_id,
     reach,
 )
+from answerable.ledger._drivers._sqlite import SqliteConnection, SqliteWriter
 from answerable.ledger._history import History
 from answerable.ledger._journal import RunJournal, action_digest
 from answerable.ledger._key_files import key_draft, open_signers
 from answerable.ledger._leases import Leases, Slice
-from answerable.ledger._ports import Projection, RulingProjection, Signer
-from answerable.ledger._reader import DATABASE, Reader
+from answerable.ledger._ports import Projection, RulingProjection, Signer, Store, Writer
+from answerable.ledger._reader import Reader
 from answerable.ledger._receipt import SYSTEM, Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
-from answerable.ledger._schema import upgrade
-from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Connection, Writer, connect
+from answerable.ledger._sql import Prepared, insert
+from answerable.ledger._stores import store_of, use_store
 from answerable.ledger._tables import keys
 from answerable.ledger._vault import Keyset, Vault, commitment
+
+if TYPE_CHECKING:
+    from answerable.ledger._membership import Membership
 
 __all__ = ["DirectoryInUse", "Ledger", "lock_directory"]
 
@@ -61,18 +63,19 @@ class Ledger:
     """Appends receipts and answers what is on the record. See `docs/concepts/evidence.md`."""
 
     def __init__(
-        self, directory: Path, lock: int, connection: Connection, projections: Sequence[Projection], recorder: Recorder
+        self, directory: Path, lock: int, store: Store, projections: Sequence[Projection], recorder: Recorder
     ) -> None:
         self.directory = directory
         self.projections = tuple(projections)
         self.ruling = tuple(each for each in projections if isinstance(each, RulingProjection))
-        self.reader = Reader.open(directory, vault=recorder.vault)
+        self.reader = Reader(store.connect(writable=False), recorder.vault, directory)
         self.glance = _Glance(self.reader, recorder)
         self.writer: Writer[Transaction]
         self.leases: Leases
         self._lock = lock
-        self._connection = connection
+        self._store = store
         self._recorder = recorder
+        self._membership: Membership | None = None
         self._inputs: dict[tuple[str, str], tuple[Action, str, Keyset, str]] = {}
 
     @classmethod
@@ -85,49 +88,53 @@ class Ledger:
         isolation: str = "same-process",
         gate: Signer | None = None,
         log: Signer | None = None,
+        store: str = "",
     ) -> "Ledger":
         """Own a data directory; what is missing in it is made.
+
+        Args:
+            store: where its record is kept, `postgresql://…`; by default where it is already, or else in a file in it.
 
         Raises:
             DirectoryInUse: another process owns it.
             KeyFileUnsafe: a key file can be read by others.
             KeyRetired, KeyRoleTaken: a key was retired, or has another role.
             SignerUnavailable: who keeps a key elsewhere does not sign.
-            StoreDamaged: the database cannot be read.
+            StoreDamaged: the database file cannot be read.
+            StoreElsewhere: its record is in another store.
+            StoreUnreachable: the database server does not answer.
+            KeysElsewhere: the record in a shared store was begun with other keys.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _lock(directory)
         try:
-            vault = Vault(directory / "keys" / "master.key")
-            connection = connect(directory / DATABASE, writable=True)
-            upgrade(directory / DATABASE, connection)
-            with closing(Reader.open(directory, vault=vault)) as reader:
-                signers = open_signers(reader, {"gate": gate, "log": log})
-            gate, log = signers["gate"], signers["log"]
-            for role, signer in signers.items():
-                connection.run(_SAVE_KEY, id=None, key_id=signer.key_id, public=signer.public_key, role=role)
-            rows = connection.rows(_KEY_ROWS)
-            recorder = Recorder(
-                connection,
-                lookups=connect(directory / DATABASE, writable=False),
+            use_store(directory, store)
+            kept_in = store_of(directory)
+            kept_in.upgrade()
+            begun = _join if kept_in.is_shared else _own
+            recorder = begun(
+                directory,
+                kept_in,
+                projections=projections,
+                clock=clock or SystemClock(),
+                isolation=isolation,
                 gate=gate,
                 log=log,
-                vault=vault,
-                clock=clock or SystemClock(),
-                boundary={"id": f"gate_{gate.key_id[:16]}", "boot": new_boot_id(), "isolation": isolation},
-                log_name=next(row[0] for row in rows if row[2] == "log"),
-                key_rows={row[0]: row[1] for row in rows},
-                projections=projections,
             )
-            return cls(directory, lock, connection, projections, recorder)
+            return cls(directory, lock, kept_in, projections, recorder)
         except BaseException:
             os.close(lock)
             raise
 
     async def start(self) -> None:
-        """Begin to write: ends all earlier leases, and puts the keys on the record at first."""
-        self.writer = Writer(self._connection, self._recorder.transaction)
-        self.leases = Leases(self.writer, self.reader, self._recorder.clock)
+        """Begin to write: ends earlier leases of this directory, and puts the keys on the record at first."""
+        if self._store.is_shared:
+            self._membership = _membership(self._store, self._recorder)
+            self.writer, self.leases = self._membership.start(self.reader)
+        else:
+            assert isinstance(self._recorder.connection, SqliteConnection)
+            self.writer = SqliteWriter(self._recorder.connection, self._recorder.transaction)
+            self.leases = Leases(self.writer, self.reader, self._recorder.clock)
         self._recorder.woken = self.leases.told
         await self.leases.end_earlier()
         for role, signer in self.signers.items():
@@ -141,9 +148,11 @@ class Ledger:
         """Finish writing and let the directory go."""
         if hasattr(self, "writer"):
             await self.writer.close()
+        if self._membership is not None:
+            await self._membership.close()
         self.reader.close()
         self._recorder.close()
-        self._connection.raw.close()
+        self._recorder.connection.close()
         os.close(self._lock)
 
     @property
@@ -159,6 +168,10 @@ class Ledger:
     async def append(self, draft: Draft) -> Appended:
         """Put one receipt on the record."""
         return await self.writer.submit(lambda tx: tx.append(draft))
+
+    async def settled(self) -> None:
+        """Return once all that was submitted so far is on disk: an agent may have an outcome a moment earlier."""
+        await self.writer.submit(lambda tx: None)
 
     async def open_run(self, draft: Draft) -> Appended:
         """Put a `run.open` on the record; the run is advanced from then on."""
@@ -231,6 +244,58 @@ class Ledger:
     def forget_input(self, action: Action) -> None:
         """The step is over: its arguments need not stay in memory."""
         self._inputs.pop((action.run, action.step), None)
+
+
+def _own(
+    directory: Path,
+    store: Store,
+    *,
+    projections: Sequence[Projection],
+    clock: Clock,
+    isolation: str,
+    gate: Signer | None,
+    log: Signer | None,
+) -> Recorder:
+    """What the only writer of a data directory knows of its record."""
+    vault = Vault(directory / "keys" / "master.key")
+    connection = store.connect(writable=True)
+    with closing(Reader.open(directory, vault=vault)) as reader:
+        signers = open_signers(reader, {"gate": gate, "log": log})
+    gate, log = signers["gate"], signers["log"]
+    for role, signer in signers.items():
+        connection.run(_SAVE_KEY, id=None, key_id=signer.key_id, public=signer.public_key, role=role)
+    rows = connection.rows(_KEY_ROWS)
+    return Recorder(
+        connection,
+        lookups=store.connect(writable=False),
+        gate=gate,
+        log=log,
+        vault=vault,
+        clock=clock,
+        boundary={"id": f"gate_{gate.key_id[:16]}", "boot": new_boot_id(), "isolation": isolation},
+        log_name=next(row[0] for row in rows if row[2] == "log"),
+        key_rows={row[0]: row[1] for row in rows},
+        projections=projections,
+    )
+
+
+def _join(directory: Path, store: Store, **how: Any) -> Recorder:
+    """The same for one of several writers."""
+    from answerable.ledger._drivers._postgres import PostgresStore  # it loads a driver that few need
+    from answerable.ledger._membership import join
+
+    assert isinstance(store, PostgresStore)
+    return join(directory, store, **how)
+
+
+def _membership(store: Store, recorder: Recorder) -> "Membership":
+    from answerable.ledger._drivers._postgres import PostgresStore
+    from answerable.ledger._many import SharedRecorder
+    from answerable.ledger._membership import Membership
+
+    assert isinstance(store, PostgresStore)
+    assert isinstance(recorder, SharedRecorder)
+    return Membership(store, recorder)
 
 
 class _Glance:

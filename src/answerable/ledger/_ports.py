@@ -1,8 +1,10 @@
-"""What the ledger asks of others: who signs, and who keeps tables that follow from receipts."""
+"""What the ledger asks of others: who signs, who keeps tables that follow from receipts, where it all is stored."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import sqlalchemy as sa
 
@@ -10,7 +12,21 @@ from answerable.core import Action, AnswerableError, Decision, ReceiptId
 from answerable.ledger._receipt import Phase, Receipt
 from answerable.ledger._sql import Prepared
 
-__all__ = ["Projection", "Ruling", "RulingProjection", "Signer", "Tx"]
+__all__ = [
+    "Batch",
+    "Connection",
+    "Forgetful",
+    "Projection",
+    "Ruling",
+    "RulingProjection",
+    "Signer",
+    "Store",
+    "Tx",
+    "Writer",
+]
+
+T = TypeVar("T")
+B_co = TypeVar("B_co", bound="Batch", covariant=True)
 
 
 class Signer(Protocol):
@@ -38,8 +54,8 @@ class Tx(Protocol):
     def rows(self, statement: Prepared, /, **params: Any) -> Sequence[Sequence[Any]]:
         """The rows a query finds."""
 
-    def run(self, statement: Prepared, /, **params: Any) -> int:
-        """The number of rows a statement changed."""
+    def run(self, statement: Prepared, /, **params: Any) -> object:
+        """Run a statement. Its effect is seen by the next `rows`; what it answers is nobody's business."""
 
     def wake(self, run: str) -> None:
         """Have the run advanced once this transaction is on disk."""
@@ -92,3 +108,92 @@ class RulingProjection(Projection, Protocol):
 
     def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """Whether the action may be opened now; `digest` names it. Called inside `open`'s transaction."""
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A projection that remembers what it once read of its tables, and so must hear when others write too."""
+
+    def forget(self) -> None:
+        """Others may have written since: look at the tables again."""
+
+
+class Connection(Protocol):
+    """A connection to the store. Used by one thread at a time."""
+
+    def rows(self, statement: Prepared, /, **params: Any) -> Sequence[Any]:
+        """The rows a query finds."""
+
+    def run(self, statement: Prepared, /, **params: Any) -> object:
+        """Run a statement; inside a transaction it may be sent only with the next query, or the commit."""
+
+    def insert(self, statement: Prepared, rows: Sequence[Sequence[Any]], /) -> None:
+        """Insert rows of values, given in the order of the statement's parameters."""
+
+    def each(self, statement: Prepared) -> Iterator[Any]:
+        """The rows a query finds, however many: never all of them in memory."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """What is done in the block is on disk together or not at all, and nobody else writes meanwhile."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Batch(Protocol):
+    """What one transaction changes in memory, published only once it is on disk."""
+
+    def prepare(self) -> None:
+        """All that is left to do before `write`, on the loop."""
+
+    def write(self) -> None:
+        """The last statements before COMMIT; of a large batch, on the writer's thread."""
+
+    def publish(self) -> None:
+        """The transaction is on disk."""
+
+
+class Writer(Protocol[B_co]):
+    """Runs functions inside transactions, many to a commit.
+
+    A function that raises fails alone. INVARIANT: whoever did not ask to be told earlier is answered only after the
+    commit that holds their work.
+    """
+
+    def submit(
+        self, work: Callable[[B_co], T], *, landed: Callable[[Exception | None], None] | None = None
+    ) -> "asyncio.Future[T]":
+        """Have `work` done in the next transaction; its result comes when that is on disk.
+
+        It may be called more than once, if its transaction has to be done again. Cancelling the future does not
+        undo it.
+
+        Args:
+            landed: if given, the result may come as soon as the work is done, before it is on disk. What is
+                submitted later is never on disk without it. Called when it is on disk, or with what kept it
+                from there; not if the work itself raised.
+        """
+
+    async def close(self) -> None:
+        """Finish what was submitted, then stop."""
+
+
+class Store(Protocol):
+    """Where a record is kept."""
+
+    @property
+    def address(self) -> str:
+        """What to call it in messages; never with a password."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes write it at a time."""
+
+    def exists(self) -> bool:
+        """Whether there is a record in it."""
+
+    def connect(self, *, writable: bool) -> Connection:
+        """A connection, durable at every commit."""
+
+    def upgrade(self) -> None:
+        """Bring it to this version's schema; one that is there already is only looked at."""

@@ -1,6 +1,6 @@
 """Reading the record: from the gate's own process or any other, while the gate runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,17 @@ import sqlalchemy as sa
 from answerable.core import ConfigError, RunId, TenantId
 from answerable.ledger._history import History
 from answerable.ledger._key_lives import KeyLife, key_lives
+from answerable.ledger._ports import Connection
 from answerable.ledger._receipt import Receipt, control_run
 from answerable.ledger._record import object_salt, split_texts
 from answerable.ledger._sharing import share
 from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Connection, connect
+from answerable.ledger._stores import store_of
 from answerable.ledger._tables import keys, logs, objects, receipts, subject_keys
 from answerable.ledger._vault import Keyset, ObjectErased, Vault
 
-__all__ = ["DATABASE", "NoStore", "Reader", "Texts"]
+__all__ = ["NoStore", "Reader", "Texts"]
 
-DATABASE = "answerable.sqlite3"
 _COLUMNS = (
     receipts.c.position,
     receipts.c.body,
@@ -118,17 +118,19 @@ class Reader:
         Raises:
             NoStore: there is none.
             StoreDamaged: the database file cannot be read.
+            StoreUnreachable: it is on a server, and that does not answer.
         """
-        if not (directory / DATABASE).exists():
+        store = store_of(directory)
+        if not store.exists():
             raise NoStore(directory=str(directory))
         vault = vault or Vault(directory / "keys" / "master.key")
-        return cls(connect(directory / DATABASE, writable=False), vault, directory)
+        return cls(store.connect(writable=False), vault, directory)
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._connection.raw.close()
+        """Let go of the store."""
+        self._connection.close()
 
-    def rows(self, statement: Prepared, /, **params: Any) -> list[Any]:
+    def rows(self, statement: Prepared, /, **params: Any) -> Sequence[Any]:
         """The rows a query finds in any table, projections' included."""
         return self._connection.rows(statement, **params)
 
@@ -136,6 +138,10 @@ class Reader:
         """All receipts of a run by `seq`, or of a tenant in the order of its log."""
         rows = self.rows(_OF_RUN, run=run, after=-1) if run else self.rows(_OF_TENANT, tenant=tenant)
         return [self._receipt(row) for row in rows]
+
+    def after(self, run: RunId, seq: int) -> list[Receipt]:
+        """The receipts of a run beyond a `seq`, in order; -1 for all."""
+        return [self._receipt(row) for row in self.rows(_OF_RUN, run=run, after=seq)]
 
     def all(self) -> Iterator[Receipt]:
         """Every receipt of every tenant in the order they were written."""

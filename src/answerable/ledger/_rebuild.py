@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from answerable.ledger._ledger import lock_directory
-from answerable.ledger._ports import Projection
-from answerable.ledger._reader import DATABASE, NoStore, Reader
+from answerable.ledger._ports import Connection, Projection
+from answerable.ledger._reader import NoStore, Reader
 from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Connection, connect
+from answerable.ledger._stores import store_of
 
 __all__ = ["TableRebuilt", "rebuild"]
 
@@ -45,29 +45,32 @@ def rebuild(directory: Path, projections: Sequence[Projection]) -> list[TableReb
         NoStore: there is no record.
         DirectoryInUse: a gate is running.
     """
-    if not (directory / DATABASE).exists():
+    store = store_of(directory)
+    if not store.exists():
         raise NoStore(directory=str(directory))
     with lock_directory(directory):
         reader = Reader.open(directory)
-        connection = connect(directory / DATABASE, writable=True)
-        connection.raw.execute("BEGIN IMMEDIATE")
+        connection = store.connect(writable=True)
         try:
-            tables = [table for projection in projections for table in projection.tables]
-            live = {table.name: _rows(connection, table) for table in tables}
-            for table in reversed(tables):
-                connection.run(Prepared(sa.delete(table)))
-            replay = _Replay(connection)
-            for receipt in reader.all():
-                replay.now = receipt.predicate["at"]
-                for projection in projections:
-                    if receipt.phase in projection.phases:
-                        projection.apply(replay, receipt)
-            results = [_compare(table.name, live[table.name], _rows(connection, table)) for table in tables]
-            connection.raw.execute("COMMIT")
-            return results
+            with connection.transaction():
+                return _rebuilt(connection, reader, projections)
         finally:
-            connection.raw.close()
+            connection.close()
             reader.close()
+
+
+def _rebuilt(connection: Connection, reader: Reader, projections: Sequence[Projection]) -> list[TableRebuilt]:
+    tables = [table for projection in projections for table in projection.tables]
+    live = {table.name: _rows(connection, table) for table in tables}
+    for table in reversed(tables):
+        connection.run(Prepared(sa.delete(table)))
+    replay = _Replay(connection)
+    for receipt in reader.all():
+        replay.now = receipt.predicate["at"]
+        for projection in projections:
+            if receipt.phase in projection.phases:
+                projection.apply(replay, receipt)
+    return [_compare(table.name, live[table.name], _rows(connection, table)) for table in tables]
 
 
 class _Replay:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import Clock, ReceiptId, RunId, TenantId, canonical_json, format_time, new_receipt_id
 from answerable.ledger._checkpoint import origin_of, sign_checkpoint
 from answerable.ledger._merkle import Frontier
-from answerable.ledger._ports import Projection, Signer
+from answerable.ledger._ports import Connection, Projection, Signer
 from answerable.ledger._receipt import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
@@ -23,8 +22,7 @@ from answerable.ledger._receipt import (
     pae,
 )
 from answerable.ledger._signing import SignQueue
-from answerable.ledger._sql import Prepared
-from answerable.ledger._store import Batch, Connection
+from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._vault import Keyset, Vault, commitment
 
@@ -142,7 +140,7 @@ class Recorder:
 
     def close(self) -> None:
         """Let go of what was opened for it."""
-        self._lookups.raw.close()
+        self._lookups.close()
         self.signing.close()
 
     def transaction(self, again: "Transaction | None" = None) -> "Transaction":
@@ -163,7 +161,7 @@ class Recorder:
         return Receipt(position=0, body=rows[0][0], signature=b"", key_id="", digest="").predicate["at"] if rows else ""
 
 
-class Transaction(Batch):
+class Transaction:
     """One batch: the receipts in it are on disk together or not at all.
 
     Args:
@@ -290,6 +288,9 @@ class Transaction(Batch):
         known = self._of.names.get(run)
         if known is not None and run in once:  # a name of this run alone
             return once in known
+        return self._is_on_record(once)
+
+    def _is_on_record(self, once: str) -> bool:
         return bool(self.rows(_TAKEN, once=once))
 
     def _seal(self) -> None:
@@ -358,6 +359,7 @@ class Transaction(Batch):
                 wake=0,
                 seen=0,
                 due=None,
+                worker=None,
                 agent=control.get("agent", draft.agent),
                 priority=control.get("priority", USUAL_PRIORITY),
                 opened=self.now,

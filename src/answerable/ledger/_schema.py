@@ -3,16 +3,19 @@
 Alembic is imported only when there is something to do: it costs a third of a second.
 """
 
-import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from answerable.core import ConfigError
-from answerable.ledger._store import Connection
 
-__all__ = ["HEAD", "SchemaTooNew", "upgrade"]
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
-HEAD = "0011"
+__all__ = ["HEAD", "SchemaTooNew", "bring_up"]
+
+HEAD = "0012"
 """The newest migration in `_migrations/versions`; a test holds it to the folder and to the tables."""
 
 
@@ -30,13 +33,17 @@ class SchemaTooNew(ConfigError):
     known: str
 
 
-def upgrade(path: Path, connection: Connection) -> None:
-    """Bring the store to this version's schema; a store that is there already is only looked at.
+def bring_up(address: str, found: str, engine: "Callable[[], sa.Engine]") -> None:
+    """Bring a store to this version's schema; one that is there already is left as it is.
+
+    Args:
+        address: the store, for messages.
+        found: the schema it has; empty where it has none.
+        engine: connects to it; each transaction that it begins must keep other writers out.
 
     Raises:
         SchemaTooNew: a later version wrote it.
     """
-    found = _version(connection)
     if found == HEAD:
         return
     from alembic import command
@@ -45,16 +52,8 @@ def upgrade(path: Path, connection: Connection) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("_migrations")))
-    config.attributes["path"] = path
+    config.attributes["engine"] = engine()
     try:
         command.upgrade(config, "head")
     except CommandError:
-        raise SchemaTooNew(path=str(path), found=found, known=HEAD) from None
-
-
-def _version(connection: Connection) -> str:
-    try:
-        rows = connection.raw.execute("SELECT version_num FROM alembic_version").fetchall()
-    except sqlite3.OperationalError:
-        return ""
-    return str(rows[0][0]) if rows else ""
+        raise SchemaTooNew(path=address, found=found, known=HEAD) from None

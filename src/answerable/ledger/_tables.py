@@ -1,10 +1,12 @@
 """The ledger's own tables. Projections bring theirs; all stand on one `metadata`."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from answerable.ledger._sql import metadata
 
-__all__ = ["keys", "logs", "objects", "receipts", "slices", "subject_keys"]
+__all__ = ["NOW", "keys", "logs", "objects", "receipts", "server_time", "slices", "subject_keys", "workers"]
 
 receipts = sa.Table(
     "receipts",
@@ -73,6 +75,7 @@ slices = sa.Table(
     sa.Column("wake", sa.Integer, nullable=False),
     sa.Column("seen", sa.Integer, nullable=False),
     sa.Column("due", sa.Text),
+    sa.Column("worker", sa.Text),
     sa.Column("agent", sa.Text, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("opened", sa.Text, nullable=False),
@@ -81,3 +84,24 @@ slices = sa.Table(
     sa.Index("slices_in_line", "state", "tenant", "agent", "priority", "opened"),
     sa.Index("slices_by_begin", "tenant", "begun"),
 )
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("worker", sa.Text, primary_key=True),
+    sa.Column("boot", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("until", sa.Text, nullable=False),
+    sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("counts", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Who writes a shared store now; in a data directory of its own, a gate is the only one, and not listed."""
+
+
+def server_time(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """A moment by the clock of the server, which all workers share, as text that sorts by time."""
+    return sa.func.to_char(moment, sa.literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US'"""))
+
+
+NOW = server_time(sa.func.clock_timestamp())

@@ -103,6 +103,24 @@ class Vault:
             self._keysets[tenant, subjects] = found
         return found
 
+    def new_key(self, tenant: TenantId, subject: str) -> bytes:
+        """A wrapped key for a new subject, for a caller that stores it before anything is sealed under it."""
+        nonce = os.urandom(12)
+        return nonce + self._tenant(tenant)[1].encrypt(nonce, os.urandom(32), subject.encode())
+
+    @property
+    def mark(self) -> str:
+        """Tells this vault from one with another master key, and nothing else."""
+        return _derive(self._master, b"mark").hex()
+
+    def forget(self, keys: Iterable[tuple[str, str]]) -> None:
+        """These new keys never came to be on disk: nothing may be sealed under them."""
+        for tenant, subject in list(keys):
+            self.unsaved.pop((tenant, subject), None)
+            self._subject_keys.pop((tenant, subject), None)
+            for name in [name for name in self._keysets if name[0] == tenant and subject in name[1]]:
+                del self._keysets[name]
+
     def saved(self, keys: Iterable[tuple[str, str]]) -> None:
         """These new keys are on disk."""
         for key in keys:

@@ -11,7 +11,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from answerable.core import Action, Decision, Money, Usage
-from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
+from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, insert, metadata
 from answerable.policy._errors import BudgetExceeded, BudgetInvalid, MandateUnknown
 
 __all__ = ["AMOUNT", "Budget", "BudgetProjection", "budgets_table", "reservations_table"]
@@ -55,16 +55,11 @@ _USED = Prepared(
         _budgets.c.tenant == _P("tenant"), _budgets.c.scope == _P("scope"), _budgets.c.dimension == _P("dimension")
     )
 )
+_more = insert(_budgets)
 _MOVE = Prepared(
-    _budgets.update()
-    .where(
-        _budgets.c.tenant == _P("of_tenant"),
-        _budgets.c.scope == _P("of_scope"),
-        _budgets.c.dimension == _P("of_dimension"),
-    )
-    .values(
-        reserved=_budgets.c.reserved + _P("reserve", type_=sa.Integer),
-        spent=_budgets.c.spent + _P("spend", type_=sa.Integer),
+    _more.on_conflict_do_update(
+        index_elements=[_budgets.c.tenant, _budgets.c.scope, _budgets.c.dimension],
+        set_={name: _budgets.c[name] + _more.excluded[name] for name in ("reserved", "spent")},
     )
 )
 _NEW = Prepared(_budgets.insert())
@@ -148,6 +143,10 @@ class BudgetProjection:
     @property
     def phases(self) -> frozenset[Phase]:
         return _PHASES
+
+    def forget(self) -> None:
+        """Others may have reserved something. A run's limits, once known, stay."""
+        self._may_hold = None
 
     def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """What to reserve with the intent; a refusal if it could exceed what is left."""
@@ -262,9 +261,7 @@ class BudgetProjection:
         return self._may_hold
 
     def _move(self, tx: Tx, tenant: str, scope: str, dimension: str, *, reserve: int = 0, spend: int = 0) -> None:
-        named = {"of_tenant": tenant, "of_scope": scope, "of_dimension": dimension}
-        if not tx.run(_MOVE, reserve=reserve, spend=spend, **named):
-            tx.run(_NEW, tenant=tenant, scope=scope, dimension=dimension, most=None, reserved=reserve, spent=spend)
+        tx.run(_MOVE, tenant=tenant, scope=scope, dimension=dimension, most=None, reserved=reserve, spent=spend)
 
     def _limits_of(self, tx: Tx, tenant: str, run: str) -> Mapping[str, int]:
         known = self._of_run.get(run)

@@ -10,8 +10,8 @@ written-off effect gives back what it took. Reads are not counted: they do nothi
 | `payee:DAY:CURRENCY:NAME:TARGET` | those of them that moved money to one target |
 | `payees:NAME:CURRENCY:DAY` | targets with at least one of those; follows from them, and has no version of its own |
 
-Four more are looked up and not kept here: `days:NAME:CURRENCY:N:DAY` (N days up to DAY), `approved:NAME:TARGET`,
-`roles:PERSON`, and the clock's own `hour:…` and `date:…`.
+More are looked up and not kept here: `days:NAME:CURRENCY:N:DAY` (N days up to DAY), `approved:NAME:TARGET`,
+`roles:PERSON`, `tier:AGENT:ENVIRONMENT:EFFECT`, and the clock's own `hour:…` and `date:…`.
 """
 
 import zlib
@@ -20,12 +20,12 @@ from datetime import date, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import Action, Decision, Effect, TenantId
 from answerable.identity import registered_roles
-from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
+from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, insert, metadata
 from answerable.policy._approvals import approvals_table
+from answerable.policy._autonomy import tier_version
 from answerable.policy._ports import Rows
 
 __all__ = [
@@ -185,6 +185,8 @@ def look(rows: Rows, tenant: str, scope: str) -> Sequence[int]:
         name, _, target = rest.partition(":")
         count = rows(_APPROVED, tenant=tenant, name=name, target=target)[0][0]
         return (count, count, 0)
+    if kind == "tier":
+        return (tier_version(rows, tenant, scope), 0, 0)
     if kind == "roles":
         roles = registered_roles(rows, TenantId(tenant), rest)
         return (zlib.crc32(" ".join(roles).encode()), len(roles), 0)
@@ -217,6 +219,10 @@ class FactsProjection:
     @property
     def phases(self) -> frozenset[Phase]:
         return _PHASES
+
+    def forget(self) -> None:
+        """Others may have given something back."""
+        self._some_given_back = None
 
     def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """`moved` if a scope that a permit rests on has another version now; a denial stands."""

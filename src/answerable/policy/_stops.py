@@ -55,8 +55,8 @@ class StopsProjection:
 
     def __init__(self) -> None:
         self._generation = 0
-        # Known to hold no stop at all. INVARIANT: only one process writes the store, and once this one has seen
-        # a stop or lift it always asks the table: a commit that failed would leave a copy in memory wrong.
+        # Known to hold no stop at all. Once this process has seen a stop or lift it always asks the table: a commit
+        # that failed would leave a copy in memory wrong. Where others write too, `forget` tells of them.
         self._is_empty: bool | None = None
 
     @property
@@ -71,6 +71,10 @@ class StopsProjection:
     @property
     def phases(self) -> frozenset[Phase]:
         return _PHASES
+
+    def forget(self) -> None:
+        """Others may have stopped something."""
+        self._is_empty = None
 
     def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """A refusal if anything the action belongs to is stopped."""

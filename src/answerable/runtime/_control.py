@@ -72,6 +72,10 @@ class OrdersProjection:
         """Orders, and the ends of runs."""
         return frozenset({"control", "run.close"})
 
+    def forget(self) -> None:
+        """Others may have ordered something."""
+        self._is_empty = None
+
     def check(self, tx: Tx, action: Action, decision: Any, digest: str) -> Ruling | None:
         """A killed run is refused; a paused one opens nothing, and its step waits where it was."""
         if self._is_empty:

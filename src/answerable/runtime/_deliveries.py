@@ -4,10 +4,9 @@ import asyncio
 import logging
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import ReceiptId, RunId
-from answerable.ledger import Ledger, Prepared, Tx, metadata
+from answerable.ledger import Ledger, Prepared, Tx, insert, metadata
 
 __all__ = ["Deliveries"]
 

@@ -18,6 +18,7 @@ log = logging.getLogger("answerable.runtime")
 _SWEEP = timedelta(seconds=5)
 _BATCH = 256
 _ON_ERROR = timedelta(seconds=5)
+_HEAD_START = timedelta(milliseconds=250)
 
 
 class StoreEngine:
@@ -37,7 +38,8 @@ class StoreEngine:
         self._later: dict[RunId, datetime] = {}
         self._news = asyncio.Event()
         self._has_more = False
-        leases.listen(self._told)
+        self._look_at: datetime | None = None
+        leases.listen(self._told, hint=self._hinted)
 
     def notify(self, run: RunId, *, not_before: datetime | None = None) -> None:
         """There may be something to do for this run."""
@@ -51,19 +53,21 @@ class StoreEngine:
 
     async def serve(self, advance: Advance, *, slots: int = 100) -> None:
         """Advance runs, at most `slots` at a time, until cancelled; effects under way are then finished first."""
-        self._sweep()
+        self._sweep(slots)
         try:
             while True:
                 self._dispatch(advance, slots)
                 if self._has_more and len(self._active) < slots:
-                    self._sweep()
+                    self._sweep(slots)
                     continue
+                if self._look_at is not None and self._look_at <= self._clock.now():
+                    self._sweep(slots)
                 self._news.clear()
                 try:
                     async with asyncio.timeout(self._pause_s()):
                         await self._news.wait()
                 except TimeoutError:
-                    self._sweep()
+                    self._sweep(slots)
         finally:
             tasks = list(self._active.values())
             for task in tasks:
@@ -79,6 +83,12 @@ class StoreEngine:
     def _told(self, runs: Sequence[str]) -> None:
         for run in runs:
             self.notify(RunId(run))
+
+    def _hinted(self, is_serving: bool) -> None:
+        """Another worker woke runs: if it advances runs itself, it has a moment's start."""
+        at = self._clock.now() + (_HEAD_START if is_serving else timedelta())
+        self._look_at = at if self._look_at is None else min(at, self._look_at)
+        self._news.set()
 
     def _dispatch(self, advance: Advance, slots: int) -> None:
         while self._line and len(self._active) < slots:
@@ -114,20 +124,26 @@ class StoreEngine:
             self._line.leave(run)
             self._news.set()
 
-    def _sweep(self) -> None:
-        now = self._clock.now()
+    def _sweep(self, slots: int) -> None:
+        now, self._look_at = self._clock.now(), None
         for run in [run for run, at in self._later.items() if at <= now]:
             del self._later[run]
             self.notify(run)
-        found = self._leases.unserved(_BATCH)
+        # No more than there is room for: what one worker takes is not there for the others.
+        begun = len(self._active) + len(self._line)
+        limit = min(_BATCH, slots - begun)
+        found = self._leases.take(limit, besides=begun) if limit > 0 else []
         fresh = [run for run in found if run not in self._active and run not in self._later and run not in self._line]
+        for run in found:
+            if run in self._active:  # by a slice that lost it, and will see so
+                self._again.add(run)
         for run in fresh:
             self.notify(run)
-        self._has_more = len(found) == _BATCH and bool(fresh)
+        self._has_more = len(found) >= limit > 0 and bool(fresh)
 
     def _pause_s(self) -> float:
         """Until the next sweep, or the next thing that is due."""
-        due = [*self._later.values()]
+        due = [*self._later.values(), *([self._look_at] if self._look_at is not None else [])]
         if (timer := self._leases.next_due()) is not None:
             due.append(timer)
         if not due:

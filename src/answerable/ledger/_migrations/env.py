@@ -1,26 +1,10 @@
-"""Alembic's entry: one SQLite file, one transaction a migration."""
-
-from sqlite3 import Connection as Driver
-from typing import Any
+"""Alembic's entry: whatever store it is, one transaction a migration."""
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, event
 
 from answerable.ledger import metadata
 
-config = context.config
-engine = create_engine(f"sqlite:///{config.attributes['path']}")
-
-
-@event.listens_for(engine, "connect")
-def _explicit_transactions(driver: Driver, record: Any) -> None:
-    driver.isolation_level = None  # the driver would otherwise commit before DDL
-
-
-@event.listens_for(engine, "begin")
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
+engine = context.config.attributes["engine"]
 
 with engine.connect() as connection:
     context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from nacl.signing import VerifyKey
 
 from answerable.core import Outcome, TenantId, new_run_id, parse_canonical
@@ -22,6 +23,7 @@ from answerable.ledger import (
     Ledger,
     NoStore,
     ObjectErased,
+    Prepared,
     Reader,
     StoreDamaged,
     leaf_hash,
@@ -125,7 +127,7 @@ def test_a_text_whose_subject_key_is_gone_says_so_and_the_receipt_stands(
 ) -> None:
     async def body(ledger: Ledger) -> None:
         run = await a_full_run(ledger)
-        await ledger.writer.submit(lambda tx: tx._of.connection.raw.execute("DELETE FROM subject_keys"))
+        await ledger.writer.submit(lambda tx: tx.run(Prepared(sa.text("DELETE FROM subject_keys"))))
 
         reader = Reader.open(tmp_path)
         receipt = reader.receipts(run=run)[0]  # type: ignore[arg-type]
@@ -154,7 +156,7 @@ def test_private_keys_are_made_for_the_owner_alone(with_ledger: WithLedger, tmp_
 
 
 def test_a_key_file_others_can_read_is_refused(tmp_path: Path) -> None:
-    Ledger.open(tmp_path)._connection.raw.close()
+    Ledger.open(tmp_path).reader.close()
     (tmp_path / "keys" / "gate.key").chmod(0o644)
     os.truncate(tmp_path / "lock", 0)
 

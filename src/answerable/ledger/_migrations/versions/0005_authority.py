@@ -57,7 +57,8 @@ def _carry_approvals_over() -> None:
         for name in ("amount", "stage", "answers", "votes"):
             table.add_column(sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
     op.execute(
-        "UPDATE policy_approvals SET kind = 'tool', answers = (decided != ''), votes = (state = 'approved'), "
+        "UPDATE policy_approvals SET kind = 'tool', answers = CASE WHEN decided != '' THEN 1 ELSE 0 END, "
+        "votes = CASE WHEN state = 'approved' THEN 1 ELSE 0 END, "
         "terms = 'approve:role=' || role || ',n=1,distinct' || "
         "CASE WHEN not_initiator THEN ',not=initiator' ELSE '' END || ',timeout=259200s,on_timeout=deny'"
     )

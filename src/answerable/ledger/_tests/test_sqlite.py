@@ -10,15 +10,25 @@ from typing import Any
 
 import pytest
 
-from answerable.ledger._store import Batch, Connection, Writer, connect
+from answerable.ledger._drivers._sqlite import SqliteConnection, SqliteWriter, connect
+from answerable.ledger._ports import Batch
 
 
 class Rows(Batch):
     """A batch that inserts numbers."""
 
-    def __init__(self, connection: Connection, again: "Rows | None" = None) -> None:
+    def __init__(self, connection: SqliteConnection, again: "Rows | None" = None) -> None:
         self.raw = connection.raw
         self.is_again = again is not None
+
+    def prepare(self) -> None:
+        return
+
+    def write(self) -> None:
+        return
+
+    def publish(self) -> None:
+        return
 
     def put(self, number: int) -> int:
         self.raw.execute("INSERT INTO numbers VALUES (?)", (number,))
@@ -26,14 +36,14 @@ class Rows(Batch):
 
 
 @asynccontextmanager
-async def writing(path: Path) -> AsyncIterator[tuple[Writer[Rows], sqlite3.Connection]]:
+async def writing(path: Path) -> AsyncIterator[tuple[SqliteWriter[Rows], sqlite3.Connection]]:
     connection = connect(path, writable=True)
     connection.raw.execute("CREATE TABLE numbers (number INTEGER CHECK (number < 100))")
     # A row that breaks this is found at COMMIT, like a disk that is full.
     connection.raw.execute("PRAGMA foreign_keys = ON")
     connection.raw.execute("CREATE TABLE known (number INTEGER PRIMARY KEY)")
     connection.raw.execute("CREATE TABLE late (number REFERENCES known DEFERRABLE INITIALLY DEFERRED)")
-    writer: Writer[Rows] = Writer(connection, lambda again: Rows(connection, again))
+    writer: SqliteWriter[Rows] = SqliteWriter(connection, lambda again: Rows(connection, again))
     elsewhere = sqlite3.connect(path)
     yield writer, elsewhere
     await writer.close()

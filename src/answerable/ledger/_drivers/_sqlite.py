@@ -8,6 +8,7 @@ both on the thread; a driver that hops threads per statement costs 20 times more
 """
 
 import asyncio
+import contextlib
 import functools
 import queue
 import sqlite3
@@ -18,13 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import sqlalchemy as sa
+
 from answerable.core import EvidenceError, FaultPoint, reach
+from answerable.ledger._ports import Batch
+from answerable.ledger._schema import bring_up
 from answerable.ledger._sql import Prepared
 
-__all__ = ["Batch", "Connection", "StoreDamaged", "Writer", "connect"]
+__all__ = ["SqliteConnection", "SqliteStore", "SqliteWriter", "StoreDamaged", "connect"]
 
 T = TypeVar("T")
-B = TypeVar("B", bound="Batch")
+B = TypeVar("B", bound=Batch)
 
 # MEASURED: handing a commit to the thread and back costs 0.15 ms, half a commit. Alone, with nothing to
 # gather meanwhile, it runs on the loop, unless the disk has shown that it would hold the loop for longer.
@@ -52,7 +57,7 @@ class StoreDamaged(EvidenceError):
     reason: str
 
 
-class Connection:
+class SqliteConnection:
     """One connection, with statements compiled once."""
 
     def __init__(self, raw: sqlite3.Connection) -> None:
@@ -95,6 +100,21 @@ class Connection:
         except sqlite3.DatabaseError as error:
             raise _told(self.raw, error) from None
 
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is done in the block is on disk together or not at all, and nobody else writes meanwhile."""
+        self.raw.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.raw.execute("ROLLBACK")
+            raise
+        self.raw.execute("COMMIT")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.raw.close()
+
 
 def _told(raw: sqlite3.Connection, error: sqlite3.DatabaseError) -> Exception:
     """Damage as what it is; anything else (a broken uniqueness, a full disk) as the driver said it."""
@@ -104,7 +124,54 @@ def _told(raw: sqlite3.Connection, error: sqlite3.DatabaseError) -> Exception:
     return StoreDamaged(path=path, reason=str(error))
 
 
-def connect(path: Path, *, writable: bool) -> Connection:
+class SqliteStore:
+    """A record in a file, written by the one process that owns its directory."""
+
+    is_shared = False
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def address(self) -> str:
+        """The file."""
+        return str(self._path)
+
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return self._path.exists()
+
+    def connect(self, *, writable: bool) -> "SqliteConnection":
+        """A connection to the file."""
+        return connect(self._path, writable=writable)
+
+    def upgrade(self) -> None:
+        """Bring the file to this version's schema."""
+        connection = self.connect(writable=True)
+        try:
+            found = connection.raw.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+        except sqlite3.OperationalError:
+            found = ""
+        finally:
+            connection.close()
+        bring_up(self.address, found, self.engine)
+
+    def engine(self) -> sa.Engine:
+        """For migrations: each transaction begins by keeping other writers out."""
+        engine = sa.create_engine(f"sqlite:///{self._path}")
+
+        @sa.event.listens_for(engine, "connect")
+        def explicit_transactions(driver: sqlite3.Connection, record: Any) -> None:
+            driver.isolation_level = None  # the driver would otherwise commit before DDL
+
+        @sa.event.listens_for(engine, "begin")
+        def begin(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        return engine
+
+
+def connect(path: Path, *, writable: bool) -> SqliteConnection:
     """A connection to the store, durable at every commit (`synchronous=FULL`).
 
     Raises:
@@ -130,24 +197,11 @@ def connect(path: Path, *, writable: bool) -> Connection:
         raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         raise StoreDamaged(path=str(path), reason=str(error)) from None
-    return Connection(raw)
+    return SqliteConnection(raw)
 
 
 def _now(function: Callable[..., object], *arguments: object) -> None:
     function(*arguments)
-
-
-class Batch:
-    """What one transaction changes in memory, published only once it is on disk."""
-
-    def prepare(self) -> None:
-        """All that is left to do before `write`, on the loop."""
-
-    def write(self) -> None:
-        """The last statements before COMMIT; of a large batch, on the writer's thread."""
-
-    def publish(self) -> None:
-        """The transaction is on disk."""
 
 
 class _Item(NamedTuple):
@@ -164,7 +218,7 @@ class _Item(NamedTuple):
             self.landed(error)
 
 
-class Writer(Generic[B]):
+class SqliteWriter(Generic[B]):
     """Runs functions inside transactions, many to a commit.
 
     A function that raises fails alone: the batch is rolled back and done again without it.
@@ -174,7 +228,7 @@ class Writer(Generic[B]):
         begin: makes a batch; of a transaction that is done again, in the place of the one given.
     """
 
-    def __init__(self, connection: Connection, begin: Callable[[B | None], B]) -> None:
+    def __init__(self, connection: SqliteConnection, begin: Callable[[B | None], B]) -> None:
         self._connection = connection
         self._begin = begin
         self._batch: B | None = None
