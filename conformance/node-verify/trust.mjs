@@ -96,9 +96,10 @@ function personKey(pem) {
 }
 
 function publicKey(pem) {
-  if (typeof pem !== 'string' || !pem.startsWith('-----BEGIN PUBLIC KEY-----')) throw new BadTrust('a key that is not PEM');
+  const body = typeof pem === 'string' && /^-----BEGIN PUBLIC KEY-----\n([^-]*)\n-----END PUBLIC KEY-----\n?$/.exec(pem);
+  if (!body) throw new BadTrust('a key that is not PEM');
   try {
-    return createPublicKey(pem);
+    return createPublicKey({ key: readBase64(body[1].replaceAll('\n', '')), format: 'der', type: 'spki' });
   } catch {
     throw new BadTrust('a key that is not PEM');
   }
