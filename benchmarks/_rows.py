@@ -21,6 +21,11 @@ BARS: Mapping[str, tuple[str, float]] = {
     "import.cpu_ms": ("<", 250),
     **{f"{load}.c{n}.p50_vs_direct": ("≤", 4) for load in ("mcp.read", "chat") for n in (1, 8, 64)},
     **{f"mcp.read.c{n}.vs_fastmcp_proxy": ("≥", 3) for n in (1, 8, 64)},
+    "append.vs_bare_sign": ("≤", 2.5),
+    "verify.vs_bare_verify": ("≤", 1.6),
+    "bundle10k.vs_linear": ("≤", 1.25),
+    "append.vs_agt": ("≥", 4),
+    "append.vs_tracekit": (">", 1),
     **{f"chat.c{n}.vs_litellm": ("≥", 3) for n in (1, 8, 64)},
     "decide.p50_vs_bare_cedarpy": ("≤", 2),
     "decide.tenants1000_vs_100": ("≤", 1.1),
@@ -60,7 +65,9 @@ class Row:
             return None
         sign, limit = BARS[self.name]
         limit += self.allowance
-        return {"≥": self.value >= limit, "≤": self.value <= limit, "<": self.value < limit}[sign]
+        return {"≥": self.value >= limit, "≤": self.value <= limit, "<": self.value < limit, ">": self.value > limit}[
+            sign
+        ]
 
     def to_json(self, versions: Mapping[str, str]) -> dict[str, Any]:
         return {
