@@ -34,7 +34,7 @@ from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._signers import KeeperUnusable, SignerUnavailable
 from answerable.ledger._sql import Prepared, insert, metadata
-from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere
+from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere, join_store
 from answerable.ledger._tables import slices
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._vault import ObjectErased
@@ -110,6 +110,7 @@ __all__ = [
     "inclusion_proof",
     "insert",
     "is_consistent",
+    "join_store",
     "leaf_hash",
     "log_folder",
     "log_vkey",

@@ -5,15 +5,17 @@ The directory says so itself (`store.toml`), so whoever is given the directory f
 
 import json
 import os
+import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from answerable.core import ConfigError
 from answerable.ledger._drivers._sqlite import SqliteStore
+from answerable.ledger._keys import FileSigner, read_or_make_secret
 from answerable.ledger._ports import Store
 
-__all__ = ["DriverMissing", "KeysElsewhere", "StoreElsewhere", "store_of", "use_store", "write_address"]
+__all__ = ["DriverMissing", "KeysElsewhere", "StoreElsewhere", "join_store", "store_of", "use_store", "write_address"]
 
 _DATABASE = "answerable.sqlite3"
 _ADDRESS = "store.toml"
@@ -83,6 +85,28 @@ def use_store(directory: Path, url: str) -> None:
     if known.exists() or known.is_shared:
         raise StoreElsewhere(directory=str(directory), known=known.address, asked=asked.address)
     write_address(directory, url)
+
+
+def join_store(worker: Path, directory: Path, *, enters_log: bool = False) -> None:
+    """Prepare a data directory for one more worker of a shared store: its address, the master key, a gate key.
+
+    Args:
+        directory: of a worker that is one already; its keys are copied from there.
+        enters_log: whether the log's key goes too: a worker that has it can take over as the log's sequencer.
+
+    Raises:
+        StoreElsewhere: the worker's directory has a record already, or the other one's is in a file.
+    """
+    store = store_of(directory)
+    if not store.is_shared or store_of(worker).exists() or (worker / "keys" / "master.key").exists():
+        raise StoreElsewhere(directory=str(worker), known=store_of(worker).address, asked=store.address)
+    (worker / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("master.key", "log.key") if enters_log else ("master.key",):
+        body = (directory / "keys" / name).read_bytes()
+        read_or_make_secret(worker / "keys" / name, lambda body=body: body)
+    FileSigner.open(worker / "keys" / "gate.key")
+    shutil.copyfile(directory / _ADDRESS, worker / _ADDRESS)
+    (worker / _ADDRESS).chmod(0o600)
 
 
 def write_address(directory: Path, url: str) -> None:

@@ -10,7 +10,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
@@ -24,6 +24,8 @@ from answerable.ledger._schema import bring_up
 from answerable.ledger._sql import Prepared
 
 __all__ = ["Notified", "PostgresConnection", "PostgresStore"]
+
+T = TypeVar("T")
 
 _BINARY, _TEXT = 1, 0
 _ANSWER_S = 60.0  # without a byte from the server for that long, the connection is taken for dead
@@ -138,7 +140,10 @@ class PostgresConnection:
         self.is_in_transaction = False
         self.dialled = 0
         """How often it was made: what a session held (locks, notifications) is gone with the one before."""
-        self._dial()
+        if writable:
+            self._patiently(self._dial)  # a gate that starts while its server does
+        else:
+            self._dial()
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
@@ -222,13 +227,20 @@ class PostgresConnection:
     def ask(self, *queries: tuple[Prepared, Sequence[Any]]) -> list[Sequence[Any]]:
         """Send what is unsent, then these queries, in one round trip; the rows of each come back."""
         unsent, self._unsent = self._unsent, []
+
+        def exchange() -> list[Sequence[Any]]:
+            with self._lock:
+                return self._exchange([*unsent, *queries])[len(unsent) :]
+
+        return self._patiently(exchange)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do it again while the server is away, but not in a transaction: all else is a read, or may be done twice."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                with self._lock:
-                    return self._exchange([*unsent, *queries])[len(unsent) :]
+                return work()
             except StoreUnreachable:
-                # What is not in a transaction is a read, or may be done twice.
                 if self.is_in_transaction or time.monotonic() > deadline or isinstance(self._store, _Closed):
                     raise
                 time.sleep(_PAUSE_S)
