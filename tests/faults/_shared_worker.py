@@ -15,9 +15,8 @@ from pathlib import Path
 from answerable.action import Finding, Step
 from answerable.core import ActionKind, Description, Effect, Outcome, stable_json
 from answerable.ledger import Ledger
-from answerable.runtime import Agents, AgentSpec, Limits, Run, RunsProjection, StoreEngine, Worker
+from answerable.runtime import Agents, AgentSpec, Limits, Performing, Run, RunsProjection, StoreEngine, Worker
 from answerable.runtime import Gate as SharedByRuns
-from answerable.runtime import Performing
 from tests.contracts.engine_world import Everyone, Silent
 
 __all__ = ["LEASE", "STEPS", "agents", "open_books"]

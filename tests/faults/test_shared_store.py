@@ -34,9 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _RUNS = metadata.tables["runs"].c
 _STATES = Prepared(sa.select(_RUNS.run, _RUNS.state))
-_PARKED = Prepared(
-    sa.select(metadata.tables["slices"].c.run).where(metadata.tables["slices"].c.state == "parked")
-)
+_PARKED = Prepared(sa.select(metadata.tables["slices"].c.run).where(metadata.tables["slices"].c.state == "parked"))
 _DONE = Prepared(sa.select(sa.func.count()).where(metadata.tables["receipts"].c.once.like("o:%")))
 
 

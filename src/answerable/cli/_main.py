@@ -44,6 +44,7 @@ COMMANDS = {
     "policy": "Check and test policies, explain decisions, try other policies on them.",
     "spec": "Hold runs against the specifications that govern them.",
     "kill": "Stop a run, an agent, a tool or everything; lift a stop.",
+    "store": "Move the record to a database that several gates share.",
     "rebuild": "Make every table anew from the receipts, and compare.",
     "doctor": "Look whether everything here is in order.",
     "demo": "See an agent governed, killed, resumed and verified.",

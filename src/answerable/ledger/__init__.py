@@ -5,6 +5,7 @@ One process owns a data directory and writes (`Ledger`); any process may read (`
 
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
+from answerable.ledger._copy import StoreNotEmpty, copy_store
 from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
 from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._history import History, Intent, Recorded
@@ -34,7 +35,7 @@ from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
 from answerable.ledger._signers import KeeperUnusable, SignerUnavailable
 from answerable.ledger._sql import Prepared, insert, metadata
-from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere, join_store
+from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere, join_store, store_of
 from answerable.ledger._tables import slices
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._vault import ObjectErased
@@ -90,6 +91,7 @@ __all__ = [
     "Standing",
     "StoreDamaged",
     "StoreElsewhere",
+    "StoreNotEmpty",
     "StoreRefused",
     "StoreUnreachable",
     "StoreWentBack",
@@ -102,6 +104,7 @@ __all__ = [
     "begun_at",
     "consistency_proof",
     "control_run",
+    "copy_store",
     "envelope_json",
     "export_bundle",
     "export_span",
@@ -124,6 +127,7 @@ __all__ = [
     "root_hash",
     "rotate_key",
     "slices",
+    "store_of",
     "tile_path",
     "tlog_proof",
     "write_key",

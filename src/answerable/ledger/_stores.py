@@ -15,7 +15,16 @@ from answerable.ledger._drivers._sqlite import SqliteStore
 from answerable.ledger._keys import FileSigner, read_or_make_secret
 from answerable.ledger._ports import Store
 
-__all__ = ["DriverMissing", "KeysElsewhere", "StoreElsewhere", "join_store", "store_of", "use_store", "write_address"]
+__all__ = [
+    "DriverMissing",
+    "KeysElsewhere",
+    "StoreElsewhere",
+    "join_store",
+    "shared_store",
+    "store_of",
+    "use_store",
+    "write_address",
+]
 
 _DATABASE = "answerable.sqlite3"
 _ADDRESS = "store.toml"
@@ -67,7 +76,7 @@ def store_of(directory: Path) -> Store:
     path = directory / _ADDRESS
     if not path.exists():
         return SqliteStore(directory / _DATABASE)
-    return _shared(tomllib.loads(path.read_text(encoding="utf-8"))["url"])
+    return shared_store(tomllib.loads(path.read_text(encoding="utf-8"))["url"])
 
 
 def use_store(directory: Path, url: str) -> None:
@@ -79,7 +88,7 @@ def use_store(directory: Path, url: str) -> None:
     """
     if not url:
         return
-    asked, known = _shared(url), store_of(directory)
+    asked, known = shared_store(url), store_of(directory)
     if known.address == asked.address:
         return
     if known.exists() or known.is_shared:
@@ -119,7 +128,8 @@ def write_address(directory: Path, url: str) -> None:
     fresh.replace(directory / _ADDRESS)
 
 
-def _shared(url: str) -> Store:
+def shared_store(url: str) -> Store:
+    """The database at an address; raises DriverMissing where it is none we know."""
     if url.partition("://")[0] not in _SCHEMES:
         raise DriverMissing(address=url.partition(":")[0])
     try:
