@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,8 +138,8 @@ def test_a_worker_joins_by_command_and_one_without_the_keys_is_refused(tmp_path:
         join_store(tmp_path / "more", tmp_path / "data")
 
 
-def _command(*words: str) -> dict[str, object]:
+def _command(*words: str) -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-m", "answerable.cli", *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    said: dict[str, object] = json.loads(done.stdout)
+    said: dict[str, Any] = json.loads(done.stdout)
     return said

@@ -111,8 +111,7 @@ def join_store(worker: Path, directory: Path, *, enters_log: bool = False) -> No
         raise StoreElsewhere(directory=str(worker), known=store_of(worker).address, asked=store.address)
     (worker / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("master.key", "log.key") if enters_log else ("master.key",):
-        body = (directory / "keys" / name).read_bytes()
-        read_or_make_secret(worker / "keys" / name, lambda body=body: body)
+        read_or_make_secret(worker / "keys" / name, (directory / "keys" / name).read_bytes)
     FileSigner.open(worker / "keys" / "gate.key")
     shutil.copyfile(directory / _ADDRESS, worker / _ADDRESS)
     (worker / _ADDRESS).chmod(0o600)
