@@ -18,14 +18,14 @@ help:
 	@echo 'make demo MODEL=local   the same on a small language model on this machine (slower, and often wrong)'
 	@echo 'make test         every test'
 	@echo 'make check        under a minute: format, lint, types, imports, unit and property tests, docs'
-	@echo 'make bench        speed beside DBOS and LangGraph, and beside FastMCP and LiteLLM, in the same run'
+	@echo 'make bench        speed beside DBOS and LangGraph, and beside FastMCP and LiteLLM; AgentDojo with and without labels'
 	@echo 'make soak         property and crash tests, for longer'
 	@echo 'make setup        the complete .venv; the other targets call it for what they need'
 	@echo 'make regenerate   pages and lists that follow from the code and its tests'
 	@echo 'make requirements compile requirements/*.txt anew from pyproject.toml'
 	@echo 'make wheels       both wheels into dist/'
 
-setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm .venv/.local .venv/.frameworks
+setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm .venv/.local .venv/.frameworks .venv/.agentdojo
 
 .venv/.base: requirements/base.txt $(PINS)
 	@.ci/setup base && touch $@
@@ -47,10 +47,14 @@ setup: .venv/.base .venv/.dev .venv/.bench .venv/.npm .venv/.local .venv/.framew
 .venv/.frameworks: requirements/examples.txt .ci/setup | .venv/.dev
 	@.ci/setup frameworks && touch $@
 
+# 400 MB: AgentDojo imports the SDK of every provider it knows.
+.venv/.agentdojo: requirements/agentdojo.txt .ci/setup | .venv/.dev
+	@.ci/setup agentdojo && touch $@
+
 demo: .venv/.base $(if $(filter local%,$(MODEL)),.venv/.local)
 	@.venv/bin/answerable demo support $(if $(MODEL),--model $(MODEL)) $(DEMO)
 
-test: .venv/.dev .venv/.bench .venv/.npm .venv/.local .venv/.frameworks
+test: .venv/.dev .venv/.bench .venv/.npm .venv/.local .venv/.frameworks .venv/.agentdojo
 	@$(PY) -m pytest -q -n auto $(TESTS)
 
 check: .venv/.dev
@@ -79,11 +83,12 @@ check-imports:
 check-dependencies:
 	$(call hold,dependencies,$(PY) -m deptry .)
 
-bench: .venv/.base .venv/.bench
+bench: .venv/.base .venv/.bench .venv/.agentdojo
 	@failed=0; \
 	$(PY) benchmarks/durable_steps.py $(BENCH) $${JSON:+--json "$$JSON.steps"} || failed=1; echo; \
 	[ -e .venv/.litellm ] || .ci/setup litellm && touch .venv/.litellm || echo 'LiteLLM could not be installed: its rows are left out'; \
-	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.calls"} || failed=1; exit $$failed
+	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.calls"} || failed=1; echo; \
+	$(PY) benchmarks/injection.py $(BENCH) $${JSON:+--json "$$JSON.injection"} || failed=1; exit $$failed
 
 soak: .venv/.dev
 	@$(PY) -m pytest -q -n auto --hypothesis-profile=soak --timeout=1800 tests/properties tests/faults $(TESTS)
@@ -101,6 +106,7 @@ requirements:
 	@uv $(PIN) --group pyproject.toml:docs -c requirements/base.txt -c requirements/dev.txt -o requirements/docs.txt
 	@uv $(PIN) --group pyproject.toml:examples -o requirements/examples.txt
 	@uv $(PIN) --group pyproject.toml:litellm -o requirements/litellm.txt
+	@uv $(PIN) pyproject.toml --group pyproject.toml:agentdojo -c requirements/base.txt -o requirements/agentdojo.txt
 	@uv $(PIN) --group pyproject.toml:bench -c requirements/base.txt -c requirements/dev.txt -o requirements/bench.txt
 	@uv $(PIN) pyproject.toml --extra temporal -c requirements/base.txt -c requirements/dev.txt -o requirements/temporal.txt
 	@uv $(PIN) --no-deps pyproject.toml --extra local -c requirements/base.txt -o requirements/local.txt

@@ -14,6 +14,7 @@ ENGINES = {
     "raw": "benchmarks._engines.raw_sqlite",
     "dbos": "benchmarks._engines.dbos_sqlite",
     "langgraph": "benchmarks._engines.langgraph_sqlite",
+    "temporal": "benchmarks._engines.temporal_steps",
     "answerable": "benchmarks._engines.answerable_road",
     "dbos-postgres": "benchmarks._engines.dbos_postgres",
     "langgraph-postgres": "benchmarks._engines.langgraph_postgres",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         ScriptedProvider,
         Upstream,
     )
-    from answerable.policy import Budget
+    from answerable.policy import Budget, Sink, Source
     from answerable.runtime import Limits, RetryPolicy, Run, Temporal
     from answerable.tools import NOT_DONE, ToolDeclaration
 
@@ -38,6 +38,8 @@ __all__ = [
     "RetryPolicy",
     "Run",
     "ScriptedProvider",
+    "Sink",
+    "Source",
     "Temporal",
     "ToolDeclaration",
     "Upstream",
@@ -60,6 +62,8 @@ _HOMES = {
     "RetryPolicy": "runtime",
     "Run": "runtime",
     "ScriptedProvider": "models",
+    "Sink": "policy",
+    "Source": "policy",
     "Temporal": "runtime",
     "ToolDeclaration": "tools",
     "Upstream": "models",

@@ -19,6 +19,7 @@ class Desk:
 
     Args:
         assurance: what those who watched the log add to a trust that pins its keys.
+        isolation: how far agents were kept from the gate, by the weakest receipt.
     """
 
     members: Mapping[str, bytes]
@@ -30,6 +31,7 @@ class Desk:
     damaged: set[str] = field(default_factory=set)
     unreadable: int = 0
     assurance: Literal["local", "witnessed", "witnessed+monitored"] = "local"
+    isolation: str = ""
 
     def say(
         self, check: str, what: str, receipt: Receipt | None = None, *, member: str = "", claimed: str = ""

@@ -34,6 +34,9 @@ COVERS: Mapping[str, str] = {
 }
 """What each check establishes when it passes, in the order in which the first fault is named."""
 
+ISOLATIONS = ("same-process", "same-user", "separate-user", "remote")
+"""How far agents are kept from a gate, the weakest first: what the gate says of itself in each receipt."""
+
 _SHOWN = 20
 
 
@@ -95,6 +98,7 @@ class Report:
         assurance: `dev` where the keys are the bundle's own, `local` where they are pinned, `witnessed` where
             enough witnesses cosigned, `witnessed+monitored` where a monitor did too; empty where it does not
             verify.
+        isolation: how far agents were kept from the gate, by the weakest receipt: one of `ISOLATIONS`.
         findings: everything wrong, the first first.
         open_questions: why the verdict is `undetermined`.
         notes: facts a reader should know that are not faults.
@@ -112,6 +116,7 @@ class Report:
     receipts: int = 0
     origin: str = field(default="")
     tree_size: int = 0
+    isolation: str = ""
 
     @property
     def first(self) -> Finding | None:
@@ -133,6 +138,7 @@ class Report:
             "verdict": self.verdict,
             "exitCode": self.exit_code,
             "assurance": self.assurance,
+            "isolation": self.isolation,
             "receipts": self.receipts,
             "origin": self.origin,
             "treeSize": self.tree_size,
@@ -167,6 +173,8 @@ class Report:
             yield "SELF-CONSISTENT ONLY (assurance: dev): the keys are the bundle's own; give --trust FILE"
         else:
             yield f"UNDETERMINED (assurance: {self.assurance}): nothing is wrong, and something cannot be told"
+        if self.isolation and not self.first:
+            yield f"isolation of the gate from its agents: {self.isolation}"
         if self.first:
             yield f"first fault: {self.first}"
             for found in self.findings[1:_SHOWN]:

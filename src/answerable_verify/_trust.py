@@ -15,6 +15,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from answerable_verify._json import NotCanonical, read_json
 from answerable_verify._keys import BadKey, key_id, read_pem
 from answerable_verify._people import read_person_key
+from answerable_verify._report import ISOLATIONS
 from answerable_verify._watchers import BadVerifierKey, Cosigner, read_cosigner
 
 __all__ = ["BadTrust", "Trust", "claimed_trust", "read_trust"]
@@ -44,6 +45,7 @@ class Trust:
         quorum: how many of them are enough.
         monitors: who cosigns a checkpoint after checking every receipt under it.
         tsa_roots: certificates of time-stamping authorities, PEM.
+        isolation: how far agents must at least have been kept from the gate; empty for no matter.
     """
 
     origin: str
@@ -56,6 +58,7 @@ class Trust:
     monitors: tuple[Cosigner, ...] = ()
     tsa_roots: tuple[bytes, ...] = ()
     earlier_log_keys: tuple[bytes, ...] = ()
+    isolation: str = ""
 
     @property
     def log_keys(self) -> tuple[bytes, ...]:
@@ -87,7 +90,7 @@ def read_trust(path: Path | str) -> Trust:
     for name, value in sorted(said.items()):
         found = _NUMBERED.fullmatch(name)
         # What is misspelt would silently not be asked for.
-        if name not in ("format", "origin", "quorum") and (
+        if name not in ("format", "origin", "quorum", "isolation") and (
             not found or (found[3] and found[1] not in _DATED) or not isinstance(value, str)
         ):
             raise BadTrust(f"{where} says `{name[:80]}`, which is not known or not text")
@@ -102,8 +105,12 @@ def read_trust(path: Path | str) -> Trust:
         raise BadTrust(f"{where} has a person's key that is {error}") from None
     if len({each for _, each in ids}) < len(ids):
         raise BadTrust(f"{where} names one key twice")
+    isolation = said.get("isolation", "")
+    if isolation not in ("", *ISOLATIONS):
+        raise BadTrust(f"{where}: `isolation` is none of {', '.join(ISOLATIONS)}")
     return replace(
         trust,
+        isolation=isolation,
         people_keys=frozenset(each for name, each in ids if name.startswith("person_key")),
         periods={each: period for name, each in ids if any(period := _period(where, said, name))},
         tsa_roots=tuple(_certificate(where, pem) for _, pem in numbered.get("tsa_root", [])),

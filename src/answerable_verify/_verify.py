@@ -21,7 +21,7 @@ from answerable_verify._keys import is_signed
 from answerable_verify._people import check_people
 from answerable_verify._proof import FIRST_LINE, BadProofFile, check_path, split_proof
 from answerable_verify._receipt import BadReceipt, Receipt, pae, read_receipt
-from answerable_verify._report import COVERS, Assurance, Check, Finding, Report, RunSummary
+from answerable_verify._report import COVERS, ISOLATIONS, Assurance, Check, Finding, Report, RunSummary
 from answerable_verify._steps import check_steps
 from answerable_verify._texts import check_requests, check_texts
 from answerable_verify._trust import BadTrust, Trust, claimed_trust, read_trust
@@ -44,6 +44,11 @@ _NOT_ESTABLISHED = (
 )
 _NOT_WITNESSED = "that the log shows everybody the same history: that takes witnesses or two checkpoints compared"
 _NOT_MONITORED = "that somebody outside looked at every receipt of the log: that takes a monitor"
+_NOT_APART = {
+    "same-process": "that the agent's own code, in the gate's process, did not use the gate's keys",
+    "same-user": "that the agent, a process of the gate's own user, did not read the gate's keys or memory",
+    "separate-user": "that nobody became the gate's user, or root, on its machine",
+}
 _UNPINNED = "whose keys these are: without a trust file anybody could have made the whole bundle"
 
 
@@ -139,7 +144,8 @@ def _report(desk: Desk, receipts: list[Receipt], runs: tuple[RunSummary, ...], c
         open_questions=tuple(desk.questions),
         runs=runs,
         notes=tuple(desk.notes),
-        not_established=not_established(assurance),  # type: ignore[arg-type]
+        not_established=not_established(assurance, desk.isolation),  # type: ignore[arg-type]
+        isolation=desk.isolation,
         receipts=len(receipts),
         origin=checkpoint.origin if checkpoint else "",
         tree_size=checkpoint.size if checkpoint else 0,
@@ -151,10 +157,12 @@ def _check(name: str, counts: Counter[str], failed: set[str]) -> Check:
     return Check(name=name, covers=COVERS[name], status=status, count=counts[name])  # type: ignore[arg-type]
 
 
-def not_established(assurance: Assurance) -> tuple[str, ...]:
+def not_established(assurance: Assurance, isolation: str = "") -> tuple[str, ...]:
     """What a pass of this grade does not show."""
+    apart = tuple(_NOT_APART[kind] for kind in (isolation,) if kind in _NOT_APART)
     watched = {"witnessed": (_NOT_MONITORED,), "witnessed+monitored": ()}.get(assurance, (_NOT_WITNESSED,))
-    return (*((_UNPINNED,) if assurance == "dev" else ()), *_NOT_ESTABLISHED[:2], *watched, *_NOT_ESTABLISHED[2:])
+    unpinned = (_UNPINNED,) if assurance == "dev" else ()
+    return (*unpinned, *_NOT_ESTABLISHED[:2], *apart, *watched, *_NOT_ESTABLISHED[2:])
 
 
 def _span(desk: Desk, manifest: dict[str, Any]) -> int | None:
@@ -345,11 +353,18 @@ def _check_people(desk: Desk, receipts: list[Receipt]) -> None:
 
 
 def _note_isolation(desk: Desk, receipts: list[Receipt]) -> None:
-    kinds = sorted({str(receipt.section("boundary")["isolation"]) for receipt in receipts})
-    if kinds:
-        desk.notes.append(f"the agent was kept from the gate by: {', '.join(kinds)}")
-    if "same-process" in kinds:
-        desk.notes.append("in the same process the agent's own code could have used the gate's keys")
+    kinds = {str(receipt.section("boundary")["isolation"]) for receipt in receipts}
+    # What is not known counts for nothing.
+    desk.isolation = min(
+        (kind if kind in ISOLATIONS else ISOLATIONS[0] for kind in kinds), key=ISOLATIONS.index, default=""
+    )
+    if len(kinds) > 1:
+        desk.notes.append(f"the agent was kept from the gate by: {', '.join(sorted(kinds))}")
+    wanted = desk.trust.isolation if desk.trust else ""
+    if wanted and desk.isolation and ISOLATIONS.index(desk.isolation) < ISOLATIONS.index(wanted):
+        desk.questions.append(
+            f"the agent was kept from the gate by `{desk.isolation}`, and your trust file asks for `{wanted}`"
+        )
     numbers = Counter(receipt.section("boundary")["boot"] for receipt in receipts)
     highest = {receipt.section("boundary")["boot"]: receipt.section("boundary")["n"] for receipt in receipts}
     if any(highest[boot] + 1 > count for boot, count in numbers.items()):

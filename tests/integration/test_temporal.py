@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from answerable import Answerable
 from answerable.core import Clock
 from answerable.runtime import Engine, Run, Temporal
 from answerable.runtime._drivers._temporal import TemporalEngine
@@ -150,6 +151,45 @@ def test_runs_started_before_temporal_is_there_wait_for_it(tmp_path: Path) -> No
 
                 assert await world.result(run) == {"n": 1}
                 assert outside.of("write") == [1]
+
+    asyncio.run(main())
+
+
+def test_a_queue_holds_where_temporal_advances_its_runs(server: TemporalServer, tmp_path: Path) -> None:
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "authorize.cedar").write_text('@id("all") permit (principal, action, resource);')
+    app = Answerable(
+        data=tmp_path / "data",
+        policy=tmp_path / "policy",
+        engine=Temporal(address=server.address, queue="queued"),
+    )
+    app.queue("agent:clerk", concurrency=2)
+    under_way: list[int] = []
+    both = asyncio.Event()
+    most = 0
+
+    @app.tool(effect="write")
+    async def write(number: int) -> int:
+        nonlocal most
+        under_way.append(number)
+        most = max(most, len(under_way))
+        if len(under_way) == 2:
+            both.set()
+        await both.wait()
+        await asyncio.sleep(0.02)  # so that others could come in between, if they were let
+        under_way.remove(number)
+        return number
+
+    @app.agent
+    async def clerk(run: Run, given: int) -> int:
+        return int(await run.tool("write", number=given))
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE_S), app.gate() as gate:
+            runs = [await gate.start("clerk", number) for number in range(8)]
+
+            assert [await gate.result(run) for run in runs] == list(range(8))
+            assert most == 2
 
     asyncio.run(main())
 

@@ -14,19 +14,30 @@ from answerable.action import Effects
 from answerable.app._effects import EveryEffect
 from answerable.app._record import Desk, all_projections
 from answerable.app._times import Times
-from answerable.core import Action, Clock, RunId, TenantId
+from answerable.core import Action, Clock, Mac, RunId, TenantId
 from answerable.identity import AccessKeys, AgentDeclaration, Approvers, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
     Approvals,
+    Autonomy,
+    AutonomyProjection,
     Budget,
     BudgetAlerts,
     CedarAuthorizer,
     Channel,
+    Cloak,
+    Cloaks,
     DecisionCache,
+    Flows,
+    KeptLabels,
     KnownAction,
+    LabelledEffects,
+    LabelRules,
+    Labels,
+    LabelsInvalid,
     Notices,
+    PersonalEffects,
     PolicyInvalid,
     PolicySet,
     Stops,
@@ -48,6 +59,7 @@ from answerable.runtime import (
     Schedule,
     ScheduleInvalid,
     Schedules,
+    Session,
     Sessions,
     SharedEffects,
     StoreEngine,
@@ -79,6 +91,8 @@ class Gate:
         upstreams: Upstreams,
         tools: Toolbox,
         retries: Callable[[Action], RetryPolicy],
+        labelled: Callable[[Effects], Effects],
+        cloaks: Cloaks,
         times: Times,
     ) -> None:
         self.desk = desk
@@ -87,12 +101,23 @@ class Gate:
         self.upstreams = upstreams
         self.tools = tools
         self.times = times
-        self.whole = Reliable(WholeResults(tools), retries)
         self._retries = retries
+        self._labelled = labelled
+        self._cloaks = cloaks
+        self.whole = self._on_the_road(WholeResults(tools))
 
     def relaying(self, peer: Peer) -> Effects:
         """Performs calls of an MCP client, whom the tool's server may speak to meanwhile."""
-        return Reliable(WholeResults(self.tools, peer=peer), self._retries)
+        return self._on_the_road(WholeResults(self.tools, peer=peer))
+
+    def cloak(self, model: str, session: Session) -> Cloak | None:
+        """What hides personal data from a model that an agent elsewhere asks; None where nothing is declared."""
+        if not self._cloaks:
+            return None
+        return self._cloaks.cloak("model", model, tenant=session.spec.tenant, run=session.run)
+
+    def _on_the_road(self, effects: Effects) -> Effects:
+        return self._labelled(Reliable(effects, self._retries))
 
     @property
     def reader(self) -> Reader:
@@ -103,6 +128,11 @@ class Gate:
     def approvals(self) -> Approvals:
         """What waits for a person."""
         return self.desk.approvals
+
+    @property
+    def labels(self) -> Labels:
+        """What runs carry, and the decisions that drop it."""
+        return self.desk.labels
 
     @property
     def stops(self) -> Stops:
@@ -203,6 +233,8 @@ async def open_gate(
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
     decision_cache: int = 4096,
+    labels: LabelRules | None = None,
+    isolation: str = "same-process",
 ) -> AsyncIterator[Gate]:
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
     for _, declaration in agents:
@@ -218,9 +250,11 @@ async def open_gate(
         await models.start()
         await upstreams.start()
         policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=[_TENANT])
+        rules = labels or LabelRules()
+        _check_labels(rules, tools, agents)
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock, store=store)
+        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation, store=store)
         stack.push_async_callback(ledger.close)
         await ledger.start()
         stored_as = {
@@ -229,6 +263,7 @@ async def open_gate(
         spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
+        flows = Flows(rules, ledger.reader, ledger.settled) if rules else None
         cache = DecisionCache(decision_cache) if decision_cache else None
 
         def by(policies: PolicySet, name: str) -> CedarAuthorizer:
@@ -238,9 +273,11 @@ async def open_gate(
                 stored_as=name,
                 clock=ledger.clock,
                 generation=lambda: stops.generation,
+                flows=flows,
                 cache=cache,
                 groups={spec.agent_id: spec.groups for spec, _ in agents},
                 called=ledger.pseudonym,
+                autonomy=next(each for each in projections if isinstance(each, AutonomyProjection)),
             )
 
         authorizer = by(policies[_TENANT], stored_as[_TENANT])
@@ -260,12 +297,21 @@ async def open_gate(
                 "memory": SharedEffects(ledger),
             }
         )
+        kept = KeptLabels(ledger, ledger.reader.rows)
+
+        cloaks = Cloaks(rules, lambda tenant, run: Mac(ledger.run_key(tenant, run)).digest)
+
+        def labelled(inner: Effects) -> Effects:
+            if cloaks:
+                inner = PersonalEffects(inner, cloaks)
+            return LabelledEffects(inner, rules, kept) if rules else inner
+
         turns = Turns(ledger, queues)
         await turns.start()
         shared = SharedByRuns(
             ledger=ledger,
             authorizer=authorizer,
-            effects=Reliable(effects, retries),
+            effects=labelled(Reliable(effects, retries)),
             reporter=reports,
             performing=Performing(),
             compensation=tools.compensation,
@@ -289,6 +335,11 @@ async def open_gate(
         alerts = BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock)
         notices = Notices(approvals, notify, link=page, alerts=alerts)
         control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
+        tiers = Autonomy(book=ledger, store=ledger.reader)
+        for _, declared in agents:
+            if declared.autonomy:
+                begins = {"environment": declared.environment, "tier": declared.autonomy, "role": declared.escalation}
+                await tiers.declare(declared.id, **begins)
         desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools)
         await desk.pinning.start()
         by_clock = Schedules(ledger, runs, schedules)
@@ -296,7 +347,17 @@ async def open_gate(
         advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
         serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
         async with _background(*serving):
-            yield Gate(desk, reports, sessions=sessions, upstreams=upstreams, tools=tools, retries=retries, times=times)
+            yield Gate(
+                desk,
+                reports,
+                sessions=sessions,
+                upstreams=upstreams,
+                tools=tools,
+                retries=retries,
+                labelled=labelled,
+                cloaks=cloaks,
+                times=times,
+            )
 
 
 def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
@@ -307,6 +368,16 @@ def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[Agent
             raise ScheduleInvalid(name=schedule.name, problem=problem)
     if len({schedule.name for schedule in schedules}) < len(schedules):
         raise ScheduleInvalid(name=schedules[-1].name, problem="two schedules have the same name")
+
+
+def _check_labels(rules: LabelRules, tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
+    """Nothing, if all that is declared exists: a sink under a mistyped name would guard nothing."""
+    problem = rules.misfit(
+        {name: tools.tool(name).schema for name in (*tools.names(), *tools.relayed())},
+        agents=[spec.name for spec, _ in agents],
+    )
+    if problem:
+        raise LabelsInvalid(where="the application", problem=problem)
 
 
 def _check_queues(queues: Sequence[Queue], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:

@@ -23,9 +23,13 @@ from answerable.ledger import Ledger, Projection, Reader
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
+    Autonomy,
+    AutonomyProjection,
     Budget,
     BudgetProjection,
     FactsProjection,
+    KeptLabelsProjection,
+    Labels,
     PolicySet,
     Stops,
     StopsProjection,
@@ -54,8 +58,10 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
     """Every table that follows from receipts. A stop is looked for first, a budget reserved last."""
     return (
         StopsProjection(),
+        AutonomyProjection(),
         OrdersProjection(),
         FactsProjection(),
+        KeptLabelsProjection(),
         ApprovalsProjection(),
         BudgetProjection(budgets),
         RunsProjection(),
@@ -89,6 +95,7 @@ class Desk:
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
+        self.labels = Labels(book=ledger, store=ledger.reader)
         self._tools = tools
         self.control = control
         self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader)
@@ -151,9 +158,10 @@ class Desk:
         reason: str,
         scope: Literal["action", "run"] = "action",
         arguments: Any = None,
+        also: Sequence[str] = (),
         signature: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Approve or reject a held action, or approve it with other arguments."""
+        """Approve or reject a held action, or approve it with other arguments, and further values for the run."""
         found = await self.approvals.decide(
             approval,
             decision,
@@ -162,6 +170,7 @@ class Desk:
             reason=reason,
             scope=scope,
             arguments=_json(arguments),
+            also=also,
             signature=signature,
         )
         said = {"approval": found.approval, "state": found.state, "run": found.run, "receipt": found.decided}
@@ -184,6 +193,35 @@ class Desk:
         until = parse_time(deputy_until) if deputy_until else None
         found = await self.people.set(name, roles, reports_to=reports_to, deputy=deputy, deputy_until=until)
         return {"person": found.name, "called": found.person, "roles": list(found.roles)}
+
+    async def autonomy(
+        self,
+        *,
+        agent: str,
+        tier: str,
+        environment: str,
+        effects: Sequence[str],
+        role: str = "",
+        by: str,
+        reason: str,
+        measured: str = "",
+        undo: str = "",
+        evidence: Sequence[dict[str, str]] = (),
+    ) -> dict[str, Any]:
+        """Change what an agent may do by itself."""
+        found = await Autonomy(book=self.ledger, store=self.ledger.reader).set(
+            agent,
+            tier,
+            environment=environment,
+            effects=effects,
+            role=role,
+            by=by,
+            reason=reason,
+            measured=measured,
+            undo=undo,
+            evidence=evidence,
+        )
+        return {"agent": agent, "tiers": [asdict(each) for each in found]}
 
     async def signer(self, *, do: Literal["add", "revoke"], named: str, public: str = "") -> dict[str, Any]:
         """Register a P-256 key (SubjectPublicKeyInfo, base64) to the person named, or revoke the key named."""
@@ -266,6 +304,13 @@ class Desk:
         found = await self.pinning.accept(tool, digest, by=by, reason=reason)
         return {"tool": found.tool, "was": found.state, "digest": found.digest}
 
+    async def declassify(
+        self, *, run: str, labels: Sequence[str] = (), values: Sequence[str] = (), by: str, reason: str
+    ) -> dict[str, Any]:
+        """Take labels off a run, or vouch for values that its critical arguments may have."""
+        receipt = await self.labels.drop(run, labels=labels, values=values, by=by, reason=reason)
+        return {"run": run, "labels": sorted(labels), "values": len(values), "receipt": receipt}
+
     async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, Any]:
         """Have nothing more done in a scope; what was dispatched before is told, because it may have happened."""
         await self.stops.stop(scope, reason=reason, by=by)
@@ -290,7 +335,8 @@ async def open_desk(
     Raises:
         DirectoryInUse: a gate runs; it has a socket.
     """
-    ledger = Ledger.open(directory, projections=all_projections(), clock=clock)
+    # No agent's code runs in a process that only writes for people.
+    ledger = Ledger.open(directory, projections=all_projections(), clock=clock, isolation="same-user")
     try:
         await ledger.start()
         yield Desk(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,16 @@ from answerable.identity import read_public_key, sign_with_file
 from answerable.ledger import Reader
 from answerable.server import Writes
 
-__all__ = ["command", "what_of"]
+__all__ = ["command", "told_origins", "what_of"]
+
+_FROM = {
+    "user": "the user wrote it",
+    "trusted": "a trusted source",
+    "named": "a record that the user named",
+    "dropped": "vouched for by a person",
+    "untrusted": "UNTRUSTED: a result that nobody vouches for",
+    "unknown": "UNTRUSTED: it stands nowhere on the record, the model made it up",
+}
 
 command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="See what waits for a person, and decide it.")
 
@@ -56,7 +66,8 @@ def list_approvals(
 @command.command()
 def show(approval: Approval, data: Data = DATA, as_json: AsJson = False) -> None:
     """Show exactly what an approval would let through."""
-    found = approvals_of(Reader.open(data)).show(approval)
+    reader = Reader.open(data)
+    found = approvals_of(reader).show(approval)
     asked = found.approval
     arguments = json.loads(found.arguments) if found.arguments is not None else None
     lines = [
@@ -72,11 +83,15 @@ def show(approval: Approval, data: Data = DATA, as_json: AsJson = False) -> None
         lines.append(f"  so far    {asked.votes} of {asked.terms.n}")
     if asked.reason:
         lines.append(f"  reason    {asked.reason}")
+    passages: list[policy.Passage] = []
     if arguments is None:
         lines.append("  arguments erased")
     else:
+        passages = policy.passages_of(reader, found.receipt, found.arguments or b"{}")
         lines += [f"  {name:<18} {json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items()]
+        lines += told_origins(found.provenance, passages)
     value = {**asdict(asked), "action": found.action, "rules": found.rules, "arguments": arguments}
+    value |= {"provenance": found.provenance, "passages": [each.to_json() for each in passages]}
     say(value, lines, as_json=as_json)
 
 
@@ -93,6 +108,15 @@ def approve(
     for_run: Annotated[
         bool, typer.Option("--for-run", help="The same for the rest of the run: this target, up to this amount.")
     ] = False,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also",
+            metavar="VALUE",
+            help="And vouch for this value in critical arguments of the rest of the run; may be given more than once.",
+            show_default=False,
+        ),
+    ] = None,
     sign: Sign = None,
     data: Data = DATA,
     as_json: AsJson = False,
@@ -100,6 +124,7 @@ def approve(
     """Let the held action through, exactly as it is shown."""
     arguments = json_value("--edit", edit) if edit else None
     answer = {"decision": "approve", "reason": reason, "scope": "run" if for_run else "action", "arguments": arguments}
+    answer |= {"also": also} if also else {}
     _decide(approval, answer, by, role, sign, data=data, as_json=as_json)
 
 
@@ -133,7 +158,8 @@ def _decide(
         signature = None
         if sign is not None:
             key = hashlib.sha256(read_public_key(sign)).hexdigest()
-            said = await desk.statement(approval=approval, key=key, **answer)
+            signed = {name: value for name, value in answer.items() if name != "also"}
+            said = await desk.statement(approval=approval, key=key, **signed)
             signature = sign_with_file(sign, said["statement"].encode())
         return await desk.decide(approval=approval, by=by, roles=roles, signature=signature, **answer)
 
@@ -155,6 +181,22 @@ def _needs(asked: policy.Approval) -> str:
     if later := terms.escalates_to[asked.stage :]:
         said.append("then " + ", then ".join(later))
     return ", ".join(said)
+
+
+def told_origins(provenance: Sequence[Mapping[str, Any]], passages: Sequence[policy.Passage]) -> list[str]:
+    """Where critical arguments come from, and the arguments as a diff against what the run was told."""
+    lines = ["  comes from"] if provenance else []
+    for each in provenance:
+        where = f", in {', '.join(each['receipts'])}" if "receipts" in each else ""
+        lines.append(f"    {each['argument']:<16} {_FROM[each['from']]}{where}")
+    if any(each.by == "result" for each in passages):
+        lines.append("  said by   (+ the model, ! a result that nobody vouches for, ~ another result, = the request)")
+        for passage in passages:
+            sign = {"model": "+", "input": "="}.get(passage.by, "!" if passage.is_untrusted else "~")
+            source = f"   <- {passage.tool} {passage.receipt}" if passage.by == "result" else ""
+            said = json.dumps(passage.text.strip(), ensure_ascii=False)
+            lines.append(f"  {sign} {passage.argument}: {said}{source}")
+    return lines
 
 
 def what_of(action: dict[str, Any]) -> str:

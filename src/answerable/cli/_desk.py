@@ -1,6 +1,7 @@
 """What commands read of the desk, and one write: through the gate that owns it, or as its owner for the moment."""
 
 import asyncio
+import hashlib
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -11,10 +12,20 @@ from answerable.cli._errors import FileUnusable, InputNotJson
 from answerable.core import Action, TenantId
 from answerable.identity import People, SigningKeys
 from answerable.ledger import Draft, Reader
-from answerable.policy import Approvals, Stops
+from answerable.policy import Approvals, Autonomy, Labels, Stops
 from answerable.server import Writes, control
 
-__all__ = ["approvals_of", "json_value", "people_of", "signing_keys_of", "stops_of", "write"]
+__all__ = [
+    "approvals_of",
+    "autonomy_of",
+    "digest_of",
+    "json_value",
+    "labels_of",
+    "people_of",
+    "signing_keys_of",
+    "stops_of",
+    "write",
+]
 
 
 def write(data: Path, do: Callable[[Writes], Awaitable[Any]], *, may_begin: bool = False) -> dict[str, Any]:
@@ -40,6 +51,14 @@ def write(data: Path, do: Callable[[Writes], Awaitable[Any]], *, may_begin: bool
     return cast(dict[str, Any], asyncio.run(reach()))
 
 
+def digest_of(file: Path) -> dict[str, str]:
+    """A file as evidence: its digest."""
+    try:
+        return {"kind": "file", "digest": "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()}
+    except OSError as error:
+        raise FileUnusable(file=str(file), reason=str(error.strerror)) from None
+
+
 def json_value(option: str, text: str) -> Any:
     """The JSON that was passed: itself, `@FILE`, or `-` for standard input."""
     try:
@@ -57,6 +76,16 @@ def json_value(option: str, text: str) -> Any:
 def approvals_of(reader: Reader) -> Approvals:
     """Approvals, to look at."""
     return Approvals(book=_Closed(reader), store=reader)
+
+
+def autonomy_of(reader: Reader) -> Autonomy:
+    """Tiers of agents, to look at."""
+    return Autonomy(book=_Closed(reader), store=reader)
+
+
+def labels_of(reader: Reader) -> Labels:
+    """Labels of runs, to look at."""
+    return Labels(book=_Closed(reader), store=reader)
 
 
 def people_of(reader: Reader) -> People:

@@ -3,15 +3,15 @@
 import base64
 import json
 import shutil
-import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 import typer
 
+from answerable.cli._doctor_keys import Finding, assurance, keys, reach
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import say
 from answerable.core import AnswerableError
@@ -22,22 +22,14 @@ __all__ = ["command"]
 command = typer.Typer(rich_markup_mode=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    verdict: Literal["ok", "look", "WRONG"]
-    said: str
-
-
 @command.command()
 def doctor(data: Data = DATA, as_json: AsJson = False) -> None:
-    """Look whether the machine, the keys and the record are in order. Changes nothing.
+    """Look whether the machine, the keys and the record are in order, and what evidence is worth. Changes nothing.
 
-    Exit 1: something is wrong.
+    Ages and files of keys, who else on the machine reaches them, how far agents are kept from the gate, who watches
+    the log, and the assurance that results. Exit 1: something is wrong.
     """
-    findings = [*_machine(), *_keys(data), *_record(data)]
+    findings = [*_machine(), *reach(data), *_record(data)]
     lines = [f"{each.verdict:<6} {each.what:<12} {each.said}" for each in findings]
     say([asdict(each) for each in findings], lines, as_json=as_json)
     raise typer.Exit(1 if any(each.verdict == "WRONG" for each in findings) else 0)
@@ -50,15 +42,6 @@ def _machine() -> Iterator[Finding]:
         found = shutil.which(tool)
         wanted = "names the version of specifications" if tool == "git" else "is needed by VERIFY.sh in a bundle"
         yield Finding(what=tool, verdict="ok" if found else "look", said=found or f"not found; it {wanted}")
-
-
-def _keys(data: Path) -> Iterator[Finding]:
-    keys = data / "keys"
-    for path in [keys, *sorted(keys.glob("*"))] if keys.is_dir() else []:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        is_private = not mode & 0o077
-        said = f"{path} {mode:o}" + ("" if is_private else "; others can read it: `chmod go= ` it, and replace the key")
-        yield Finding(what="key", verdict="ok" if is_private else "WRONG", said=said)
 
 
 def _record(data: Path) -> Iterator[Finding]:
@@ -80,7 +63,9 @@ def _record(data: Path) -> Iterator[Finding]:
             yield Finding(what="log", verdict="ok", said=f"{size} entries, as the latest checkpoint states")
         else:
             yield Finding(what="log", verdict="WRONG", said="the entries are not those of the latest checkpoint")
+    yield from keys(reader)
     yield from _watchers(data, reader)
+    yield from assurance(data, reader)
     is_served = (data / "gate.sock").exists()
     yield Finding(what="gate", verdict="ok", said="a gate owns the directory" if is_served else "no gate runs")
 

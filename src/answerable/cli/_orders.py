@@ -1,14 +1,12 @@
 """What people do to a run: `answerable runs pause|resume|kill|resolve|fork|retry|rollback`."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from answerable.cli._desk import json_value, write
-from answerable.cli._errors import FileUnusable
+from answerable.cli._desk import digest_of, json_value, write
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import say
 
@@ -138,7 +136,7 @@ def resolve(
 ) -> None:
     """Settle an effect in doubt: what was dispatched and never heard of."""
     value = json_value("--result", result)
-    shown = [_digest_of(file) for file in evidence or ()]
+    shown = [digest_of(file) for file in evidence or ()]
     said = write(
         data,
         lambda desk: desk.resolve(
@@ -153,10 +151,3 @@ def _order(
 ) -> None:
     said = write(data, lambda desk: desk.order(do=do, run=run, by=by, reason=reason))
     say(said, [f"{run}: {said['state']}"], as_json=as_json)
-
-
-def _digest_of(file: Path) -> dict[str, str]:
-    try:
-        return {"kind": "file", "digest": "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()}
-    except OSError as error:
-        raise FileUnusable(file=str(file), reason=str(error.strerror)) from None

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from answerable.app import Answerable
 from answerable.cli._application import ConfigFile, DataInstead, find_application
 from answerable.runtime import StoreEngine
-from answerable.server import ControlServer, serve_gate
+from answerable.server import ControlServer, isolation_of, separate_socket, serve_gate
 
 __all__ = ["command"]
 
@@ -32,6 +33,19 @@ def serve(
         int | None,
         typer.Option("--port", min=0, max=65535, help="0 for any free one.", show_default=f"{_PORT}, or the file's"),
     ] = None,
+    socket: Annotated[
+        Path | None,
+        typer.Option(
+            "--socket",
+            metavar="PATH",
+            help="Instead of an address: a unix socket that takes agents of other users only.",
+            dir_okay=False,
+        ),
+    ] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option("--user", metavar="NAME|UID", help="With `--socket`: a user who may connect; may be repeated."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Serve nothing: only say whether the configuration can be used.")
     ] = False,
@@ -48,11 +62,19 @@ def serve(
     if check:
         typer.echo(f"{found.place}: {_counted(found.app)}, all in order")
         return
+    if socket is not None or user:
+        if socket is None or host or port is not None:
+            raise typer.BadParameter("`--socket` goes without `--host` and `--port`, and `--user` with it")
+        isolation_of(found.app, is_separate=True)
+        at = separate_socket(socket, found.app.data, user or ())
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serve(found.app, at=at))
+        return
     said = found.config
     host = host or (said.host if said else _HOST)
     port = port if port is not None else (said.port if said else _PORT)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(found.app, host, port))
+        asyncio.run(_serve(found.app, host=host, port=port))
 
 
 def _counted(app: Answerable) -> str:
@@ -65,6 +87,9 @@ def _counted(app: Answerable) -> str:
     return ", ".join([*(f"{len(found)} {what}" for what, found in counts), *engine])
 
 
-async def _serve(app: Answerable, host: str, port: int) -> None:
-    async with app.gate() as gate, ControlServer(app.data, gate.desk):
-        await serve_gate(gate, host=host, port=port, on_listening=lambda at: typer.echo(f"listening at {at}", err=True))
+async def _serve(app: Answerable, *, host: str = "", port: int = 0, at: Any = None) -> None:
+    isolation = isolation_of(app, is_separate=at is not None)
+    async with app.gate(isolation=isolation) as gate, ControlServer(app.data, gate.desk):
+        await serve_gate(
+            gate, host=host, port=port, at=at, on_listening=lambda bound: typer.echo(f"listening at {bound}", err=True)
+        )

@@ -83,6 +83,7 @@ class Action:
         resources: what the run is about, as its initiator named it (`order:1001`).
         ancestors: the runs whose budgets it is charged to beside its own: those that delegated it.
         mandate: what the run was started under; its budgets are charged, too.
+        confidence: how sure the agent says it is, in percent; it can only make the decision stricter.
         labels: what the run has been exposed to so far, sorted (`untrusted:shop.read_ticket`).
         subjects: the people this action's data concern, sorted; those of `described` included.
     """
@@ -102,6 +103,7 @@ class Action:
     resources: tuple[str, ...] = ()
     ancestors: tuple[RunId, ...] = ()
     mandate: str = ""
+    confidence: int | None = None
     labels: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     build: str = ""
@@ -182,6 +184,7 @@ class Decision:
         policy: `sha256:` name of the policy set.
         obligations: what must be met first.
         facts: the scopes that the decision read; `open` refuses to act on it if one has moved.
+        provenance: where its critical arguments come from, each `{"argument", "kind", "from", "receipts"}`.
         error: why it was denied, for the agent and the person reading.
     """
 
@@ -191,6 +194,7 @@ class Decision:
     policy: str = ""
     obligations: tuple[Obligation, ...] = ()
     facts: tuple[FactScope, ...] = ()
+    provenance: tuple[dict[str, Any], ...] = ()
     error: AnswerableError | None = None
 
 

@@ -34,6 +34,7 @@ class AgentDeclaration:
         stop: who may stop it, a role (`ops-on-call`).
         escalation: whom it turns to when it cannot go on, a role or an address.
         build: digest of its code; empty when unknown.
+        autonomy: the tier that it begins at, `draft`, `approve` or `execute`; empty for `execute`.
     """
 
     id: AgentId
@@ -43,6 +44,7 @@ class AgentDeclaration:
     stop: str = ""
     escalation: str = ""
     build: str = ""
+    autonomy: str = ""
 
 
 def check_may_start(declaration: AgentDeclaration) -> None:

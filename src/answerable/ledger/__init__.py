@@ -10,7 +10,7 @@ from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable,
 from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost, action_digest
-from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, find_in_ssh_agent, write_key
+from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, check_key, find_in_ssh_agent, write_key
 from answerable.ledger._key_lives import KeyLife
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe
 from answerable.ledger._leases import Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
@@ -102,6 +102,7 @@ __all__ = [
     "Tx",
     "action_digest",
     "begun_at",
+    "check_key",
     "consistency_proof",
     "control_run",
     "copy_store",

@@ -55,6 +55,7 @@ class History:
         timers: due times of timers that were set, by step.
         held: approval ids by step.
         edits: arguments that an approver put in place of the agent's, by step; the last one counts.
+        dropped: labels that a person took off the run, and the `seq` at which: they count again when they come later.
         began: when the run began, RFC 3339 UTC; of a fork, when the first run it shares receipts with did.
         shared: steps whose outcome a fork shares with another run.
         order: `pause` or `kill`, as last ordered from outside and not taken back; empty otherwise. `reason` is why.
@@ -73,6 +74,7 @@ class History:
     timers: dict[StepKey, str] = field(default_factory=dict)
     held: dict[StepKey, str] = field(default_factory=dict)
     edits: dict[StepKey, bytes] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
     began: str = ""
     shared: frozenset[StepKey] = frozenset()
     order: str = ""
@@ -144,11 +146,20 @@ class History:
         elif phase == "version":
             self.recorded.append(Recorded(kind="version", name=said["control"]["name"], **common))
         elif phase == "control":
-            self._control(step, said["control"])
+            self._control(step, said["control"], seq)
         elif phase == "run.close":
             self.closed = said
 
-    def _control(self, step: StepKey, control: dict[str, Any]) -> None:
+    def exposed(self) -> set[str]:
+        """The labels of every outcome, without those that were dropped after it."""
+        return {
+            label
+            for outcome in self.finals.values()
+            for label in outcome.labels
+            if label not in self.dropped or outcome.seq > self.dropped[label]
+        }
+
+    def _control(self, step: StepKey, control: dict[str, Any], seq: int) -> None:
         if control["do"] == "write-off":
             intent = self.intents[step]
             if intent.receipt == control["intent"]:
@@ -157,6 +168,8 @@ class History:
             self.order, self.reason = control["do"], control["reason"]
         elif control["do"] == "resume":
             self.order = ""
+        elif control["do"] == "declassify":
+            self.dropped.update(dict.fromkeys(control["labels"], seq))
 
 
 def _signal(control: dict[str, Any], payload: bytes, common: dict[str, Any]) -> Recorded:

@@ -433,6 +433,8 @@ def authority_of(tx: Transaction, action: Action, decision: Decision, decided: s
         authority["policy"] = decision.policy
     if decision.obligations:
         authority["obligations"] = [str(obligation) for obligation in decision.obligations]
+    if decision.provenance:
+        authority["provenance"] = list(decision.provenance)
     return authority
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "KeyRetired",
     "KeyRoleTaken",
     "check_fit",
+    "check_key",
     "find_in_ssh_agent",
     "key_draft",
     "key_path",
@@ -181,6 +182,18 @@ def check_fit(role: str, signer: Signer, lives: Mapping[str, KeyLife], roles: Ma
         raise KeyRetired(role=role, key=signer.key_id[:16], at=life.until)
     if isinstance(signer, ElsewhereSigner):
         signer.probe()
+
+
+def check_key(reader: Reader, role: str) -> None:
+    """Nothing, if the key of this role in the data directory would sign. Changes nothing.
+
+    Raises:
+        KeyRetired, KeyRoleTaken, KeyLost, KeyFileUnsafe, PluginError, SignerUnavailable: as when a gate starts.
+    """
+    lives = {life.id: life for life in reader.keys_of(SYSTEM)}
+    path = key_path(reader.directory, role)
+    _check_there(path, role, [life for life in lives.values() if life.role == role])
+    check_fit(role, open_signer(path), lives, reader.key_roles())
 
 
 def key_draft(tenant: TenantId, role: str, signer: Signer, **more: str) -> Draft:

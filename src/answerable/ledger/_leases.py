@@ -139,7 +139,7 @@ class Standing:
 
     Args:
         is_unserved: nobody advances it and somebody should: it was woken, is due or never started.
-        is_parked: its last slice let go of it.
+        is_parked: its last slice let go of it, or it waits to be called.
         until: when it is parked, and its earliest timer due.
         fence, wake: of its last slice, and wakes counted so far.
     """
@@ -278,7 +278,7 @@ class Leases:
         is_due = until is not None and until <= self._clock.now()
         return Standing(
             is_unserved=state in ("ready", "called") or is_due,
-            is_parked=state == "parked",
+            is_parked=state in ("parked", "queued"),
             until=until,
             fence=fence,
             wake=wake,

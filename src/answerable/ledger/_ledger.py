@@ -180,6 +180,10 @@ class Ledger:
         """Put one receipt on the record."""
         return await self.writer.submit(lambda tx: tx.append(draft))
 
+    async def settled(self) -> None:
+        """Return once all that was submitted so far is on disk: an agent may have an outcome a moment earlier."""
+        await self.writer.submit(lambda tx: None)
+
     async def open_run(self, draft: Draft) -> Appended:
         """Put a `run.open` on the record; the run is advanced from then on."""
         appended = await self.append(draft)

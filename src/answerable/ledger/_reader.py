@@ -132,6 +132,10 @@ class Reader:
         rows = self.rows(_OF_RUN, run=run, after=-1) if run else self.rows(_OF_TENANT, tenant=tenant)
         return [self._receipt(row) for row in rows]
 
+    def after(self, run: RunId, seq: int) -> list[Receipt]:
+        """The receipts of a run beyond a `seq`, in order; -1 for all."""
+        return [self._receipt(row) for row in self.rows(_OF_RUN, run=run, after=seq)]
+
     def all(self) -> Iterator[Receipt]:
         """Every receipt of every tenant in the order they were written."""
         for row in self._connection.each(_ALL):

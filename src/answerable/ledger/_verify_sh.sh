@@ -174,7 +174,7 @@ jq -rR '
           then bad("the statement is of another type")
         else ({key: $k, sig: ($s | bytes[0:64] | map("\\x" + hex) | join("")), id: $r.id, run: $r.run, seq: $r.seq,
           prev: $r.prev, phase: $r.phase, at: $r.at, tenant: $r.tenant, n: $r.boundary.n,
-          boot: "\($r.boundary.id) \($r.boundary.boot)", step: $r.step, control: $r.control} | tojson), $body
+          boot: "\($r.boundary.id) \($r.boundary.boot)", apart: $r.boundary.isolation, step: $r.step, control: $r.control} | tojson), $body
         end
       end
     end' <"$work/envelopes" >"$work/read" || { say "envelope: a receipt cannot be read"; finish; }
@@ -264,6 +264,8 @@ jq -n --arg since "$since" --slurpfile proofs <(jq -c . proofs.json 2>/dev/null 
         | "unknown intent \(.id) has no outcome: its effect may have happened")),
   (.[] | outside(.; .key; "written"), (select(.phase == "approval") | outside(.; .control.signature?.key?; "answered"))),
   "newest \([.[].at] | max)",
+  (["same-process", "same-user", "separate-user", "remote"] as $kinds
+    | "apart \($kinds[[.[].apart as $is | $kinds | index([$is]) // 0] | min])"),
   (group_by(.id)[] | select(length > 1) | at(.[1]; "chain"; "the id was used before, in \(.[0].member)")),
   (map(select(.leaf | type == "number")) | group_by(.boot)[] | sort_by(.leaf) as $boot
     | (if $boot[0].n > $boot[0].leaf then at($boot[0]; "counters"; "n is larger than the entries logged before it") else empty end),
@@ -273,6 +275,17 @@ jq -n --arg since "$since" --slurpfile proofs <(jq -c . proofs.json 2>/dev/null 
           else empty end)),
   "tenants \([.[].tenant] | unique | join(" "))"' >"$work/chain" 2>/dev/null || say "chain: the receipts cannot be put in order"
 sed -n 's/^fault //p' "$work/chain" >>"$work/faults"
+apart=$(sed -n 's/^apart //p' "$work/chain")
+if [ -n "$apart" ]; then echo "isolation    the agent was kept from the gate by: $apart"; fi
+kinds='same-process same-user separate-user remote' wanted=''
+[ -z "$trust" ] || wanted=$(trusted isolation)
+near=''
+if [ -n "$wanted" ]; then
+  [[ " $kinds " == *" $wanted "* ]] || usage "the trust file's isolation is none of: $kinds"
+  rest=${kinds#*"$wanted"}
+  [ "$apart" = "$wanted" ] || [[ "$rest " == *" $apart "* ]] \
+    || near="the agent was kept from the gate by ${apart:-nothing known}, and the trust file asks for $wanted"
+fi
 echo "chain        seq, prev, time and counters of $total receipts"
 
 # --- disclosed texts ---------------------------------------------------------------------------------------
@@ -463,10 +476,11 @@ check_complete() {
 finish
 sed -n -e 's/^unknown /unknown: /p' -e 's/^open /open question: /p' -e 's/^late /note: /p' "$work/chain" | printable
 [ -z "$unwitnessed" ] || echo "open question: $unwitnessed"
+[ -z "$near" ] || echo "open question: $near"
 echo "not checked here: the rules of steps and approvals, and what decisions were asked; answerable-verify does"
 echo "not shown by a pass: that what the gate was told was true, that its keys and its clock were kept right,"
 echo "  that others are shown the same log; report.html is unsigned"
-if [ -n "$unwitnessed" ] || grep -q '^open ' "$work/chain"; then
+if [ -n "$unwitnessed$near" ] || grep -q '^open ' "$work/chain"; then
   echo "UNDETERMINED: nothing is wrong, and something cannot be told"
   exit 3
 elif [ -z "$trust" ]; then

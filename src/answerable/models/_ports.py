@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-__all__ = ["Message", "ModelReply", "ModelRequest", "Provider", "ProviderFacts"]
+__all__ = ["Cloak", "Message", "ModelReply", "ModelRequest", "Provider", "ProviderFacts"]
 
 Message = Mapping[str, str]
 """`role` (`system`, `user` or `assistant`) and `content`."""
@@ -65,6 +65,25 @@ class ProviderFacts:
         """The model as receipts name it."""
         exactly = {"fingerprint": self.fingerprint} if self.fingerprint else {}
         return {"provider": provider, "id": model, **exactly}
+
+
+class Cloak(Protocol):
+    """Hides personal data in a request, and puts it back into the answer."""
+
+    def check(self, action: str, value: Any) -> None:
+        """Nothing, unless what must not leave would; raises `Refused` then."""
+
+    def hide(self, value: Any) -> Any:
+        """The request's body as it goes out."""
+
+    def reveal_body(self, body: bytes) -> bytes:
+        """The answer's body, whole, as the agent gets it."""
+
+    def reveal_events(self, events: bytes) -> bytes:
+        """Events of a streamed answer, as far as they can be given already."""
+
+    def reveal_end(self) -> bytes:
+        """What of a stream was held back."""
 
 
 class Provider(Protocol):

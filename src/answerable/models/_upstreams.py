@@ -23,7 +23,7 @@ from answerable.models._errors import (
 )
 from answerable.models._messages import MessagesDialect
 from answerable.models._passage import Passage
-from answerable.models._ports import ProviderFacts
+from answerable.models._ports import Cloak, ProviderFacts
 from answerable.models._sse import SseReader
 
 __all__ = ["DialectName", "Upstream", "Upstreams", "WireCall"]
@@ -127,9 +127,16 @@ class Upstreams:
         return found
 
     def call(
-        self, dialect_name: DialectName, name: str, body: Any, *, headers: Mapping[str, str], check: Check
+        self,
+        dialect_name: DialectName,
+        name: str,
+        body: Any,
+        *,
+        headers: Mapping[str, str],
+        check: Check,
+        cloak: Cloak | None = None,
     ) -> "WireCall":
-        """One call of `provider:model`, to be taken down the road.
+        """One call of `provider:model`, to be taken down the road; with a cloak, it goes out without personal data.
 
         Raises:
             NotGoverned: the request cannot be let through.
@@ -139,7 +146,7 @@ class Upstreams:
         dialect = _DIALECTS[dialect_name]
         asked = dialect.asked(body, model=model, most_output=upstream.max_tokens)
         passed = {each: headers[each] for each in _PASSED if each in headers}
-        return WireCall(name, model, upstream, client, dialect, asked, passed, check)
+        return WireCall(name, model, upstream, client, dialect, asked, passed, check, cloak)
 
     def _serves(self, dialect: DialectName, name: str) -> bool:
         return (dialect, name.partition(":")[0]) in self._upstreams
@@ -164,6 +171,7 @@ class WireCall:
         asked: Asked,
         passed: Mapping[str, str],
         check: Check,
+        cloak: Cloak | None = None,
     ) -> None:
         self.name = name
         self.streams = asked.streams
@@ -176,13 +184,17 @@ class WireCall:
         self._asked = asked
         self._passed = passed
         self._answer = dialect.answer(check, asked)
+        self._cloak = cloak
 
     def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
         """A read whose cost is reserved: its input as estimated, and all that it may write.
 
         Raises:
             ModelUnknown: the local model is another one.
+            Refused: it carries personal data that must not leave.
         """
+        if self._cloak is not None:
+            self._cloak.check(name, self._asked.body)
         facts = self._client.describe(self._model) if isinstance(self._client, LocalProvider) else ProviderFacts()
         model = facts.identity(self._upstream.name, self._model)
         return Description(effect=Effect.READ, ceiling=self._at_most(), model=model)
@@ -221,14 +233,18 @@ class WireCall:
         up, dialect = self._upstream, self._dialect
         headers = {**dialect.headers(up.key), **self._passed}
         url = up.base_url.rstrip("/") + dialect.path
-        async with self._client.post(url, orjson.dumps(self._asked.body), headers=headers, model=self.name) as answer:
+        body = self._asked.body if self._cloak is None else self._cloak.hide(self._asked.body)
+        async with self._client.post(url, orjson.dumps(body), headers=headers, model=self.name) as answer:
             if answer.status != 200:
                 body = await self._read(answer)
                 self.passage.rejected = answer.status, body
                 raise refusal_of(self.name, answer.status, answer.headers, body)
             if self.streams:
                 return self._done(await self._stream(answer), kind="text/event-stream")
-            return self._done(await self._answer.body(await self._read(answer)), kind="application/json")
+            whole = await self._read(answer)
+            # Revealed before it is checked: a tool call is decided with the values that it is made with.
+            whole = whole if self._cloak is None else self._cloak.reveal_body(whole)
+            return self._done(await self._answer.body(whole), kind="application/json")
 
     async def _stream(self, answer: HttpAnswer) -> bytes:
         reader = SseReader()
@@ -237,9 +253,14 @@ class WireCall:
             self.passage.within(self._upstream.between_bytes.total_seconds())
             for event in reader.feed(chunk):
                 out = await self._answer.event(event)
+                if out and self._cloak is not None:
+                    out = self._cloak.reveal_events(out)
                 if out:
                     self.passage.send(out)
                     passed += out
+        if self._cloak is not None and (rest := self._cloak.reveal_end()):
+            self.passage.send(rest)
+            passed += rest
         if not self._answer.is_whole:
             raise ModelLost(model=self.name, reason="the stream ended before its end")
         return bytes(passed)

@@ -7,6 +7,7 @@ approvals, stops. `Approvals` and `Stops` are where people answer and interfere.
 
 from answerable.policy._approvals import ApprovalsProjection
 from answerable.policy._authorizer import CedarAuthorizer, DecisionCache
+from answerable.policy._autonomy import Autonomy, AutonomyProjection, Tier, TierOfAgent
 from answerable.policy._budgets import Budget, BudgetProjection
 from answerable.policy._checks import PolicyCheck, PolicyTest, PolicyTests, check_policies, run_policy_tests
 from answerable.policy._counting import FactsProjection
@@ -22,9 +23,12 @@ from answerable.policy._errors import (
     ApproverIsInitiator,
     ApproverIsInLine,
     ApproverLacksRole,
+    AutonomyInvalid,
+    AutonomyUnproven,
     BudgetExceeded,
     BudgetInvalid,
     DecisionNotFound,
+    DraftOnly,
     EditNotPossible,
     MandateUnknown,
     NoticeInvalid,
@@ -38,11 +42,34 @@ from answerable.policy._errors import (
     StopScopeInvalid,
     StopUnknown,
 )
+from answerable.policy._evaluation import Evaluation
 from answerable.policy._explaining import Change, Explanation, Rule, explain
+from answerable.policy._labels import (
+    CarriedLabel,
+    Cloak,
+    Cloaks,
+    Flows,
+    KeptLabels,
+    KeptLabelsProjection,
+    LabelledEffects,
+    LabelNotDropped,
+    LabelRules,
+    Labels,
+    LabelsInvalid,
+    Passage,
+    PersonalDataBlocked,
+    PersonalEffects,
+    PersonalRule,
+    Sink,
+    Source,
+    UserSpeech,
+    passages_of,
+    read_labels,
+)
 from answerable.policy._lints import Lint
 from answerable.policy._notices import Channel, Notice, Notices
 from answerable.policy._obligations import parse_duration, parse_obligations
-from answerable.policy._policies import Evaluation, PolicySet, Request
+from answerable.policy._policies import PolicySet, Request
 from answerable.policy._ports import Approvers
 from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
 from answerable.policy._schema import KnownAction, action_id
@@ -65,22 +92,38 @@ __all__ = [
     "ApproverIsInitiator",
     "ApproverLacksRole",
     "Approvers",
+    "Autonomy",
+    "AutonomyInvalid",
+    "AutonomyProjection",
+    "AutonomyUnproven",
     "Budget",
     "BudgetAlerts",
     "BudgetExceeded",
     "BudgetInvalid",
     "BudgetProjection",
+    "CarriedLabel",
     "CedarAuthorizer",
     "Change",
     "Channel",
+    "Cloak",
+    "Cloaks",
     "DecisionCache",
     "DecisionNotFound",
     "Difference",
+    "DraftOnly",
     "EditNotPossible",
     "Evaluation",
     "Explanation",
     "FactsProjection",
+    "Flows",
+    "KeptLabels",
+    "KeptLabelsProjection",
     "KnownAction",
+    "LabelNotDropped",
+    "LabelRules",
+    "LabelledEffects",
+    "Labels",
+    "LabelsInvalid",
     "Lint",
     "Mail",
     "MandateUnknown",
@@ -89,6 +132,10 @@ __all__ = [
     "NoticeLost",
     "Notices",
     "ObligationInvalid",
+    "Passage",
+    "PersonalDataBlocked",
+    "PersonalEffects",
+    "PersonalRule",
     "PolicyCheck",
     "PolicyDenied",
     "PolicyFailed",
@@ -104,6 +151,8 @@ __all__ = [
     "Reserved",
     "Rule",
     "Simulation",
+    "Sink",
+    "Source",
     "Spending",
     "Stop",
     "StopScopeInvalid",
@@ -111,6 +160,9 @@ __all__ = [
     "Stopped",
     "Stops",
     "StopsProjection",
+    "Tier",
+    "TierOfAgent",
+    "UserSpeech",
     "Webhook",
     "action_id",
     "check_policies",
@@ -118,6 +170,8 @@ __all__ = [
     "is_in_scope",
     "parse_duration",
     "parse_obligations",
+    "passages_of",
+    "read_labels",
     "recount_facts",
     "replay_decisions",
     "reserved_by",

@@ -26,6 +26,7 @@ class Answer:
         decision: `edit` is an approval of the action with other arguments.
         scope: `run` decides the same for the rest of the run.
         edited: digest of the action as edited; empty for any other decision.
+        also: further values that the rest of the run's critical arguments may have.
     """
 
     decision: Literal["approve", "reject", "edit"]
@@ -33,6 +34,7 @@ class Answer:
     reason: str = ""
     scope: Scope = "action"
     edited: str = ""
+    also: tuple[str, ...] = ()
 
 
 def statement_of(held: Mapping[str, Any], answer: Answer, *, key: str) -> bytes:

@@ -3,26 +3,31 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import orjson
 
 from answerable.core import Action, AnswerableError, ApprovalObligation, Clock, Decision, SystemClock, TenantId
+from answerable.policy._autonomy import AutonomyProjection
 from answerable.policy._cedar import PRESENCE, WHOLE
 from answerable.policy._errors import PolicyFailed
+from answerable.policy._evaluation import Evaluation
 from answerable.policy._facts import FACTS, Facts, read_facts
+from answerable.policy._labels import Flows
 from answerable.policy._obligations import merge_obligations, parse_duration, parse_obligations
-from answerable.policy._policies import Evaluation, Partition, PolicySet, Request
+from answerable.policy._policies import Partition, PolicySet, Request
 from answerable.policy._ports import Rows
 from answerable.policy._schema import CONTEXT, action_id
 
 __all__ = ["CedarAuthorizer", "DecisionCache"]
 
 _MOST_CONTEXT_BYTES = 8192
+_FLOW = frozenset({"labelled", "untrusted_arguments", "sends"})
 _NO_FACTS = Facts()
 _NO_GROUPS: frozenset[str] = frozenset()
+_TIER = frozenset({"tier"})
 
 
 class DecisionCache:
@@ -74,9 +79,11 @@ class CedarAuthorizer:
         rows: reads the facts; `open` compares their versions again in its transaction.
         stored_as: under which name the policies' snapshot is on the record, where that is not its digest.
         generation: moves with every stop and lift.
+        flows: where arguments come from; None where nothing is declared a source or a sink.
         cache: None for none at all.
         groups: of agents, by their id.
         called: what the record of a tenant calls a person of a name.
+        autonomy: knows whether any agent has a tier; without it none has.
     """
 
     def __init__(
@@ -87,16 +94,20 @@ class CedarAuthorizer:
         stored_as: str = "",
         clock: Clock | None = None,
         generation: Callable[[], int] = lambda: 0,
+        flows: Flows | None = None,
         cache: DecisionCache | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         called: Callable[[TenantId, str], str] = lambda tenant, name: name,
+        autonomy: AutonomyProjection | None = None,
     ) -> None:
         self.cache = cache
         self._rows = rows
         self._clock = clock or SystemClock()
         self._generation = generation
+        self._flows = flows
         self._groups = {agent: frozenset(named) for agent, named in (groups or {}).items()}
         self._called = called
+        self._autonomy = autonomy
         self._default = _Policies(policies, stored_as or policies.digest)
         self._of_tenant: dict[str, _Policies] = {}
 
@@ -115,9 +126,13 @@ class CedarAuthorizer:
         try:
             partition = policies.held.partition(action_id(action.kind, action.name))
             wanted = FACTS if WHOLE in partition.reads else partition.reads & FACTS
+            if self._autonomy is not None and not self._autonomy.is_empty(self._rows):
+                wanted |= _TIER
             if wanted:
                 initiator = self._initiator(action) if "initiator_roles" in wanted else ""
                 facts = read_facts(self._rows, action, wanted, self._clock.now(), initiator=initiator)
+            if self._flows is not None and (WHOLE in partition.reads or not _FLOW.isdisjoint(partition.reads)):
+                facts = replace(facts, flow=await self._flows.of(action))
             groups = partition.groups & self._groups.get(action.agent, _NO_GROUPS) if partition.groups else _NO_GROUPS
             request = _request(action, partition, facts, groups)
             evaluation = self._evaluate(policies, partition, request)
@@ -133,6 +148,7 @@ class CedarAuthorizer:
             policy=policies.name,
             obligations=evaluation.obligations,
             facts=facts.scopes,
+            provenance=facts.flow.provenance,
             error=evaluation.error,
         )
 
@@ -169,6 +185,7 @@ def _request(action: Action, partition: Partition, facts: Facts, groups: frozens
         target=action.described.target,
         context=context,
         groups=tuple(sorted(groups)),
+        autonomy=facts.values.get("autonomy"),
     )
     body = request.to_json()
     if len(body) > _MOST_CONTEXT_BYTES and len(orjson.dumps(context)) > _MOST_CONTEXT_BYTES:
@@ -208,9 +225,13 @@ _READERS: Mapping[str, Callable[[Action, Facts], Any]] = {
     "amount_minor": lambda action, facts: action.described.amount.minor if action.described.amount else None,
     "currency": lambda action, facts: action.described.amount.currency if action.described.amount else None,
     "labels": lambda action, facts: list(action.labels),
+    "confidence": lambda action, facts: action.confidence,
     "tainted": lambda action, facts: any(label.startswith("untrusted:") for label in action.labels),
     "target_named": lambda action, facts: action.described.target in action.resources,
     **{name: _told(name) for name in FACTS},
+    "labelled": lambda action, facts: facts.flow.is_labelled,
+    "untrusted_arguments": lambda action, facts: list(facts.flow.untrusted),
+    "sends": lambda action, facts: list(facts.flow.sends),
 }
 assert _READERS.keys() == CONTEXT.keys()
 

@@ -9,11 +9,12 @@ from typing import Any
 from answerable.core import ConfigError
 from answerable.policy._cedar import WHOLE
 from answerable.policy._errors import ObligationInvalid, PolicyInvalid
+from answerable.policy._evaluation import Evaluation
 from answerable.policy._facts import FACTS
 from answerable.policy._layers import read_layers
 from answerable.policy._lints import Lint, lint_policies
 from answerable.policy._obligations import parse_obligations
-from answerable.policy._policies import Evaluation, PolicySet, Request
+from answerable.policy._policies import PolicySet, Request
 from answerable.policy._schema import CONTEXT, KnownAction
 
 __all__ = ["PolicyCheck", "PolicyTest", "PolicyTests", "check_policies", "run_policy_tests"]
@@ -27,8 +28,12 @@ _DEFAULTS: Mapping[str, Any] = {
     "kind": "tool",
     "labels": [],
     "target_named": True,
+    "labelled": True,
+    "untrusted_arguments": [],
+    "sends": [],
     **dict.fromkeys(FACTS, 0),
     "initiator_roles": [],
+    "tier": "execute",
     "hour": 12,
     "weekday": 3,
 }

@@ -10,8 +10,8 @@ written-off effect gives back what it took. Reads are not counted: they do nothi
 | `payee:DAY:CURRENCY:NAME:TARGET` | those of them that moved money to one target |
 | `payees:NAME:CURRENCY:DAY` | targets with at least one of those; follows from them, and has no version of its own |
 
-Four more are looked up and not kept here: `days:NAME:CURRENCY:N:DAY` (N days up to DAY), `approved:NAME:TARGET`,
-`roles:PERSON`, and the clock's own `hour:…` and `date:…`.
+More are looked up and not kept here: `days:NAME:CURRENCY:N:DAY` (N days up to DAY), `approved:NAME:TARGET`,
+`roles:PERSON`, `tier:AGENT:ENVIRONMENT:EFFECT`, and the clock's own `hour:…` and `date:…`.
 """
 
 import zlib
@@ -25,6 +25,7 @@ from answerable.core import Action, Decision, Effect, TenantId
 from answerable.identity import registered_roles
 from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, insert, metadata
 from answerable.policy._approvals import approvals_table
+from answerable.policy._autonomy import tier_version
 from answerable.policy._ports import Rows
 
 __all__ = [
@@ -188,6 +189,8 @@ def look(rows: Rows, tenant: str, scope: str) -> Sequence[int]:
         name, _, target = rest.partition(":")
         count = rows(_APPROVED, tenant=tenant, name=name, target=target)[0][0]
         return (count, count, 0)
+    if kind == "tier":
+        return (tier_version(rows, tenant, scope), 0, 0)
     if kind == "roles":
         roles = registered_roles(rows, TenantId(tenant), rest)
         return (zlib.crc32(" ".join(roles).encode()), len(roles), 0)

@@ -130,6 +130,7 @@ class ApprovalDetail:
         rules: the policies that hold it.
         arguments: as the effect would get them, stable JSON; None once erased.
         given: answers so far, each `(person as the record calls them, decision, receipt)`.
+        provenance: where its critical arguments come from, as the receipt has it.
     """
 
     approval: Approval
@@ -138,6 +139,7 @@ class ApprovalDetail:
     rules: tuple[str, ...]
     arguments: bytes | None
     given: tuple[tuple[str, str, str], ...] = ()
+    provenance: tuple[dict[str, Any], ...] = ()
 
 
 class _Anybody:
@@ -196,6 +198,7 @@ class Approvals:
             action=said["action"],
             rules=tuple(said.get("authority", {}).get("rules", ())),
             arguments=self.store.text(receipt).input,
+            provenance=tuple(said.get("authority", {}).get("provenance", ())),
             given=tuple((row[0], row[1], row[3]) for row in self._given(found)),
         )
 
@@ -229,6 +232,7 @@ class Approvals:
         reason: str = "",
         scope: Scope = "action",
         arguments: bytes | None = None,
+        also: Sequence[str] = (),
         signature: Mapping[str, str] | None = None,
         tenant: TenantId = _DEFAULT,
     ) -> Approval:
@@ -244,6 +248,7 @@ class Approvals:
             scope: `run` decides the same for the rest of the run: the same action on the same target, up to this
                 amount.
             arguments: to approve the action with these instead: a JSON object.
+            also: further values that the run's critical arguments may have from now on, wherever they came from.
             signature: by a key of the person's, over what `statement` says.
 
         Raises:
@@ -269,7 +274,7 @@ class Approvals:
             if self.clock.now() >= found.due:  # silence until now was an answer, even if nobody wrote it down yet
                 await self._run_out(found)
                 continue
-            answer = self._answer(found, decision, reason, scope, arguments)
+            answer = self._answer(found, decision, reason, scope, arguments, tuple(also))
             signed = self._signed(found, person, answer, signature)
             if await self._write(found, answer, by=by, arguments=arguments, signature=signed):
                 return self._find(approval, tenant)
@@ -325,11 +330,15 @@ class Approvals:
         reason: str,
         scope: Scope,
         arguments: bytes | None,
+        also: tuple[str, ...] = (),
     ) -> Answer:
+        # One person's unsigned word for more than they were shown: where policy says `repeat`, and asks one person.
+        if also and (not found.terms.may_repeat or found.terms.n > 1 or found.terms.is_signed or decision == "reject"):
+            raise RepeatNotAllowed(approval=found.approval)
         if scope == "run" and (not found.terms.may_repeat or arguments is not None or decision == "reject"):
             raise RepeatNotAllowed(approval=found.approval)
         if arguments is None:
-            return Answer(decision=decision, role=found.role, reason=reason, scope=scope)
+            return Answer(decision=decision, role=found.role, reason=reason, scope=scope, also=also)
         if decision != "approve" or not found.terms.may_edit:
             raise EditNotPossible(approval=found.approval, problem="the policy that holds it does not say `edit`")
         held = self.store.find(found.held)
@@ -338,11 +347,13 @@ class Approvals:
         _, _, digest = self.book.committed_input(action)
         if digest == found.digest:
             raise EditNotPossible(approval=found.approval, problem="the new ones are the old ones")
-        return Answer(decision="edit", role=found.role, reason=reason, edited=digest)
+        return Answer(decision="edit", role=found.role, reason=reason, edited=digest, also=also)
 
     def _signed(
         self, found: Approval, person: str, answer: Answer, signature: Mapping[str, str] | None
     ) -> dict[str, str]:
+        if signature and answer.also:
+            raise RepeatNotAllowed(approval=found.approval)  # what is signed does not say them
         if signature:
             message = _statement(found, answer, str(signature.get("key", "")))
             return self.approvers.verify(person, message, signature)
@@ -377,6 +388,9 @@ class Approvals:
             control["signature"] = signature
         said: dict[str, Any] = {"by": by, "reason": answer.reason}
         subjects = {person}
+        if answer.also:
+            control["also"] = len(answer.also)
+            said["also"] = list(answer.also)
         if arguments is not None:
             held = self.store.find(found.held)
             assert held is not None

@@ -14,9 +14,12 @@ __all__ = [
     "ApproverIsInLine",
     "ApproverIsInitiator",
     "ApproverLacksRole",
+    "AutonomyInvalid",
+    "AutonomyUnproven",
     "BudgetExceeded",
     "BudgetInvalid",
     "DecisionNotFound",
+    "DraftOnly",
     "EditNotPossible",
     "MandateUnknown",
     "NoticeInvalid",
@@ -96,6 +99,46 @@ class PolicyFailed(Refused):
 
     action: str
     problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class AutonomyInvalid(ConfigError):
+    """A tier of autonomy cannot be used as written."""
+
+    code = "config.autonomy_invalid"
+    what = "autonomy of `{agent}` refused: {problem}"
+    why = "a tier that matches nothing would hold nothing"
+    fix = "say `draft`, `approve` with the role that is asked, or `execute`"
+
+    agent: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class AutonomyUnproven(Refused):
+    """More autonomy was asked for, and nothing that speaks for it."""
+
+    code = "refused.autonomy_unproven"
+    what = "autonomy of `{agent}` stays `{was}`: nothing is cited for `{tier}`"
+    why = "autonomy widens only by a decision that says what was measured and what can be rolled back"
+    fix = "add `--measured TEXT`, `--undo TEXT` and `--evidence FILE`"
+
+    agent: str
+    tier: str
+    was: str
+
+
+@dataclass(eq=False, kw_only=True)
+class DraftOnly(Refused):
+    """The agent may propose this, and not do it."""
+
+    code = "refused.draft_only"
+    what = "`{action}` refused: `{agent}` may only draft such things here"
+    why = "its tier of autonomy is `draft` for this effect in this environment"
+    fix = "have a person do it, or widen the tier with `answerable agent autonomy`"
+
+    action: str
+    agent: str
 
 
 @dataclass(eq=False, kw_only=True)

@@ -9,7 +9,8 @@ import orjson
 from answerable.core import TenantId, stable_json
 from answerable.policy._cedar import policy_text
 from answerable.policy._errors import DecisionNotFound
-from answerable.policy._policies import Evaluation, Partition, PolicySet
+from answerable.policy._evaluation import Evaluation
+from answerable.policy._policies import Partition, PolicySet
 from answerable.policy._ports import Found
 from answerable.policy._schema import CONTEXT
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from answerable.core import Action, FactScope
 from answerable.identity import registered_roles
+from answerable.policy._autonomy import is_tiered, read_tier, tier_scope, tier_version
 from answerable.policy._counting import (
     WINDOWS,
     day_scope,
@@ -17,6 +18,7 @@ from answerable.policy._counting import (
     payees_scope,
     target_scope,
 )
+from answerable.policy._labels import NO_FLOW, Flow
 from answerable.policy._ports import Rows
 
 __all__ = ["FACTS", "Facts", "read_facts"]
@@ -26,7 +28,7 @@ _COUNTS = {"count_today": 1, **{f"count_{days}d": days for days in WINDOWS}}
 _CLOCK = frozenset({"hour", "weekday"})
 _OF_DAYS = frozenset({*_AMOUNTS, *_COUNTS, "payees_today"})
 
-FACTS = frozenset({"prior_on_target", "prior_approvals", "initiator_roles"}) | _OF_DAYS | _CLOCK
+FACTS = frozenset({"prior_on_target", "prior_approvals", "initiator_roles", "tier"}) | _OF_DAYS | _CLOCK
 """Attributes of the context that are looked up, and not told by the action itself."""
 
 
@@ -36,6 +38,7 @@ class Facts:
 
     values: Mapping[str, Any] = field(default_factory=dict)
     scopes: tuple[FactScope, ...] = ()
+    flow: Flow = NO_FLOW
 
 
 def read_facts(rows: Rows, action: Action, names: frozenset[str], now: datetime, *, initiator: str = "") -> Facts:
@@ -77,6 +80,8 @@ class _Reading:
             values["prior_approvals"] = self._approvals()
         if "initiator_roles" in names:
             values["initiator_roles"] = self._roles(initiator)
+        if "tier" in names:
+            values["tier"] = self._tier(values)
         if names & _CLOCK:
             self._scopes.append(FactScope(f"hour:{self._now.strftime('%Y-%m-%dT%H')}", 0))
             values |= {"hour": self._now.hour, "weekday": self._now.isoweekday()}
@@ -131,6 +136,16 @@ class _Reading:
             return 0
         count, _ = self._look(f"approved:{name}:{target}")
         return count - own_approval(self._rows, self._action) if count else 0
+
+    def _tier(self, values: dict[str, Any]) -> str:
+        if not is_tiered(self._action):
+            return "execute"
+        scope = tier_scope(self._action)
+        tier, role = read_tier(self._rows, self._action.tenant, scope)
+        self._scopes.append(FactScope(scope, tier_version(self._rows, self._action.tenant, scope)))
+        if tier != "execute":
+            values["autonomy"] = (tier, role)
+        return tier
 
     def _roles(self, initiator: str) -> list[str]:
         if not initiator:

@@ -9,9 +9,10 @@ from typing import Any
 import cedarpy
 import orjson
 
-from answerable.core import AnswerableError, Obligation, Verdict, sha256_name, stable_json
+from answerable.core import sha256_name, stable_json
 from answerable.policy._cedar import CedarPolicy, policy_text
 from answerable.policy._errors import PolicyDenied, PolicyFailed, PolicyInvalid
+from answerable.policy._evaluation import Evaluation, stricter, within_tier
 from answerable.policy._layers import read_layers, with_layers
 from answerable.policy._loading import SETS, actions_mentioned, files_of, read_into, schema_of, text_of, validate
 from answerable.policy._obligations import merge_obligations
@@ -33,6 +34,7 @@ class Request:
         target: the resource is `Resource::"<target>"`, `none` where the action has none.
         context: only what some policy of the action's partition reads.
         groups: those of the agent's groups that some policy of the partition names.
+        autonomy: tier of the agent and the role that is asked, where it is less than `execute`.
     """
 
     agent: str
@@ -40,32 +42,21 @@ class Request:
     target: str
     context: Mapping[str, Any]
     groups: tuple[str, ...] = ()
+    autonomy: tuple[str, str] | None = None
 
     def to_json(self) -> bytes:
-        """Stable JSON: principal, action, resource, context."""
+        """Stable JSON: principal, action, resource, context, autonomy."""
         principal = {"type": "Agent", "id": self.agent}
+        tier = {"autonomy": dict(zip(("tier", "role"), self.autonomy, strict=True))} if self.autonomy else {}
         return stable_json(
             {
+                **tier,
                 "principal": {**principal, "groups": list(self.groups)} if self.groups else principal,
                 "action": {"type": "Action", "id": self.action},
                 "resource": {"type": "Resource", "id": self.target or "none"},
                 "context": self.context,
             }
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What a policy set says of a request.
-
-    Args:
-        rules: the policies that decided, sorted: those that permit, or those that forbid.
-    """
-
-    verdict: Verdict
-    rules: tuple[str, ...] = ()
-    obligations: tuple[Obligation, ...] = ()
-    error: AnswerableError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +72,32 @@ class Partition:
     _members: dict[tuple[str, ...], cedarpy.Entities] = field(default_factory=dict, repr=False)
 
     def evaluate(self, request: bytes) -> Evaluation:
-        """Decide a request (`Request.to_json`). Whatever goes wrong is a denial.
-
-        One Cedar call over both sets: obligations are permits too, so the answer is a permit only if
-        a policy of the authorize set is among the reasons.
-        """
+        """Decide a request (`Request.to_json`). Whatever goes wrong is a denial."""
         parts = orjson.loads(request)
-        parts["context"] = orjson.dumps(parts["context"]).decode()
-        groups = parts["principal"].pop("groups", None)
-        entities = self._with(parts["principal"]["id"], groups) if groups else self.entities
-        said = cedarpy.is_authorized(parts, self.handle, entities)
+        autonomy = parts.pop("autonomy", None)
+        context = parts["context"]
+        agent = parts["principal"]["id"]
+        found = self._ask(parts, context)
+        if "confidence" in context:
+            # SECURITY: what an agent says of itself may only tighten, so the answer without it must hold, too.
+            del context["confidence"]
+            found = stricter(found, self._ask(parts, context), action=self.action)
+        return found if autonomy is None else within_tier(found, autonomy, action=self.action, agent=agent)
+
+    def _ask(self, parts: dict[str, Any], context: Mapping[str, Any]) -> Evaluation:
+        """One Cedar call over both sets.
+
+        Obligations are permits too, so the answer is a permit only if a policy of the authorize set is
+        among the reasons.
+        """
+        principal = parts["principal"]
+        groups = principal.get("groups")
+        asked = {**parts, "context": orjson.dumps(context).decode()}
+        if groups:
+            asked["principal"] = {"type": principal["type"], "id": principal["id"]}
+        said = cedarpy.is_authorized(
+            asked, self.handle, self._with(principal["id"], groups) if groups else self.entities
+        )
         rules = tuple(sorted(said.diagnostics.reasons))
         if errors := said.diagnostics.errors:
             # SECURITY: Cedar skips a policy that fails; a skipped `forbid` would widen authority.

@@ -19,13 +19,17 @@ from answerable.core import Action, Description, Effect, Money, StepKey, TenantI
 from answerable.identity import PeopleProjection
 from answerable.ledger import Prepared, Receipt
 from answerable.policy._approvals import ApprovalsProjection
+from answerable.policy._autonomy import AutonomyProjection
 from answerable.policy._counting import FactsProjection
 from answerable.policy._facts import FACTS, read_facts
+from answerable.policy._labels import untrusted_of
 from answerable.policy._ports import Record
 
 __all__ = ["Recounted", "recount"]
 
 _DECISIONS = frozenset({"intent", "held", "denied", "outcome"})
+_AS_RECORDED = ("attributes", "confidence", "labelled", "sends")
+"""What follows from declarations and texts, not from receipts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,7 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
         since: RFC 3339; earlier receipts are followed and not told.
     """
     book = _Book()
-    projections = (FactsProjection(), ApprovalsProjection(), PeopleProjection())
+    projections = (FactsProjection(), ApprovalsProjection(), PeopleProjection(), AutonomyProjection())
     for projection in projections:
         for table in projection.tables:
             book.make(table)
@@ -62,6 +66,7 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
         book.now = said["at"]
         if receipt.phase == "run.open":
             opened[said["run"]] = said["control"]
+            seen[said["run"]] = set(said["control"].get("labels", ()))
         authority = said.get("authority", {})
         if receipt.phase in _DECISIONS and "decision" in authority and "request" in authority and said["at"] >= since:
             stored = reader.stored(authority["request"])
@@ -69,8 +74,10 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
             of_run = opened.get(said["run"], {})
             decided = _decided(receipt, request)
             context = _context(book, receipt, of_run, seen.get(said["run"], set()), decided)
-            if request and "attributes" in request["context"]:
-                context["attributes"] = request["context"]["attributes"]
+            recorded = request["context"] if request else {}
+            context |= {name: recorded[name] for name in _AS_RECORDED if name in recorded}
+            if "untrusted_arguments" in recorded:
+                context["untrusted_arguments"] = untrusted_of(authority.get("provenance", ()))
             groups = frozenset(of_run.get("groups", ()))
             yield Recounted(receipt=receipt, request=request, context=context, groups=groups)
         for projection in projections:
@@ -78,6 +85,8 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
                 projection.apply(book, receipt)
         if receipt.phase == "outcome":
             seen.setdefault(said["run"], set()).update(said.get("labels", ()))
+        elif receipt.phase == "control" and said["control"].get("do") == "declassify":
+            seen.setdefault(said["run"], set()).difference_update(said["control"]["labels"])
 
 
 def _decided(receipt: Receipt, request: dict[str, Any] | None) -> datetime:
@@ -96,7 +105,8 @@ def _context(
     amount, target = action.get("amount"), action.get("target", "")
     # An `outcome` carries the labels of its result, not those the run had seen before.
     labels = sorted(seen) if receipt.phase == "outcome" else sorted(said.get("labels", ()))
-    counted = read_facts(book.rows, _action(said), FACTS, decided, initiator=said.get("onBehalfOf", ""))
+    acting = _action(said, opened.get("environment", ""))
+    counted = read_facts(book.rows, acting, FACTS, decided, initiator=said.get("onBehalfOf", ""))
     context: dict[str, Any] = {
         "environment": opened.get("environment", ""),
         "effect": action["effect"],
@@ -104,14 +114,14 @@ def _context(
         "labels": labels,
         "tainted": any(label.startswith("untrusted:") for label in labels),
         "target_named": target in opened.get("resources", ()),
-        **counted.values,
+        **{name: value for name, value in counted.values.items() if name != "autonomy"},
     }
     if amount:
         context |= {"amount_minor": amount["minor"], "currency": amount["currency"]}
     return context
 
 
-def _action(said: dict[str, Any]) -> Action:
+def _action(said: dict[str, Any], environment: str) -> Action:
     action, amount = said["action"], said["action"].get("amount")
     described = Description(
         effect=Effect(action["effect"]),
@@ -128,7 +138,7 @@ def _action(said: dict[str, Any]) -> Action:
         name=action["name"],
         arguments=b"{}",
         described=described,
-        environment="",
+        environment=environment,
     )
 
 

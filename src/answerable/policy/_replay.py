@@ -6,7 +6,8 @@ from typing import Any
 from answerable.core import AnswerableError, RunId, TenantId
 from answerable.ledger import Receipt
 from answerable.policy._errors import PolicyInvalid
-from answerable.policy._policies import Evaluation, PolicySet
+from answerable.policy._evaluation import Evaluation
+from answerable.policy._policies import PolicySet
 from answerable.policy._ports import Record
 
 __all__ = ["PolicyReplay", "ReplayedDecision", "replay_decisions"]

@@ -38,6 +38,8 @@ CONTEXT: Mapping[str, str] = {
     "environment": "environment: String",
     "effect": "effect: String",
     "kind": "kind: String",
+    "tier": "tier: String",
+    "confidence": "confidence?: Long",
     "amount_minor": "amount_minor?: Long",
     "currency": "currency?: String",
     "labels": "labels: Set<String>",
@@ -55,6 +57,9 @@ CONTEXT: Mapping[str, str] = {
     "initiator_roles": "initiator_roles: Set<String>",
     "hour": "hour: Long",
     "weekday": "weekday: Long",
+    "labelled": "labelled: Bool",
+    "untrusted_arguments": "untrusted_arguments: Set<String>",
+    "sends": "sends: Set<String>",
 }
 """What every action tells policy, and its type; `attributes` is typed per action."""
 

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from answerable.core import TenantId, stable_json
 from answerable.policy._cedar import PRESENCE, WHOLE
-from answerable.policy._policies import Evaluation, PolicySet, Request
+from answerable.policy._evaluation import Evaluation
+from answerable.policy._policies import PolicySet, Request
 from answerable.policy._ports import Record
 from answerable.policy._recount import Recounted, recount
 from answerable.policy._schema import action_id
@@ -123,6 +124,7 @@ def _compare(
         target=said["action"].get("target", ""),
         context=context,
         groups=tuple(sorted(partition.groups & each.groups)),
+        autonomy=(said_tier["tier"], said_tier["role"]) if (said_tier := each.request.get("autonomy")) else None,
     )
     now = partition.evaluate(request.to_json())
     why = now.error.message if now.error else ", ".join(now.rules)
@@ -130,13 +132,14 @@ def _compare(
 
 
 def _unrecorded(reads: frozenset[str], each: Recounted) -> str:
-    """An attribute of the tool's own that these policies read and the record lacks; empty if there is none."""
+    """What follows from declarations or texts, these policies read, and the record lacks; empty if there is none."""
+    told = {read for read in reads & {"labelled", "untrusted_arguments", "sends"} if read not in each.context}
     recorded = each.context.get("attributes")
     if recorded is not None:
         missing = [read for read in reads if read.startswith("attributes.") and read.partition(".")[2] not in recorded]
     else:
         missing = [read for read in reads if read.startswith("attributes") and read != PRESENCE]
-    return f"`context.{min(missing)}`" if missing else ""
+    return f"`context.{min((*missing, *told))}`" if missing or told else ""
 
 
 def _kind(then: Evaluation, now: Evaluation) -> Kind:

@@ -66,6 +66,7 @@ class ActionMaker:
             resources=self._resources,
             ancestors=self._ancestors,
             mandate=self._mandate,
+            confidence=call.confidence,
             labels=labels,
             subjects=subjects,
             build=self._spec.build,

@@ -21,6 +21,7 @@ class AgentSpec:
         name: its name here; also its id on receipts unless `id` gives another.
         environment: `development`, `production` …; policy sees it.
         owner: who is liable for it.
+        escalation: the role that `run.escalate` turns to by default.
         model: the model that `run.model` asks by default.
         build: digest of the agent's code; empty when unknown.
         own_tools: of an agent elsewhere, the tools that it runs itself, outside the gate; `*` for any.
@@ -36,6 +37,7 @@ class AgentSpec:
     limits: Limits = field(default_factory=Limits)
     environment: str = "development"
     owner: str = ""
+    escalation: str = ""
     model: str = ""
     build: str = ""
     tenant: TenantId = TenantId("default")

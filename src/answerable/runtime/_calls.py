@@ -25,6 +25,7 @@ class Call:
     Args:
         signature: identical writes of one signature exclude each other.
         future: what the agent awaits; the agent may cancel it without any effect on the call.
+        confidence: how sure the agent says it is, in percent; no part of the step's name.
         denial: why the runtime refuses it, decided when the call was made.
         seen_wakes: how many wakes the slice had seen when the journal was last asked about this step.
         is_waiting: at the gate, for a person, the clock or a signal: nothing is being done for it.
@@ -34,6 +35,7 @@ class Call:
     step: StepKey
     signature: Signature
     future: SliceFuture
+    confidence: int | None = None
     denial: AnswerableError | None = None
     seen_wakes: int = 0
     is_waiting: bool = False

@@ -94,11 +94,13 @@ def successor_draft(ledger: Ledger, history: History, ending: Ending, spec: Agen
 
 def seen_labels(history: History) -> list[str]:
     """All that a run was exposed to."""
-    found = {label for outcome in history.finals.values() for label in outcome.labels}
+    found = history.exposed()
     for one in history.recorded:
         if one.kind == "signal":
-            found.update((f"untrusted:signal.{one.name}",) if one.labels is None else one.labels)
-    return sorted(found | set(history.opened["control"].get("labels", ())))
+            labels = (f"untrusted:signal.{one.name}",) if one.labels is None else one.labels
+            found.update(label for label in labels if one.seq > history.dropped.get(label, one.seq - 1))
+    born_with = history.opened["control"].get("labels", ())
+    return sorted(found.union(label for label in born_with if label not in history.dropped))
 
 
 def _answer(tx: Any, history: History, draft: Draft) -> None:

@@ -41,6 +41,7 @@ class HandBack:
         self.unclaimed_effects: dict[StepKey, str] = {}
         self.at: str = history.began
         self.labels = labels
+        self._exposed = dict.fromkeys(labels, -1)
         self.subjects = subjects
         self._history = history
         self._bounds = bounds
@@ -85,6 +86,8 @@ class HandBack:
 
     def absorb(self) -> None:
         """Sort what the history has gained: for a call that was made, for a later one, or a signal."""
+        if self._history.dropped:
+            self._count_labels()
         recorded = self._history.recorded
         while self._cursor < len(recorded):
             one = recorded[self._cursor]
@@ -150,8 +153,10 @@ class HandBack:
             self._bounds.learn(kind, name, arguments, outcome)
             if self._pending_writes.get(call.signature) == call.step:
                 del self._pending_writes[call.signature]
-        if outcome.labels and not set(outcome.labels) <= set(self.labels):
-            self.labels = tuple(sorted({*self.labels, *outcome.labels}))
+        if outcome.labels:
+            self._exposed.update(dict.fromkeys(outcome.labels, recorded.seq))
+            if self._history.dropped or not set(outcome.labels) <= set(self.labels):
+                self._count_labels()
         if outcome.subjects and not set(outcome.subjects) <= set(self.subjects):
             self.subjects = tuple(sorted({*self.subjects, *outcome.subjects}))
         if call.future.done():
@@ -159,6 +164,11 @@ class HandBack:
         self.at = recorded.at
         call.future.set_result(outcome)
         return True
+
+    def _count_labels(self) -> None:
+        dropped = self._history.dropped
+        kept = (label for label, seq in self._exposed.items() if label not in dropped or seq > dropped[label])
+        self.labels = tuple(sorted(kept))
 
 
 def _outcome_of(call: Call, recorded: Recorded) -> Outcome:

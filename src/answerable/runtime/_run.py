@@ -3,7 +3,7 @@
 import logging
 import random
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
@@ -29,11 +29,12 @@ class Run:
     take time and chance from `now`, `random` and `uuid`.
     """
 
-    __slots__ = ("_branch", "_chance", "_slice", "input")
+    __slots__ = ("_branch", "_chance", "_confidence", "_slice", "input")
 
-    def __init__(self, slice_: Slice, branch: str, input_: Any) -> None:
+    def __init__(self, slice_: Slice, branch: str, input_: Any, confidence: int | None = None) -> None:
         self._slice = slice_
         self._branch = branch
+        self._confidence = confidence
         self._chance: random.Random | None = None
         self.input = input_
         """What the run was started with."""
@@ -56,7 +57,8 @@ class Run:
             ExecutionError: it failed.
         """
         called = name if isinstance(name, str) else getattr(name, "tool_name", name.__name__)
-        return _result(self._slice.call(self._branch, "tool", called, to_json(arguments)))
+        future = self._slice.call(self._branch, "tool", called, to_json(arguments), self._confidence)
+        return _result(future)
 
     def model(
         self,
@@ -92,6 +94,43 @@ class Run:
         if timeout is not None:
             said["timeout_s"] = int(timeout.total_seconds())
         return _result(self._slice.call(self._branch, "decision", "approval", stable_json(said)))
+
+    def escalate(
+        self,
+        reason: str,
+        *,
+        to: str = "",
+        context: Mapping[str, Any] | None = None,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Hand a question over to a person, and return once they said to go on.
+
+        Args:
+            reason: why the agent does not go on by itself.
+            to: the role that is asked; by default the one that the agent is declared to escalate to.
+            context: what they need to decide, JSON; they see it, and it stands sealed on the record.
+
+        Raises:
+            Refused: they said no, or nobody answered in time.
+            ValueError: nobody to turn to is named or declared.
+        """
+        role = to or self._slice.spec.escalation
+        if not role:
+            raise ValueError("name a role in `to`, or declare the agent's `escalation`")
+        said: dict[str, Any] = {"question": reason, "role": role, "escalated": True, "context": dict(context or {})}
+        if timeout is not None:
+            said["timeout_s"] = int(timeout.total_seconds())
+        return _result(self._slice.call(self._branch, "decision", "approval", to_json(said)))
+
+    def confident(self, confidence: float) -> "Run":
+        """This run, for tool calls of which the agent is so sure: 0 to 1.
+
+        Policy may ask for a person below a threshold (`context.confidence`, in percent). Stated or not, however high,
+        it never permits anything that would not be permitted without it.
+        """
+        if not 0 <= confidence <= 1:
+            raise ValueError(f"confidence is from 0 to 1, not {confidence}")
+        return Run(self._slice, self._branch, self.input, int(confidence * 100))
 
     def sleep(self, duration: timedelta | float) -> Coroutine[Any, Any, None]:
         """Returns when the time is over, whoever drives the run then; a number is in seconds."""
@@ -158,7 +197,7 @@ class Run:
         """This run, seen from a branch: the same call in two branches is two calls."""
         if not name or "/" in name:
             raise ValueError(f"a branch has a name without `/`, not {name!r}")
-        return Run(self._slice, f"{self._branch}/{name}" if self._branch else name, self.input)
+        return Run(self._slice, f"{self._branch}/{name}" if self._branch else name, self.input, self._confidence)
 
     def now(self) -> datetime:
         """The time on the record of the last outcome handed back: the same in every replay."""

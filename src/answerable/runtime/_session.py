@@ -116,7 +116,7 @@ class Session:
         self._bounds = Bounds(opened["control"].get("limits", {}))
         self._bounds.restore(taken=len({*self._history.finals, *self._history.intents, *self._history.held}))
         finals = self._history.finals.values()
-        self._labels = {label for outcome in finals for label in outcome.labels}
+        self._labels = self._history.exposed()
         self._subjects = {*opened["control"].get("subjects", ()), *(who for each in finals for who in each.subjects)}
         self._works: dict[StepKey, _Work] = {}
         self._latest: dict[_Series, int] = {}
@@ -203,6 +203,8 @@ class Session:
     def wake(self) -> None:
         """Something was recorded that a step may wait for."""
         self._gate.ledger.refresh(self._history)
+        if self._history.dropped:
+            self._labels = self._history.exposed()
         for work in self._works.values():
             work.news.set()
 

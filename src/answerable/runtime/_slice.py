@@ -94,7 +94,7 @@ class Slice:
 
     # -- what the agent's `Run` calls, synchronously, at the moment of the call ------------------------------------
 
-    def call(self, branch: str, kind: ActionKind, name: str, arguments: bytes) -> SliceFuture:
+    def call(self, branch: str, kind: ActionKind, name: str, arguments: bytes, sure: int | None = None) -> SliceFuture:
         """An action on the road; its outcome comes in the future."""
         self._check_open()
         future = SliceFuture(loop=self._loop)
@@ -106,7 +106,7 @@ class Slice:
         signature = (branch, kind, name, arguments)
         step = self._step(signature)
         breach = self._bounds.count(kind, name, arguments)
-        call = Call(step=step, signature=signature, future=future, denial=breach)
+        call = Call(step=step, signature=signature, future=future, confidence=sure, denial=breach)
         if self._claim(call):
             return future
         action = self._actions.make(call, kind, labels=self._back.labels, subjects=self._back.subjects)

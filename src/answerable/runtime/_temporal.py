@@ -26,7 +26,8 @@ class Temporal(TemporalPlace):
         tls: speak TLS to it; implied by the files below.
         api_key: for servers that ask for one.
         ca_file: certificates to trust instead of the usual ones.
-        certificate_file, key_file: this worker's own, for servers that ask for them.
+        certificate_file: this worker's own, for servers that ask for one.
+        key_file: its private key.
         heartbeat: after which silence a worker counts as dead, and its runs go to others.
     """
 

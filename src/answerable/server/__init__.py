@@ -10,10 +10,12 @@ from answerable.server._errors import (
     NotYours,
     OperatorNeeded,
     PasskeyRefused,
+    PeerRefused,
     PersonKeyRefused,
     RequestMalformed,
     ToolNotSeen,
 )
+from answerable.server._separate import NotSeparate, isolation_of, separate_socket
 from answerable.server._serve import serve_gate
 from answerable.server._witness import serve_witness
 
@@ -24,14 +26,18 @@ __all__ = [
     "GateStopping",
     "KeyMissing",
     "KeyRefused",
+    "NotSeparate",
     "NotYours",
     "OperatorNeeded",
     "PasskeyRefused",
+    "PeerRefused",
     "PersonKeyRefused",
     "RequestMalformed",
     "ToolNotSeen",
     "Writes",
     "control",
+    "isolation_of",
+    "separate_socket",
     "serve_gate",
     "serve_witness",
 ]

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 from answerable.app import Gate
 from answerable.core import AnswerableError, ConfigError, Refused, stable_json
 from answerable.identity import AccessKey
-from answerable.policy import Approval, ApprovalClosed, ApprovalUnknown, ApproverAnswered
+from answerable.policy import Approval, ApprovalClosed, ApprovalUnknown, ApproverAnswered, passages_of
 from answerable.server._errors import PersonKeyRefused, RequestMalformed
 from answerable.server._front import secret_of
 
@@ -70,6 +70,9 @@ class _Approvals:
         # Whoever may decide must see all of it; whoever may not, has no need to.
         if said["mayDecide"]:
             said["arguments"] = None if found.arguments is None else orjson.loads(found.arguments)
+            said["provenance"] = found.provenance
+            passages = passages_of(self._gate.reader, found.receipt, found.arguments or b"{}")
+            said["passages"] = [each.to_json() for each in passages]
         return as_json(said)
 
     async def approve(self, request: Request) -> Response:
@@ -96,7 +99,7 @@ class _Approvals:
     async def _decide(self, request: Request, decision: Literal["approve", "reject"]) -> Response:
         try:
             person = self._person(request)
-            answer = await _answer(request, more=frozenset({"signature"}))
+            answer = await _answer(request, more=frozenset({"signature", "also"}))
             if decision == "reject" and not answer["reason"].strip():
                 raise RequestMalformed(problem="a rejection needs a `reason`, which the agent is told")
             decided = await self._gate.approvals.decide(
@@ -169,6 +172,9 @@ async def _answer(request: Request, *, more: frozenset[str]) -> dict[str, Any]:
     signature = said.get("signature")
     if signature is not None and not _is_flat(signature):
         raise RequestMalformed(problem="its `signature` is not an object of texts")
+    also = said.get("also", [])
+    if not isinstance(also, list) or not all(isinstance(each, str) for each in also):
+        raise RequestMalformed(problem="its `also` is not a list of texts")
     arguments = said.get("arguments")
     answer: dict[str, Any] = {
         "reason": reason,

@@ -27,8 +27,8 @@ __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 SOCKET = "gate.sock"
 _WRITES = (
     *("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule"),
-    *("stop", "lift", "key", "accept"),
-    *("person", "signer", "statement"),
+    *("stop", "lift", "declassify", "key", "accept"),
+    *("person", "signer", "statement", "autonomy"),
 )
 _RETRY_S = 0.05
 
@@ -46,9 +46,10 @@ class Writes(Protocol):
         reason: str,
         scope: Literal["action", "run"] = "action",
         arguments: Any = None,
+        also: Sequence[str] = (),
         signature: Mapping[str, str] | None = None,
     ) -> Any:
-        """Approve or reject a held action, or approve it with other arguments."""
+        """Approve or reject a held action, or approve it with other arguments, and further values for the run."""
 
     async def statement(
         self,
@@ -73,6 +74,22 @@ class Writes(Protocol):
         deputy_until: str = "",
     ) -> Any:
         """Register a person with their roles and where they stand, or remove them."""
+
+    async def autonomy(
+        self,
+        *,
+        agent: str,
+        tier: str,
+        environment: str,
+        effects: Sequence[str],
+        role: str = "",
+        by: str,
+        reason: str,
+        measured: str = "",
+        undo: str = "",
+        evidence: Sequence[dict[str, str]] = (),
+    ) -> Any:
+        """Change what an agent may do by itself."""
 
     async def signer(self, *, do: Literal["add", "revoke"], named: str, public: str = "") -> Any:
         """Register a person's signing key, or revoke the key that is named."""
@@ -109,6 +126,11 @@ class Writes(Protocol):
 
     async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> Any:
         """Pause or resume a schedule."""
+
+    async def declassify(
+        self, *, run: str, labels: Sequence[str] = (), values: Sequence[str] = (), by: str, reason: str
+    ) -> Any:
+        """Take labels off a run, or vouch for values that its critical arguments may have."""
 
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         """Have nothing more done in a scope: `run:…`, `agent:…`, `tool:…`, `model:…`, `tenant`, `all`."""

@@ -13,6 +13,7 @@ __all__ = [
     "NotYours",
     "OperatorNeeded",
     "PasskeyRefused",
+    "PeerRefused",
     "PersonKeyRefused",
     "RequestMalformed",
     "ToolNotSeen",
@@ -40,6 +41,18 @@ class NotYours(Refused):
     what = "user {uid} may not write through this gate"
     why = "only the user that runs the gate, or root, writes through its socket"
     fix = "run the command as the gate's user"
+
+    uid: int
+
+
+@dataclass(eq=False, kw_only=True)
+class PeerRefused(Refused):
+    """A user connected who is not to be among the agents."""
+
+    code = "refused.peer_refused"
+    what = "user {uid} may not reach this gate as an agent"
+    why = "it takes agents of other users only: one of the gate's own user, or root, could read its keys"
+    fix = "run the agent as one of the users that `answerable serve --user` names"
 
     uid: int
 

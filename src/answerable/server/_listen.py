@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from answerable.server._drivers._unix import PeerSocket
+
 __all__ = ["listen_until_signal"]
 
 
 async def listen_until_signal(
     app: "ASGIApp",
     *,
-    host: str,
-    port: int,
+    host: str = "",
+    port: int = 0,
+    at: "PeerSocket | None" = None,
     on_listening: Callable[[str], None],
     before_end: Callable[[], Awaitable[None]] | None = None,
     patience_s: int = 10,
@@ -26,6 +29,7 @@ async def listen_until_signal(
 
     Args:
         port: 0 for any free one.
+        at: a socket that listens already, instead of host and port.
         on_listening: called with the address once connections are taken.
         before_end: awaited after the first signal, while connections are still taken; a second signal cuts it short.
         patience_s: how long requests that are still under way then may take.
@@ -73,13 +77,13 @@ async def listen_until_signal(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
             stack.callback(loop.remove_signal_handler, number)
-        serving = asyncio.create_task(server.serve())
+        serving = asyncio.create_task(server.serve(sockets=[at] if at is not None else None))
         try:
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.01)
             if server.started:
                 bound = server.servers[0].sockets[0].getsockname()
-                on_listening(f"http://{bound[0]}:{bound[1]}")
+                on_listening(bound if at is not None else f"http://{bound[0]}:{bound[1]}")
             await asyncio.shield(serving)
         finally:
             server.should_exit = True

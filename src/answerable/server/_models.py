@@ -68,7 +68,10 @@ class ModelEndpoint:
         is_retry = exchange.headers.get("x-stainless-retry-count", "0") != "0"
         check = _check_for(self._gate, session)
         for left, name in enumerate(candidates, start=1 - len(candidates)):
-            call = self._gate.upstreams.call(self._dialect, name, body, headers=exchange.headers, check=check)
+            cloak = self._gate.cloak(name, session)
+            call = self._gate.upstreams.call(
+                self._dialect, name, body, headers=exchange.headers, check=check, cloak=cloak
+            )
             asked = session.perform("model", name, call.arguments, key=key, joins=is_retry, effects=call)
             if call.streams:
                 performing = self._keep(asyncio.create_task(asked))

@@ -58,7 +58,7 @@ def configured(
     """
     secrets = _Secrets(file, environment)
     app = app or Answerable(data=config.data, store=config.store, policy=config.policy, specs=config.specs)
-    for place in ("data", "store", "policy", "specs"):
+    for place in ("data", "store", "policy", "specs", "labels"):
         if place in config.model_fields_set:
             setattr(app, place, getattr(config, place))
     times = config.times
@@ -97,6 +97,7 @@ def configured(
             name,
             own_tools=agent.own_tools,
             groups=agent.groups,
+            autonomy=agent.autonomy or "",
             environment=agent.environment,
             owner=agent.owner,
             escalation=agent.escalation,

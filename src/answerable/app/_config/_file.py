@@ -46,6 +46,10 @@ class AgentTable(_Table):
     )
     escalation: str = Field(default="", description="Whom it turns to when it cannot go on.")
     stop: str = Field(default="", description="The role that may stop it.")
+    autonomy: Literal["draft", "approve", "execute"] | None = Field(
+        default=None,
+        description="Where it begins: no writes, each after a yes by its `escalation` role, or as policy says.",
+    )
     groups: list[Name] = Field(
         default=[], description='Groups that policy may permit something to: `Group::"finance"`.'
     )
@@ -223,6 +227,9 @@ class Config(_Table):
     )
     policy: Path = Field(default=Path("policy"), strict=False, description="The folder of policies.")
     specs: Path | None = Field(default=None, strict=False, description="A folder of specifications.")
+    labels: Path | None = Field(
+        default=None, strict=False, description="A TOML file of sources, sinks and personal data, by tool."
+    )
     app: str | None = Field(
         default=None,
         pattern=r"^[\w.]+(:\w+)?$",

@@ -65,6 +65,7 @@ def parse_config(text: str, *, file: Path) -> Config:
             "data": folder / config.data,
             "policy": folder / config.policy,
             "specs": None if config.specs is None else folder / config.specs,
+            "labels": None if config.labels is None else folder / config.labels,
         }
     )
 

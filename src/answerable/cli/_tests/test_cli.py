@@ -355,3 +355,19 @@ def test_the_trust_file_names_the_keys_of_people_and_when_they_were_in_use(
     assert trust.people_keys == {key}
     assert all(trust.periods[key])
     assert [each["state"] for each in said(capsys, "keys", "list", "--all") if each["role"] == "person"] == ["retired"]
+
+
+@pytest.mark.requirement("GV-10")
+def test_what_an_agent_may_do_by_itself_is_said_and_widened_with_evidence(library: Path, capsys: Capture) -> None:
+    narrow = ("agent", "autonomy", "clerk", "draft", "--as", "dana", "--reason", "new here")
+    assert said(capsys, *narrow)["tiers"][0]["tier"] == "draft"
+    said(capsys, "run", "clerk", "--input", LENDING, code=1)
+    wider = ("agent", "autonomy", "clerk", "execute", "--as", "dana", "--reason", "a good month")
+    said(capsys, *wider, code=1)
+    Path("measured.csv").write_text("lent,wrong\n200,0\n")
+
+    widened = said(capsys, *wider, "--measured", "200 of 200", "--undo", "ask it back", "--evidence", "measured.csv")
+
+    assert {each["tier"] for each in widened["tiers"]} == {"execute"}
+    assert [each["tier"] for each in said(capsys, "agent", "autonomy")] == ["execute", "execute"]
+    said(capsys, "run", "clerk", "--input", LENDING)

@@ -30,6 +30,8 @@ from answerable.ledger import Draft, Ledger, Projection, RunJournal, Slice, rebu
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
+    Autonomy,
+    AutonomyProjection,
     Budget,
     BudgetProjection,
     CedarAuthorizer,
@@ -112,6 +114,7 @@ class Desk:
     authorizer: CedarAuthorizer
     approvals: Approvals
     stops: Stops
+    autonomy: Autonomy
     clock: StillClock
     people: People
     keys: SigningKeys
@@ -120,7 +123,7 @@ class Desk:
     async def run(self, **limits: int) -> str:
         """A run that is open and leased."""
         run = new_run_id()
-        control: dict[str, Any] = {"agent": "support", "limits": limits}
+        control: dict[str, Any] = {"agent": "support", "environment": "development", "limits": limits}
         draft = Draft(
             tenant=TENANT,
             run=run,
@@ -194,6 +197,7 @@ def at_desk(tmp_path: Path) -> AtDesk:
             BudgetProjection(budgets),
             ApprovalsProjection(),
             StopsProjection(),
+            AutonomyProjection(),
             PeopleProjection(),
             SigningKeysProjection(),
         ]
@@ -206,8 +210,8 @@ def at_desk(tmp_path: Path) -> AtDesk:
 async def _at_desk(
     data: Path, held: PolicySet, body: Callable[[Desk], Awaitable[None]], budgets: tuple[Budget, ...]
 ) -> None:
-    stops, clock = StopsProjection(), StillClock()
-    projections: list[Projection] = [stops, FactsProjection(), BudgetProjection(budgets), ApprovalsProjection()]
+    stops, tiers, clock = StopsProjection(), AutonomyProjection(), StillClock()
+    projections: list[Projection] = [stops, tiers, FactsProjection(), BudgetProjection(budgets), ApprovalsProjection()]
     projections += [PeopleProjection(), SigningKeysProjection()]
     ledger = Ledger.open(data, projections=projections, clock=clock)
     await ledger.start()
@@ -220,6 +224,7 @@ async def _at_desk(
             generation=lambda: stops.generation,
             cache=DecisionCache(),
             called=ledger.pseudonym,
+            autonomy=tiers,
         )
         await body(
             Desk(
@@ -234,6 +239,7 @@ async def _at_desk(
                 ),
                 people=People(book=ledger, store=ledger.reader),
                 keys=SigningKeys(book=ledger, store=ledger.reader),
+                autonomy=Autonomy(book=ledger, store=ledger.reader),
                 stops=Stops(book=ledger, store=ledger.reader),
                 clock=clock,
             )

@@ -48,6 +48,7 @@ _ON_ERROR_S = 5.0
 _ON_GOODBYE_S = 0.01
 _GOODBYE_S = 3.0
 _BUSY_S = 1.0
+_ELSEWHERE_S = 2.0
 _SHORT_S = 2.0  # MEASURED: a timer of half a second comes half a second late, one of Temporal's ticks
 _LONGEST_PATIENCE_S = 60.0
 
@@ -182,6 +183,9 @@ class TemporalEngine:
         if isinstance(answer, Done):
             return Answer(is_over=True)
         if isinstance(answer, Parked):
+            standing = self._leases.standing(run)
+            if answer.until is None and standing is not None and standing.is_unserved:
+                return Answer(wait_s=_ELSEWHERE_S)  # this worker has not the code for it; another may
             return self._after(answer.until)
         if isinstance(answer, Busy):
             return Answer(wait_s=max(_BUSY_S, self._after(answer.retry_at).wait_s or 0))

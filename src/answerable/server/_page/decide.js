@@ -61,11 +61,37 @@ async function show(approval) {
     said.textContent = value;
     return [term, said];
   }));
+  at("origins").replaceChildren(...origins(shown.provenance || [], shown.passages || []));
   at("arguments").value = shown.arguments === undefined ? "" : JSON.stringify(shown.arguments, null, 2);
   at("arguments").readOnly = !shown.mayEdit || !shown.mayDecide;
   at("repeat-label").hidden = !shown.mayRepeat;
   at("repeat").checked = false;
   at("approve").disabled = at("reject").disabled = !shown.mayDecide;
+}
+
+const FROM = {
+  user: "the user wrote it", trusted: "a trusted source", named: "a record that the user named",
+  dropped: "vouched for by a person", untrusted: "untrusted: a result that nobody vouches for",
+  unknown: "untrusted: it stands nowhere on the record, the model made it up",
+};
+
+function origins(provenance, passages) {
+  const told = provenance.map((each) => ({
+    by: FROM[each.from].startsWith("untrusted") ? "untrusted" : "",
+    text: `${each.argument} comes from: ${FROM[each.from]}${each.receipts ? ` (${each.receipts.join(", ")})` : ""}`,
+  }));
+  // A diff against what the run was told is worth reading only where some of it came back.
+  if (passages.some((each) => each.by === "result")) told.push(...passages.map((each) => ({
+    by: each.is_untrusted ? "untrusted" : each.by,
+    text: `${{ model: "+", input: "=" }[each.by] || (each.is_untrusted ? "!" : "~")} ${each.argument}: ${each.text.trim()}`
+      + (each.by === "result" ? `   from ${each.tool}` : ""),
+  })));
+  return told.map((each) => {
+    const item = document.createElement("li");
+    item.textContent = each.text;
+    item.className = each.by;
+    return item;
+  });
 }
 
 async function decide(decision) {

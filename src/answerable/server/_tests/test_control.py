@@ -71,6 +71,9 @@ class Desk:
     async def order(self, **arguments: Any) -> Any:
         return await self._write("order", **arguments)
 
+    async def declassify(self, **arguments: Any) -> Any:
+        return await self._write("declassify", **arguments)
+
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("stop", scope=scope, reason=reason, by=by)
 
@@ -82,6 +85,9 @@ class Desk:
 
     async def lift(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("lift", scope=scope, reason=reason, by=by)
+
+    async def autonomy(self, **said: Any) -> Any:
+        return await self._write("autonomy", **said)
 
 
 def owning(desk: Desk, *, in_use: int = 0) -> Callable[[Path], AbstractAsyncContextManager[Writes]]:

@@ -1,0 +1,36 @@
+"""Labels: where words come from, which arguments they may decide, and what may leave the house."""
+
+from answerable.policy._labels._cloak import Cloak, Cloaks, PersonalEffects
+from answerable.policy._labels._dropping import CarriedLabel, Labels
+from answerable.policy._labels._effects import LabelledEffects
+from answerable.policy._labels._errors import LabelNotDropped, LabelsInvalid, PersonalDataBlocked
+from answerable.policy._labels._flow import NO_FLOW, Flow, Flows, untrusted_of
+from answerable.policy._labels._kept import KeptLabels, KeptLabelsProjection
+from answerable.policy._labels._origins import Passage, passages_of
+from answerable.policy._labels._rules import LabelRules, PersonalRule, Sink, Source, UserSpeech, read_labels
+
+__all__ = [
+    "NO_FLOW",
+    "CarriedLabel",
+    "Cloak",
+    "Cloaks",
+    "Flow",
+    "Flows",
+    "KeptLabels",
+    "KeptLabelsProjection",
+    "LabelNotDropped",
+    "LabelRules",
+    "LabelledEffects",
+    "Labels",
+    "LabelsInvalid",
+    "Passage",
+    "PersonalDataBlocked",
+    "PersonalEffects",
+    "PersonalRule",
+    "Sink",
+    "Source",
+    "UserSpeech",
+    "passages_of",
+    "read_labels",
+    "untrusted_of",
+]
