@@ -16,6 +16,7 @@ from answerable.ledger._keys import FileSigner, read_or_make_secret
 from answerable.ledger._ports import Store
 
 __all__ = [
+    "DATABASE",
     "DriverMissing",
     "KeysElsewhere",
     "StoreElsewhere",
@@ -26,7 +27,7 @@ __all__ = [
     "write_address",
 ]
 
-_DATABASE = "answerable.sqlite3"
+DATABASE = "answerable.sqlite3"
 _ADDRESS = "store.toml"
 _SCHEMES = ("postgresql", "postgres")
 
@@ -75,7 +76,7 @@ def store_of(directory: Path) -> Store:
     """The store that the record of a data directory is in, or would be."""
     path = directory / _ADDRESS
     if not path.exists():
-        return SqliteStore(directory / _DATABASE)
+        return SqliteStore(directory / DATABASE)
     return shared_store(tomllib.loads(path.read_text(encoding="utf-8"))["url"])
 
 
