@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,10 +11,20 @@ from typing import Any, Literal, TypeVar, overload
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
 from answerable.core import AgentId, Clock, sha256_name
-from answerable.identity import AgentDeclaration
+from answerable.identity import AgentDeclaration, Credential, Credentials, Grants, SealedVault
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
-from answerable.policy import Budget, Channel, LabelRules, Sink, Source, UserSpeech, read_labels
-from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Retention, Schedule, StoreEngine
+from answerable.policy import Budget, Channel, LabelRules, Recogniser, Sink, Source, UserSpeech, read_labels
+from answerable.runtime import (
+    AgentSpec,
+    EngineOver,
+    Limits,
+    OnChange,
+    Queue,
+    Retention,
+    Schedule,
+    StoreEngine,
+    Tenant,
+)
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -66,12 +77,15 @@ class Answerable:
         self.times = times or Times()
         self.labels = Path(labels) if labels is not None else None
         self._labelled = LabelRules()
+        self._recognisers: list[Recogniser] = []
         self.engine = engine
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
+        self.credentials = Credentials()
         self.schedules: list[Schedule] = []
         self.queues: list[Queue] = []
+        self.tenants: list[Tenant] = []
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -119,6 +133,10 @@ class Answerable:
         """
         self._labelled |= LabelRules(speech={agent: UserSpeech(input=tuple(input), messages=messages)})
 
+    def recognise(self, recogniser: Recogniser) -> None:
+        """Look for more personal data than is recognised by form: names, addresses, whatever this finds in a text."""
+        self._recognisers.append(recogniser)
+
     def mcp(
         self,
         server: str,
@@ -126,6 +144,7 @@ class Answerable:
         command: Sequence[str] = (),
         url: str = "",
         headers: Mapping[str, str] | None = None,
+        credential: str | Sequence[str] = (),
         declare: Mapping[str, ToolDeclaration] | None = None,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
@@ -139,18 +158,40 @@ class Answerable:
         Args:
             command: starts it, to be spoken to over stdio; or
             url: where it listens (streamable HTTP), with the `headers` that it asks for.
+            credential: which of the gate's credentials its requests carry; of several, the first that is meant for
+                the tool and the agent.
         """
         self.tools.add_mcp(
             server,
             command=command,
             url=url,
             headers=headers,
+            grants=self.grants(credential),
             declare=declare,
             environment=environment,
             directory=directory,
             startup_timeout=startup_timeout,
             call_timeout=call_timeout,
         )
+
+    def credential(self, name: str, **said: Any) -> None:
+        """Declare a credential of the gate, for tool servers and providers: its words are those of `Credential`.
+
+        Its secret is in the vault (`answerable credentials set NAME`), or in the environment (`variable=`).
+
+        Raises:
+            CredentialInvalid: it lacks what its kind needs.
+        """
+        self.credentials.add(Credential(name=name, **said))
+
+    def grants(self, credential: str | Sequence[str]) -> Grants | None:
+        """Who has these credentials, for an `Upstream`; None for none.
+
+        Raises:
+            CredentialInvalid: one is not declared.
+        """
+        names = [credential] if isinstance(credential, str) and credential else list(credential)
+        return self.credentials.grants(names) if names else None
 
     def provider(self, provider: Provider) -> None:
         """Make a provider's models callable as `provider:model`."""
@@ -325,6 +366,29 @@ class Answerable:
             )
         )
 
+    def tenant(
+        self,
+        name: str,
+        *,
+        agents: Sequence[str] = (),
+        limits: Limits | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Let a tenant share this gate: with its own log, keys, stops, approvals and start keys.
+
+        Its policies are those of `policy/`, and of the layers that name it there.
+
+        Args:
+            name: letters, digits, `_` and `-`. The tenant `default` is there always: whoever runs the gate.
+            agents: those that it may run; all, if none are named.
+            limits: of each of its runs, where they are tighter than the agent's own.
+            settings: what its agents read of it with `run.settings`. JSON.
+
+        Raises:
+            TenantInvalid: it cannot be.
+        """
+        self.tenants.append(Tenant(name=name, agents=tuple(agents), limits=limits, settings=dict(settings or {})))
+
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
         self.upstreams.add(upstream)
@@ -405,6 +469,7 @@ class Answerable:
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
         """
+        self.credentials.open(SealedVault(self.data), os.environ)
         async with open_gate(
             self.data,
             store=self.store,
@@ -420,8 +485,10 @@ class Answerable:
             agents=list(self.agents.values()),
             schedules=self.schedules,
             queues=self.queues,
+            tenants=self.tenants,
             times=self.times,
             labels=self._labelled if self.labels is None else self._labelled | read_labels(self.labels),
+            recognisers=self._recognisers,
             engine=self.engine,
             clock=clock,
             isolation=isolation,
