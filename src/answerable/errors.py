@@ -13,7 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
-from answerable.app import ConfigFileInvalid, NothingStandsStill, SecretMissing
+from answerable.app import ConfigFileInvalid, EnvironmentCrossed, NothingStandsStill, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -244,6 +244,7 @@ __all__ = [
     "DraftOnly",
     "DriverMissing",
     "EditNotPossible",
+    "EnvironmentCrossed",
     "ErasureHeld",
     "ErasureListDamaged",
     "ErasureUnnamed",

@@ -45,6 +45,8 @@ class Answerable:
         budgets: limits of agents and of the tenant, beside each run's own.
         retention: how long texts are kept once their run is over; without a rule, until they are erased.
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
+        environment: `development`, `staging` or `production`: its agents and its log belong there, and to no other.
+            Left out, each agent says for itself.
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
         labels: a TOML file of sources and sinks (`docs/guides/contain-prompt-injection.md`), or `label` them here.
@@ -62,6 +64,7 @@ class Answerable:
         retention: Sequence[Retention] = (),
         notify: Sequence[Channel] = (),
         page: str = "",
+        environment: str = "",
         times: Times | None = None,
         labels: Path | str | None = None,
         engine: EngineOver = StoreEngine,
@@ -74,6 +77,7 @@ class Answerable:
         self.retention = tuple(retention)
         self.notify = tuple(notify)
         self.page = page
+        self.environment = environment
         self.times = times or Times()
         self.labels = Path(labels) if labels is not None else None
         self._labelled = LabelRules()
@@ -205,7 +209,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -222,7 +226,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -239,7 +243,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -254,7 +258,8 @@ class Answerable:
             function: the agent.
             name: its id on the record; the function's name by default.
             model: what `run.model` asks by default.
-            environment: `development`, `staging`, `production`. In production an agent without owner,
+            environment: `development`, `staging`, `production`; by default the application's, or `development`. In
+                production an agent without owner,
                 limits, stop and escalation does not start.
             owner: who is liable for what it does.
             escalation: whom it turns to when it cannot go on.
@@ -270,11 +275,12 @@ class Answerable:
         def register(decorated: F) -> F:
             agent = name or decorated.__name__
             build = _build_of(decorated)
+            place = environment or self.environment or "development"
             spec = AgentSpec(
                 name=agent,
                 fn=decorated,
                 limits=limits or Limits(),
-                environment=environment,
+                environment=place,
                 owner=owner,
                 escalation=escalation,
                 model=model,
@@ -284,7 +290,7 @@ class Answerable:
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),
-                environment=environment,
+                environment=place,
                 owner=owner,
                 is_bounded=limits is not None,
                 stop=stop,
@@ -402,7 +408,7 @@ class Answerable:
         name: str,
         *,
         own_tools: Sequence[str] = (),
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -424,11 +430,12 @@ class Answerable:
             groups: of agents that it belongs to.
             autonomy: where it begins, as for `agent`.
         """
+        place = environment or self.environment or "development"
         spec = AgentSpec(
             name=name,
             fn=_driven_from_outside,
             limits=limits or Limits(),
-            environment=environment,
+            environment=place,
             owner=owner,
             escalation=escalation,
             own_tools=tuple(own_tools),
@@ -436,7 +443,7 @@ class Answerable:
         )
         declared = AgentDeclaration(
             id=AgentId(name),
-            environment=environment,
+            environment=place,
             owner=owner,
             is_bounded=limits is not None,
             stop=stop,
@@ -479,6 +486,7 @@ class Answerable:
             retention=self.retention,
             notify=self.notify,
             page=self.page,
+            environment=self.environment,
             tools=self.tools,
             models=self.models,
             upstreams=self.upstreams,
