@@ -116,7 +116,7 @@ requirements:
 	@uv $(PIN) pyproject.toml --group pyproject.toml:agentdojo -c requirements/base.txt -o requirements/agentdojo.txt
 	@uv $(PIN) --group pyproject.toml:agt -o requirements/agt.txt
 	@uv $(PIN) --group pyproject.toml:bench -c requirements/base.txt -c requirements/dev.txt -o requirements/bench.txt
-	@uv $(PIN) pyproject.toml --extra temporal -c requirements/base.txt -c requirements/dev.txt -o requirements/temporal.txt
+	@uv $(PIN) pyproject.toml --extra postgres --extra temporal -c requirements/base.txt -c requirements/dev.txt -o requirements/fleet.txt
 	@uv $(PIN) --no-deps pyproject.toml --extra local -c requirements/base.txt -o requirements/local.txt
 
 wheels: .venv/.dev

@@ -1,6 +1,8 @@
 """One of several workers of a record on Postgres, to be killed, stopped and cut off.
 
-    python _shared_worker.py DIRECTORY BOOKS.sqlite3
+    python _shared_worker.py DIRECTORY BOOKS.sqlite3 [TEMPORAL]
+
+With the address of a Temporal server, that one has the runs advanced.
 
 Its tools write down each call in books that all workers share, at once and before they take their time to answer.
 """
@@ -15,7 +17,18 @@ from pathlib import Path
 from answerable.action import Finding, Step
 from answerable.core import ActionKind, Description, Effect, Outcome, stable_json
 from answerable.ledger import Ledger
-from answerable.runtime import Agents, AgentSpec, Limits, Performing, Run, RunsProjection, StoreEngine, Worker
+from answerable.runtime import (
+    Agents,
+    AgentSpec,
+    Engine,
+    Limits,
+    Performing,
+    Run,
+    RunsProjection,
+    StoreEngine,
+    Temporal,
+    Worker,
+)
 from answerable.runtime import Gate as SharedByRuns
 from tests.contracts.engine_world import Everyone, Silent
 
@@ -70,7 +83,7 @@ def agents() -> Agents:
     return known
 
 
-async def main(directory: Path, books: Path) -> None:
+async def main(directory: Path, books: Path, temporal: str = "") -> None:
     ledger = Ledger.open(directory, projections=(RunsProjection(),), lease=LEASE)
     await ledger.start()
     gate = SharedByRuns(
@@ -81,9 +94,11 @@ async def main(directory: Path, books: Path) -> None:
         performing=Performing(),
         linger=timedelta(milliseconds=2),
     )
-    engine = StoreEngine(ledger.leases, ledger.clock, sweep=timedelta(seconds=1))
+    engine: Engine = StoreEngine(ledger.leases, ledger.clock, sweep=timedelta(seconds=1))
+    if temporal:
+        engine = Temporal(address=temporal, queue=str(books), heartbeat=LEASE)(ledger.leases, ledger.clock)
     await engine.serve(Worker(gate, agents()).advance, slots=10)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))

@@ -24,6 +24,7 @@ from answerable.ledger import Ledger, Prepared, Reader, join_store, leaf_hash, m
 from answerable.runtime import Runs, RunsProjection
 from tests.faults import _shared_worker
 from tests.faults.test_crash_sweep import check_chains
+from tests.integration.temporal_server import TemporalServer, temporal_server
 from tests.postgres import Databases
 
 IS_SOAK = settings().max_examples > 1_000
@@ -42,6 +43,7 @@ class Fleet:
     """Worker processes, each with a data directory of its own."""
 
     def __init__(self, folder: Path) -> None:
+        self.temporal: TemporalServer | None = None
         self._folder = folder
         self._numbers = itertools.count()
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -51,6 +53,7 @@ class Fleet:
         directory = self._folder / f"worker-{next(self._numbers)}"
         join_store(directory, self._folder / "desk", enters_log=True)
         command = [sys.executable, "-m", _shared_worker.__name__, str(directory), str(self._folder / "books.sqlite3")]
+        command += [self.temporal.address] if self.temporal is not None else []
         with (directory / "said").open("wb") as said:
             self.processes.append(subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said))
 
@@ -112,9 +115,19 @@ def outcomes(ledger: Ledger) -> int:
 
 @pytest.mark.requirement("RT-1", "RT-3", "RT-5", "OP-1")
 @pytest.mark.timeout(PATIENCE_S + 60)
+@pytest.mark.parametrize("engine", ["store", "temporal"])
 def test_workers_killed_stopped_and_cut_off_lose_and_double_nothing(
-    fleet: Fleet, postgres: Databases, tmp_path: Path
+    fleet: Fleet, postgres: Databases, tmp_path: Path, engine: str
 ) -> None:
+    with contextlib.ExitStack() as stack:
+        if engine == "temporal":
+            (tmp_path / "temporal").mkdir()
+            fleet.temporal = stack.enter_context(temporal_server(tmp_path / "temporal"))
+        see_through(fleet, postgres, tmp_path)
+
+
+def see_through(fleet: Fleet, postgres: Databases, tmp_path: Path) -> None:
+    """All runs to their end, with every trouble on the way."""
     url = postgres.new()
     kinds: list[Callable[[], None]] = []
     stopped: list[tuple[float, subprocess.Popen[bytes]]] = []
@@ -133,6 +146,9 @@ def test_workers_killed_stopped_and_cut_off_lose_and_double_nothing(
 
     def restart() -> None:
         postgres.server.restart(random.choice([signal.SIGINT, signal.SIGQUIT]))
+        if fleet.temporal is not None:
+            fleet.temporal.kill()
+            fleet.temporal.start()
 
     async def main() -> None:
         kinds.extend([kill, stop, cut, kill, restart, stop] * (TROUBLES // 6))
