@@ -117,6 +117,12 @@ def _sorter(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "sorter.cedar", folder / "policy" / "authorize")
 
 
+def _clinic(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "clinic.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "clinic.cedar", folder / "policy" / "authorize")
+
+
 def _mill(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "mill.py", folder)
     (folder / "policy" / "authorize").mkdir(parents=True)
@@ -175,6 +181,8 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/change-the-code.md": _post,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,
+    "docs/guides/back-up-and-restore.md": _one_run,
+    "docs/guides/erase-a-person.md": _clinic,
     "docs/guides/set-budgets.md": _library_with_budgets,
     "docs/guides/widen-autonomy.md": _starter,
     "docs/guides/keys.md": _one_run,
@@ -232,7 +240,7 @@ class Reader:
 
 
 def _is_doubtful(record: Record, run: RunId) -> bool:
-    history = record.history(run)
+    history = record.outline(run)
     is_open = history.closed is None
     return is_open and any(step not in history.finals for step in history.intents)
 

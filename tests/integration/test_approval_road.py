@@ -95,12 +95,13 @@ async def two_leads(gate: Gate, keys: dict[str, Path]) -> None:
 
 
 def trust_with_people(folder: Path, *names: str) -> Path:
+    """The verifier's own choice of people, in the place of those the record names."""
     trust = write_trust(Reader.open(folder / "data"), folder / "trust.toml")
-    lines = []
+    lines = [line for line in trust.read_text().splitlines(keepends=True) if not line.startswith("person_key")]
     for number, name in enumerate(names, 1):
         pem = (folder / f"{name}.pub.pem").read_text().replace("\n", "\\n")
         lines.append(f'person_key{f"_{number}" if number > 1 else ""} = "{pem}"\n')
-    trust.write_text(trust.read_text() + "".join(lines))
+    trust.write_text("".join(lines))
     return trust
 
 

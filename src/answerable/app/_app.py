@@ -13,7 +13,7 @@ from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel, LabelRules, Sink, Source, UserSpeech, read_labels
-from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Schedule, StoreEngine, Tenant
+from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Retention, Schedule, StoreEngine, Tenant
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -32,6 +32,7 @@ class Answerable:
             nothing is permitted.
         specs: a folder of specifications; none by default.
         budgets: limits of agents and of the tenant, beside each run's own.
+        retention: how long texts are kept once their run is over; without a rule, until they are erased.
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
@@ -47,6 +48,7 @@ class Answerable:
         policy: Path | str,
         specs: Path | str | None = None,
         budgets: Sequence[Budget] = (),
+        retention: Sequence[Retention] = (),
         notify: Sequence[Channel] = (),
         page: str = "",
         times: Times | None = None,
@@ -58,6 +60,7 @@ class Answerable:
         self.policy = Path(policy)
         self.specs = Path(specs) if specs is not None else None
         self.budgets = tuple(budgets)
+        self.retention = tuple(retention)
         self.notify = tuple(notify)
         self.page = page
         self.times = times or Times()
@@ -432,6 +435,7 @@ class Answerable:
             policy=self.policy,
             specs=self.specs,
             budgets=self.budgets,
+            retention=self.retention,
             notify=self.notify,
             page=self.page,
             tools=self.tools,

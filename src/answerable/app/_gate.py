@@ -12,7 +12,7 @@ from typing import Any
 
 from answerable.action import Effects
 from answerable.app._effects import EveryEffect
-from answerable.app._record import Desk, all_projections
+from answerable.app._record import Desk, all_projections, start_ledger
 from answerable.app._times import Times
 from answerable.core import Action, Clock, Mac, RunId, TenantId, stable_json
 from answerable.identity import AccessKeys, AgentDeclaration, Approvers, check_may_start
@@ -54,6 +54,8 @@ from answerable.runtime import (
     Queue,
     QueueInvalid,
     Reliable,
+    Retaining,
+    Retention,
     RetryPolicy,
     Runs,
     Schedule,
@@ -180,6 +182,7 @@ class Gate:
         key: str = "",
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
+        subjects: Sequence[str] = (),
         mandate: str = "",
         priority: int | None = None,
         tenant: str = "",
@@ -192,6 +195,7 @@ class Gate:
             key: a start key: the same key gives the same run, however often it is started.
             on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
             resources: what it is about, as whoever asked named it: `order:1001`.
+            subjects: the people its data concern, `customer:c-7`: erasing one of them erases its texts.
             mandate: under which it acts: budgets of the scope `mandate:NAME` are charged; where none is declared, it
                 does nothing.
             priority: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
@@ -206,6 +210,7 @@ class Gate:
             key=key,
             on_behalf_of=on_behalf_of,
             resources=tuple(resources),
+            subjects=subjects,
             mandate=mandate,
             priority=priority,
             tenant=tenant,
@@ -224,6 +229,7 @@ async def open_gate(
     policy: Path,
     specs: Path | None,
     budgets: Sequence[Budget],
+    retention: Sequence[Retention] = (),
     notify: Sequence[Channel] = (),
     page: str = "",
     tools: Toolbox,
@@ -262,9 +268,8 @@ async def open_gate(
         _check_labels(rules, tools, agents)
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation, store=store)
+        ledger = await start_ledger(data, projections, clock=clock, isolation=isolation, store=store)
         stack.push_async_callback(ledger.close)
-        await ledger.start()
         stored_as = {
             name: await ledger.store_object(TenantId(name), each.snapshot()) for name, each in policies.items()
         }
@@ -355,8 +360,9 @@ async def open_gate(
         by_clock = Schedules(ledger, runs, schedules)
         await by_clock.start()
         advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
+        retaining = Retaining(ledger, retention)
         serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
-        async with _background(*serving):
+        async with _background(*serving, retaining.serve()):
             yield Gate(
                 desk,
                 reports,

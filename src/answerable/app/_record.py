@@ -4,6 +4,7 @@ import base64
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from answerable.identity import (
     SigningKeys,
     SigningKeysProjection,
 )
-from answerable.ledger import Ledger, Projection, Reader
+from answerable.ledger import ErasuresProjection, Ledger, Projection, Reader, stand_still
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
@@ -38,9 +39,13 @@ from answerable.runtime import (
     DEFAULT_TENANT,
     Agents,
     Control,
+    Erasing,
     LinksProjection,
     OrdersProjection,
     QueuesProjection,
+    Retaining,
+    Retention,
+    RetentionProjection,
     RunRow,
     Runs,
     RunsProjection,
@@ -55,8 +60,9 @@ from answerable.runtime import (
     find_run,
 )
 from answerable.tools import Pinning, Pins, PinsProjection, Toolbox
+from answerable.witness import read_log_config, seen_elsewhere
 
-__all__ = ["Desk", "all_projections", "open_desk"]
+__all__ = ["Desk", "all_projections", "open_desk", "start_ledger"]
 
 
 def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
@@ -80,7 +86,37 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         PeopleProjection(),
         SigningKeysProjection(),
         PinsProjection(),
+        ErasuresProjection(),
+        RetentionProjection(),
     )
+
+
+async def start_ledger(
+    directory: Path,
+    projections: Sequence[Projection],
+    *,
+    clock: Clock | None = None,
+    isolation: str = "same-process",
+    store: str = "",
+) -> Ledger:
+    """Own a record that may be gone on with, and begin to write; what is listed as erased is gone then.
+
+    Raises:
+        DirectoryInUse: another process owns it.
+        StoreRestored, LogBehind: it may be an old copy; whoever watches its logs is asked.
+    """
+    ledger = Ledger.open(directory, projections=projections, clock=clock, isolation=isolation, store=store)
+    try:
+        elsewhere = await seen_elsewhere(directory, read_log_config(directory))
+        if elsewhere is not None:
+            stand_still(directory, elsewhere)
+            raise elsewhere.error(directory)
+        await ledger.start()
+        await Erasing(ledger).catch_up()
+    except BaseException:
+        await ledger.close()
+        raise
+    return ledger
 
 
 class Desk:
@@ -113,6 +149,7 @@ class Desk:
         self.labels = Labels(book=ledger, store=ledger.reader)
         self._tools = tools
         self.control = control
+        self.erasing = Erasing(ledger)
         self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader, tenant=tenant)
         self.pinning = Pinning(tools or Toolbox(), Pins(store=ledger.reader, book=ledger))
         self.person_keys = AccessKeys("person", book=ledger, store=ledger.reader, tenant=tenant)
@@ -170,6 +207,7 @@ class Desk:
         key: str = "",
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
+        subjects: Sequence[str] = (),
         mandate: str = "",
         priority: int | None = None,
     ) -> dict[str, str]:
@@ -180,6 +218,7 @@ class Desk:
             key=key,
             on_behalf_of=on_behalf_of,
             resources=tuple(resources),
+            subjects=subjects,
             mandate=mandate,
             priority=priority,
             tenant="" if self.tenant == DEFAULT_TENANT else self.tenant,
@@ -351,6 +390,40 @@ class Desk:
         new = await self.control.roll_back(RunId(run), to, by=by, reason=reason, partial=partial)
         return {"run": new, "from": run}
 
+    async def erase(self, *, subject: str = "", run: str = "", by: str, reason: str) -> dict[str, Any]:
+        """Erase every text that concerns a person, or every text of a run."""
+        if run:
+            self.own(run)
+        done = await self.erasing.erase(subject=subject, run=RunId(run), tenant=self.tenant, by=by, reason=reason)
+        said = {"erasure": done.erasure.id, "texts": done.texts, "runs": done.runs, "isScrubbed": done.is_scrubbed}
+        lists = {"closed": done.closed, "unknown": done.unknown, "untold": map(str, done.untold)}
+        return {**said, **{name: list(each) for name, each in lists.items()}}
+
+    async def retain(self, *, rules: Sequence[Mapping[str, Any]], rehearsal: bool = False) -> list[dict[str, Any]]:
+        """Follow rules of retention now; or say what that would drop."""
+        self._for_all("retain")
+        said = []
+        for each in rules:
+            rule = Retention(
+                keep=timedelta(seconds=each["keep_s"]),
+                texts=each["texts"],
+                agent=each["agent"],
+                tenant=TenantId(each["tenant"]),
+            )
+            done = await Retaining(self.ledger, ()).follow(rule, is_rehearsal=rehearsal)
+            said.append({**each, "runs": done.runs, "dropped": done.texts, "kept": list(done.kept)})
+        return said
+
+    async def legal_hold(
+        self, *, do: Literal["hold", "release"], subject: str = "", run: str = "", by: str, reason: str
+    ) -> dict[str, str]:
+        """Keep what concerns a person, or of a run, or everything, from being erased; or end that."""
+        if run:
+            self.own(run)
+        said: dict[str, Any] = {"by": by, "reason": reason, "release": do == "release"}
+        scope = await self.erasing.hold(subject=subject, run=RunId(run), tenant=self.tenant, **said)
+        return {"scope": scope, "state": {"hold": "held", "release": "released"}[do]}
+
     async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> dict[str, str]:
         """Pause or resume a schedule."""
         await getattr(Schedules(self.ledger, self.runs, tenant=self.tenant), do)(name, by=by, reason=reason)
@@ -409,9 +482,8 @@ async def open_desk(
         DirectoryInUse: a gate runs; it has a socket.
     """
     # No agent's code runs in a process that only writes for people.
-    ledger = Ledger.open(directory, projections=all_projections(), clock=clock, isolation="same-user")
+    ledger = await start_ledger(directory, all_projections(), clock=clock, isolation="same-user")
     try:
-        await ledger.start()
         yield Desk(
             ledger,
             Runs(ledger, Agents()),

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -44,15 +44,16 @@ def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     reader = Reader.open(data)
     row = own_run(reader, run, data=data)
     receipts = reader.receipts(run=RunId(run))
-    history = reader.history(RunId(run))
+    history = reader.outline(RunId(run))
     doubts, usage = _doubts(reader, history), _usage(receipts)
-    result = _text(reader, receipts[-1]) if row.result else None
+    closed = reader.find(row.result) if row.result else None
+    asked, result = _text(reader, receipts[0], "input"), _text(reader, closed, "output") if closed else None
     order = find_order(reader, RunId(run))
     origin: dict[str, Any] | None = history.opened["control"].get("origin")
     gave = links_from(reader, RunId(run))
     value = {
         **asdict(row),
-        "input": json.loads(history.input),
+        "input": asked,
         "result": result,
         "usage": usage.to_json(),
         "receipts": len(receipts),
@@ -64,7 +65,7 @@ def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     }
     lines = [
         f"{run}  {row.agent}  {row.state}" + (f"  {row.error}" if row.error else ""),
-        f"  asked    {json.dumps(value['input'], ensure_ascii=False)}",
+        f"  asked    {json.dumps(asked, ensure_ascii=False)}",
         f"  started  {row.started[:19]}" + (f", ended {row.ended[:19]}" if row.ended else ""),
         f"  used     {usage.tokens} tokens, {usage.cost_nano_usd / 1e9:.4f} USD; {len(receipts)} receipts",
     ]
@@ -117,9 +118,9 @@ def _usage(receipts: list[Receipt]) -> Usage:
     return total
 
 
-def _text(reader: Reader, receipt: Receipt) -> Any:
+def _text(reader: Reader, receipt: Receipt, which: Literal["input", "output"]) -> Any:
     try:
-        return json.loads(reader.text(receipt).output or b"null")
+        return json.loads(getattr(reader.text(receipt), which) or b"null")
     except ObjectErased:
         return "erased"
 

@@ -9,6 +9,7 @@ from answerable.runtime._control import Control, Order, OrdersProjection, find_o
 from answerable.runtime._decisions import DecisionEffects
 from answerable.runtime._delegation import DelegationEffects
 from answerable.runtime._engine import StoreEngine
+from answerable.runtime._erasing import Erased, Erasing, ErasureHeld, ErasureUnnamed
 from answerable.runtime._errors import (
     AgentFailed,
     AgentUnknown,
@@ -51,6 +52,7 @@ from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Eng
 from answerable.runtime._queues import Queue, QueueRow, QueuesProjection, list_queues, runs_in_line
 from answerable.runtime._rehearsal import Describe, Rehearsed, rehearse
 from answerable.runtime._reliable import Reliable, RetryPolicy
+from answerable.runtime._retention import Retained, Retaining, Retention, RetentionInvalid, RetentionProjection
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
 from answerable.runtime._schedules import Schedule, ScheduleRow, Schedules, SchedulesProjection, list_schedules
@@ -84,6 +86,10 @@ __all__ = [
     "Done",
     "Engine",
     "EngineOver",
+    "Erased",
+    "Erasing",
+    "ErasureHeld",
+    "ErasureUnnamed",
     "Gate",
     "Held",
     "InputInvalid",
@@ -105,6 +111,11 @@ __all__ = [
     "Reliable",
     "RepeatedCall",
     "ReplayDiverged",
+    "Retained",
+    "Retaining",
+    "Retention",
+    "RetentionInvalid",
+    "RetentionProjection",
     "Retry",
     "RetryPolicy",
     "RollbackIncomplete",

@@ -155,6 +155,7 @@ class DelegationEffects:
         opened = reader.opened(action.run)
         new = new_run_id()
         control = delegated_control(opened, spec, given=said.get("limits", {}), labels=action.labels)
+        control.update({"subjects": list(action.subjects)} if action.subjects else {})
         control["chain"] = list(dict.fromkeys((*control.get("chain", ()), opened["agent"]["id"])))
         control["scope"] = [*control.get("scope", ()), *([said["allow"]] if "allow" in said else [])]
         control["ancestors"] = [*opened["control"].get("ancestors", ()), action.run]

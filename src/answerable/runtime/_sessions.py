@@ -174,6 +174,12 @@ class Sessions:
         await session.drop()
         self._gate.driven.discard(session.run)
 
+    async def _let_go(self, session: Session) -> None:
+        """The session's run was closed by somebody else."""
+        await session.finish()
+        await session.drop()
+        self._gate.driven.discard(session.run)
+
     async def close_idle(self) -> None:
         """Close the sessions that nobody used for a while."""
         now = self._gate.clock.now()
@@ -258,7 +264,12 @@ class Sessions:
             if session is None:
                 continue
             session.wake()
-            if session.killed is not None:
+            if session.is_over:
+                self._forget(session)
+                ending = asyncio.get_running_loop().create_task(self._let_go(session))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
+            elif session.killed is not None:
                 ending = asyncio.get_running_loop().create_task(self.close(session))
                 self._ending.add(ending)
                 ending.add_done_callback(self._ending.discard)

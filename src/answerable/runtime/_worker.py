@@ -17,7 +17,7 @@ from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._calling import call_agent, outcome_of
 from answerable.runtime._changes import changed, is_changed
-from answerable.runtime._closing import close_run, successor_draft
+from answerable.runtime._closing import close_run, seen_subjects, successor_draft
 from answerable.runtime._errors import AgentUnknown, TenantUnknown
 from answerable.runtime._gate import Ending, Gate, ordered
 from answerable.runtime._ports import Advanced, Busy, Done, Parked, Retry
@@ -146,6 +146,7 @@ class Worker:
             once=f"c:{lease.run}",
             members={"control": {"state": state}, "effect": effect},
             output=outcome.value,
+            subjects=seen_subjects(history),
             fence=lease.fence,
             wake=True,
         )

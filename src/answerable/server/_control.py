@@ -29,6 +29,7 @@ _WRITES = (
     *("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule"),
     *("stop", "lift", "declassify", "key", "accept"),
     *("person", "signer", "statement", "autonomy"),
+    *("erase", "legal_hold", "retain"),
 )
 _RETRY_S = 0.05
 
@@ -129,6 +130,17 @@ class Writes(Protocol):
 
     async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> Any:
         """Pause or resume a schedule."""
+
+    async def erase(self, *, subject: str = "", run: str = "", by: str, reason: str) -> Any:
+        """Erase every text that concerns a person, or every text of a run."""
+
+    async def retain(self, *, rules: Sequence[Mapping[str, Any]], rehearsal: bool = False) -> Any:
+        """Follow rules of retention now; or say what that would drop."""
+
+    async def legal_hold(
+        self, *, do: Literal["hold", "release"], subject: str = "", run: str = "", by: str, reason: str
+    ) -> Any:
+        """Keep what concerns a person, or of a run, or everything, from being erased; or end that."""
 
     async def declassify(
         self, *, run: str, labels: Sequence[str] = (), values: Sequence[str] = (), by: str, reason: str

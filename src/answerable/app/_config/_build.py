@@ -19,7 +19,7 @@ from answerable.app._config._file import (
 from answerable.app._times import Times
 from answerable.models import Upstream
 from answerable.policy import Budget, Channel, Mail, Webhook
-from answerable.runtime import Limits, StoreEngine, Temporal
+from answerable.runtime import Limits, Retention, StoreEngine, Temporal
 from answerable.tools import AmountOf, ToolDeclaration
 
 __all__ = ["configured"]
@@ -80,6 +80,7 @@ def configured(
         )
         for each in config.budgets
     )
+    app.retention += tuple(Retention(keep=each.keep, texts=each.texts, agent=each.agent) for each in config.retention)
     app.notify += tuple(_channel(f"notify[{n}]", each, secrets) for n, each in enumerate(config.notify))
     app.page = config.page or app.page
     for name, tenant in config.tenants.items():

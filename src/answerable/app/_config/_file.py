@@ -192,6 +192,18 @@ class TenantTable(_Table):
     settings: dict[str, JsonValue] = Field(default={}, description="What its agents read of it with `run.settings`.")
 
 
+class RetentionTable(_Table):
+    """How long texts of runs that are over are kept; receipts stay."""
+
+    keep: Duration = Field(description="For so long after the end of their run.")
+    texts: Literal["all", "tool", "model", "memory", "decision", "delegation", "run", "people"] = Field(
+        default="all",
+        description="Of calls of tools, models, memory, of decisions and delegations; inputs, results and signals "
+        "of runs; reasons of people; or all.",
+    )
+    agent: str = Field(default="", description="The agent whose runs; of every agent, if not given.")
+
+
 class TimesTable(_Table):
     """How long the gate is patient."""
 
@@ -260,6 +272,7 @@ class Config(_Table):
         description="Names of models, and the `provider:model` that serve each, in the order in which they are tried.",
     )
     budgets: list[BudgetTable] = Field(default=[], description="Limits of agents, mandates and the whole tenant.")
+    retention: list[RetentionTable] = Field(default=[], description="How long texts are kept once their run is over.")
     notify: list[NotifyTable] = Field(default=[], description="How people are told that something waits for them.")
     tenants: Mapping[Name, TenantTable] = Field(default={}, description="Who shares the gate, by name.")
     queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")
