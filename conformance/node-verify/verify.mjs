@@ -6,7 +6,7 @@ import { isCount, isObject, Malformed, readJson } from './json.mjs';
 import { checkPeople } from './people.mjs';
 import { BadReceipt, pae, readReceipt } from './receipt.mjs';
 import { BadProof, leafHash, pathRoot, prefixRoot, sha256, sha256Hex, sharedRoot } from './tree.mjs';
-import { BadTrust, claimedTrust } from './trust.mjs';
+import { BadTrust, claimedTrust, ISOLATIONS } from './trust.mjs';
 
 export const CHECKS =
   ('container manifest envelope statement signature key-role chain key-period time counters steps approvals people ' +
@@ -40,7 +40,12 @@ export function verifyMembers(members, trust = null) {
   checkTexts(desk, receipts);
   checkRequests(desk, receipts);
   checkPeople(receipts, trust?.people ?? new Set(), desk.say);
+  for (const receipt of receipts) {
+    const signature = receipt.said.control?.signature;
+    if (receipt.said.phase === 'approval' && isObject(signature)) checkPeriod(desk, signature.key, receipt);
+  }
   checkLog(desk, receipts, keys, start);
+  checkIsolation(desk, receipts);
   return desk.report(receipts);
 }
 
@@ -183,6 +188,7 @@ function readReceipts(desk, keys) {
       const receipt = readReceipt(desk.members.get(member), member);
       if (!isSigned(desk, receipt, keys)) desk.damaged.add(receipt.said.id);
       receipts.push(receipt);
+      checkPeriod(desk, receipt.keyid, receipt);
     } catch (error) {
       if (!(error instanceof BadReceipt)) throw error;
       desk.findings.push({ check: error.check, what: error.message, receipt: error.receipt, member });
@@ -200,7 +206,7 @@ function isSigned(desk, receipt, keys) {
   }
   const key = keys.gateKeys.get(receipt.keyid);
   if (!key) {
-    const isLogs = receipt.keyid === sha256Hex(keys.logKey);
+    const isLogs = keys.logKeys.some((raw) => receipt.keyid === sha256Hex(raw));
     desk.say(isLogs ? 'key-role' : 'signature', isLogs ? 'signed with the log’s key' : 'an unknown key', receipt);
     return false;
   }
@@ -208,10 +214,14 @@ function isSigned(desk, receipt, keys) {
     desk.say('signature', 'it does not hold', receipt);
     return false;
   }
-  const { from, until } = keys.periods.get(receipt.keyid) ?? {};
+  return true;
+}
+
+/** A key, by its id, is in use when a receipt is dated. */
+function checkPeriod(desk, key, receipt) {
+  const { from, until } = desk.trust?.periods.get(key) ?? {};
   const { at } = receipt.said;
   if ((from && at < from) || (until && at > until)) desk.say('key-period', 'its key was not in use', receipt);
-  return true;
 }
 
 function spanOf(desk, manifest) {
@@ -364,15 +374,31 @@ function checkComplete(desk, { leaves }, nodes, checkpoint, receipts, keys, star
 
 function checkCheckpoint(desk, checkpoint, receipts, keys, member) {
   const say = (check, what) => desk.say(check, what, undefined, member);
+  const signers = keys.logKeys.filter((key) => isSignedByLog(checkpoint, key));
   if (checkpoint.origin !== keys.origin) say('checkpoint', 'of another log');
-  else if (!isSignedByLog(checkpoint, keys.logKey)) {
+  else if (!signers.length) {
     const isGates = [...keys.gateKeys.values()].some((key) => isSignedByLog(checkpoint, key));
     say(isGates ? 'key-role' : 'checkpoint', isGates ? 'signed with a gate’s key' : 'the log’s signature does not hold');
   }
+  else if (member !== OLDER && receipts.length && !signers.some((key) => wasInUse(desk, key, receipts)))
+    say('key-period', 'the log key was out of use when the last receipt was written');
   const tenant = checkpoint.origin.slice(checkpoint.origin.lastIndexOf('/') + 1);
   for (const receipt of receipts)
     if (receipt.said.tenant !== tenant) desk.say('checkpoint', 'of another tenant than the log', receipt);
   if (desk.trust) checkWatchers(desk, checkpoint, receipts, desk.trust, member);
+}
+
+/** An unknown isolation counts as the weakest. */
+function checkIsolation(desk, receipts) {
+  const wanted = desk.trust?.isolation;
+  const rank = (receipt) => Math.max(ISOLATIONS.indexOf(receipt.said.boundary.isolation), 0);
+  if (wanted && receipts.some((receipt) => rank(receipt) < ISOLATIONS.indexOf(wanted)))
+    desk.questions.push(`agents were kept from the gate by less than ${wanted}`);
+}
+
+function wasInUse(desk, key, receipts) {
+  const { until } = desk.trust?.periods.get(sha256Hex(key)) ?? {};
+  return !until || receipts.every((receipt) => receipt.said.at <= until);
 }
 
 function checkWatchers(desk, checkpoint, receipts, trust, member) {

@@ -13,7 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
-from answerable.app import ConfigFileInvalid, NothingStandsStill, SecretMissing
+from answerable.app import ConfigFileInvalid, EnvironmentCrossed, NothingStandsStill, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -30,11 +30,16 @@ from answerable.core import (
 from answerable.identity import (
     AccessKeyUnknown,
     AgentUndeclared,
+    CredentialInvalid,
+    CredentialMissing,
+    CredentialOutOfScope,
     PersonUnknown,
     RoleInvalid,
     SignatureInvalid,
     SignerKeyInvalid,
     SignerKeyUnknown,
+    TokenNotIssued,
+    VaultDamaged,
 )
 from answerable.ledger import (
     BackupElsewhere,
@@ -50,6 +55,7 @@ from answerable.ledger import (
     KeyRetired,
     KeyRoleTaken,
     KeysElsewhere,
+    KeyShared,
     LogBehind,
     LogContradicted,
     NoStore,
@@ -61,6 +67,7 @@ from answerable.ledger import (
     SliceLost,
     StoreDamaged,
     StoreElsewhere,
+    StoreNotEmpty,
     StoreRefused,
     StoreRestored,
     StoreUnreachable,
@@ -105,6 +112,7 @@ from answerable.policy import (
     PolicyDenied,
     PolicyFailed,
     PolicyInvalid,
+    RecogniserUnusable,
     RepeatNotAllowed,
     Stopped,
     StopScopeInvalid,
@@ -161,7 +169,7 @@ from answerable.server import (
     RequestMalformed,
     ToolNotSeen,
 )
-from answerable.standing import ArtefactUnknown, SpecInvalid, SpecsMissing
+from answerable.standing import ArtefactUnknown, MappingInvalid, PackNotWritten, SpecInvalid, SpecsMissing
 from answerable.tools import (
     ArgumentsInvalid,
     CompensationUnfit,
@@ -225,6 +233,9 @@ __all__ = [
     "ConfigError",
     "ConfigFileInvalid",
     "ControlRefused",
+    "CredentialInvalid",
+    "CredentialMissing",
+    "CredentialOutOfScope",
     "DecisionNotFound",
     "DelegationRefused",
     "DelegationTooDeep",
@@ -233,6 +244,7 @@ __all__ = [
     "DraftOnly",
     "DriverMissing",
     "EditNotPossible",
+    "EnvironmentCrossed",
     "ErasureHeld",
     "ErasureListDamaged",
     "ErasureUnnamed",
@@ -251,6 +263,7 @@ __all__ = [
     "KeyRefused",
     "KeyRetired",
     "KeyRoleTaken",
+    "KeyShared",
     "KeysElsewhere",
     "LabelNotDropped",
     "LabelsInvalid",
@@ -259,6 +272,7 @@ __all__ = [
     "LogConfigInvalid",
     "LogContradicted",
     "MandateUnknown",
+    "MappingInvalid",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",
@@ -281,6 +295,7 @@ __all__ = [
     "ObligationInvalid",
     "OperatorNeeded",
     "OutcomeUnknown",
+    "PackNotWritten",
     "PasskeyRefused",
     "PeerRefused",
     "Permanent",
@@ -295,6 +310,7 @@ __all__ = [
     "QueueFull",
     "QueueInvalid",
     "QuorumMalformed",
+    "RecogniserUnusable",
     "RecordedError",
     "Refused",
     "RepeatNotAllowed",
@@ -330,6 +346,7 @@ __all__ = [
     "Stopped",
     "StoreDamaged",
     "StoreElsewhere",
+    "StoreNotEmpty",
     "StoreRefused",
     "StoreRestored",
     "StoreUnreachable",
@@ -342,6 +359,7 @@ __all__ = [
     "TimedOut",
     "TimestampInvalid",
     "TimestampsNotInstalled",
+    "TokenNotIssued",
     "ToolChanged",
     "ToolFailed",
     "ToolHeld",
@@ -360,6 +378,7 @@ __all__ = [
     "ToolsNotListed",
     "Transient",
     "Unreachable",
+    "VaultDamaged",
     "VerifierKeyMalformed",
     "WitnessBusy",
     "WitnessUnnamed",

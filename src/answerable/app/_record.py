@@ -17,10 +17,11 @@ from answerable.identity import (
     HolderKind,
     People,
     PeopleProjection,
+    SealedVault,
     SigningKeys,
     SigningKeysProjection,
 )
-from answerable.ledger import ErasuresProjection, Ledger, Projection, Reader, stand_still
+from answerable.ledger import Draft, ErasuresProjection, Ledger, Projection, Reader, control_run, stand_still
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
@@ -209,6 +210,7 @@ class Desk:
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
         mandate: str = "",
+        allow: Sequence[str] | None = None,
         priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
@@ -220,6 +222,7 @@ class Desk:
             resources=tuple(resources),
             subjects=subjects,
             mandate=mandate,
+            allow=allow,
             priority=priority,
             tenant="" if self.tenant == DEFAULT_TENANT else self.tenant,
         )
@@ -420,8 +423,9 @@ class Desk:
         """Keep what concerns a person, or of a run, or everything, from being erased; or end that."""
         if run:
             self.own(run)
-        said: dict[str, Any] = {"by": by, "reason": reason, "release": do == "release"}
-        scope = await self.erasing.hold(subject=subject, run=RunId(run), tenant=self.tenant, **said)
+        scope = await self.erasing.hold(
+            subject=subject, run=RunId(run), tenant=self.tenant, by=by, reason=reason, release=do == "release"
+        )
         return {"scope": scope, "state": {"hold": "held", "release": "released"}[do]}
 
     async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> dict[str, str]:
@@ -438,6 +442,24 @@ class Desk:
             return {"revoked": [key.id for key in await keys.revoke(named)]}
         key, secret = await keys.new(named, roles)
         return {kind: key.holder, "roles": list(key.roles), "id": key.id, "key": secret}
+
+    async def credential(
+        self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = ""
+    ) -> dict[str, str]:
+        """Keep a credential in the vault, or keep it no more; the record has its name, and nothing of its secret."""
+        self._for_all(f"{do} a credential")
+        vault = SealedVault(self.ledger.directory)
+        if do == "set":
+            vault.put(named, secret)
+        else:
+            vault.remove(named)
+        tenant = self.tenant
+        control = {"do": "credential", "credential": named, "state": {"set": "kept", "remove": "gone"}[do]}
+        control["by"] = self.ledger.pseudonym(tenant, f"person:{by.rpartition(':')[2]}")
+        await self.ledger.append(
+            Draft(tenant=tenant, run=control_run(tenant), phase="control", agent="", members={"control": control})
+        )
+        return {"credential": named, "state": control["state"]}
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> dict[str, str]:
         """Take what a tool's server says of it for good; `digest` names what was looked at."""

@@ -14,6 +14,7 @@ from answerable.ledger._backup import (
 )
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
+from answerable.ledger._copy import StoreNotEmpty, copy_store
 from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
 from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._dropping import Concerned, drop_texts, drop_these, texts_of
@@ -22,7 +23,7 @@ from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost
 from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, check_key, find_in_ssh_agent, write_key
 from answerable.ledger._key_lives import KeyLife
-from answerable.ledger._keys import FileSigner, KeyFileUnsafe
+from answerable.ledger._keys import FileSigner, KeyFileUnsafe, read_or_make_secret
 from answerable.ledger._leases import CALLED, Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
 from answerable.ledger._ledger import DirectoryInUse, Ledger
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
@@ -41,7 +42,7 @@ from answerable.ledger._rebuild import TableRebuilt, compare, rebuild
 from answerable.ledger._receipt import SYSTEM, Draft, Phase, Receipt, control_run, envelope_json, pae
 from answerable.ledger._record import USUAL_PRIORITY, Appended
 from answerable.ledger._restore import DirectoryNotEmpty, Restored, restore
-from answerable.ledger._rotation import retire_key, rotate_key
+from answerable.ledger._rotation import KeyShared, retire_key, rotate_key
 from answerable.ledger._said import action_digest
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
@@ -55,7 +56,7 @@ from answerable.ledger._standstill import (
     read_standstill,
     stand_still,
 )
-from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere
+from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere, join_store, store_of
 from answerable.ledger._tables import slices
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._tombstones import ErasuresProjection, Hold, is_erased, standing_holds
@@ -94,6 +95,7 @@ __all__ = [
     "KeyLost",
     "KeyRetired",
     "KeyRoleTaken",
+    "KeyShared",
     "KeysElsewhere",
     "Leases",
     "Ledger",
@@ -127,6 +129,7 @@ __all__ = [
     "Standstill",
     "StoreDamaged",
     "StoreElsewhere",
+    "StoreNotEmpty",
     "StoreRefused",
     "StoreRestored",
     "StoreUnreachable",
@@ -143,6 +146,7 @@ __all__ = [
     "compare",
     "consistency_proof",
     "control_run",
+    "copy_store",
     "drop_texts",
     "drop_these",
     "envelope_json",
@@ -154,6 +158,7 @@ __all__ = [
     "insert",
     "is_consistent",
     "is_erased",
+    "join_store",
     "leaf_hash",
     "lift_standstill",
     "list_backups",
@@ -164,6 +169,7 @@ __all__ = [
     "pae",
     "read_backup",
     "read_head",
+    "read_or_make_secret",
     "read_standstill",
     "rebuild",
     "receipt_lines",
@@ -174,6 +180,7 @@ __all__ = [
     "slices",
     "stand_still",
     "standing_holds",
+    "store_of",
     "texts_of",
     "tile_path",
     "tlog_proof",
