@@ -461,6 +461,7 @@ class Transaction:
             if fence is None:
                 of.fences.pop(run, None)
                 of.names.pop(run, None)
+                of.heads.pop(run, None)  # a run that waits is a row: what comes for it looks its head up
             else:
                 of.fences[run] = fence
         of.stored.update(self._stored)
