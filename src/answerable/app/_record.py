@@ -3,7 +3,7 @@
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +17,11 @@ from answerable.identity import (
     HolderKind,
     People,
     PeopleProjection,
+    SealedVault,
     SigningKeys,
     SigningKeysProjection,
 )
-from answerable.ledger import ErasuresProjection, Ledger, Projection, Reader, stand_still
+from answerable.ledger import Draft, ErasuresProjection, Ledger, Projection, Reader, control_run, stand_still
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
@@ -36,6 +37,7 @@ from answerable.policy import (
     StopsProjection,
 )
 from answerable.runtime import (
+    DEFAULT_TENANT,
     Agents,
     Control,
     Erasing,
@@ -45,12 +47,16 @@ from answerable.runtime import (
     Retaining,
     Retention,
     RetentionProjection,
+    RunRow,
     Runs,
     RunsProjection,
+    RunUnknown,
     Schedules,
     SchedulesProjection,
     SessionsProjection,
     SharedValuesProjection,
+    TenantRefused,
+    TenantUnknown,
     TimersProjection,
     find_run,
 )
@@ -115,7 +121,13 @@ async def start_ledger(
 
 
 class Desk:
-    """Where people write: approvals, answers to doubts, signals, stops. Every answer comes as JSON."""
+    """Where people of one tenant write: approvals, answers to doubts, signals, stops. Every answer comes as JSON.
+
+    SECURITY: what belongs to another tenant is not there, in the words in which nothing is there.
+
+    Args:
+        tenants: those there are; None where nobody knows, because no application is loaded.
+    """
 
     def __init__(
         self,
@@ -126,7 +138,11 @@ class Desk:
         approvals: Approvals,
         stops: Stops,
         tools: Toolbox | None = None,
+        tenant: TenantId = DEFAULT_TENANT,
+        tenants: frozenset[TenantId] | None = None,
     ) -> None:
+        self.tenant = tenant
+        self._tenants = tenants
         self.ledger = ledger
         self.runs = runs
         self.approvals = approvals
@@ -135,11 +151,49 @@ class Desk:
         self._tools = tools
         self.control = control
         self.erasing = Erasing(ledger)
-        self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader)
+        self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader, tenant=tenant)
         self.pinning = Pinning(tools or Toolbox(), Pins(store=ledger.reader, book=ledger))
-        self.person_keys = AccessKeys("person", book=ledger, store=ledger.reader)
-        self.people = People(book=ledger, store=ledger.reader)
-        self.signing_keys = SigningKeys(book=ledger, store=ledger.reader)
+        self.person_keys = AccessKeys("person", book=ledger, store=ledger.reader, tenant=tenant)
+        self.people = People(book=ledger, store=ledger.reader, tenant=tenant)
+        self.signing_keys = SigningKeys(book=ledger, store=ledger.reader, tenant=tenant)
+
+    def of(self, tenant: str) -> "Desk":
+        """The desk of another tenant.
+
+        Raises:
+            TenantUnknown: there is no such tenant.
+        """
+        name = TenantId(tenant)
+        if name == self.tenant:
+            return self
+        if self._tenants is not None and name not in self._tenants:
+            raise TenantUnknown(tenant=tenant)
+        own = Approvers.on(self.ledger, self.reader, tenant=name)
+        return Desk(
+            self.ledger,
+            self.runs,
+            self.control,
+            approvals=replace(self.approvals, approvers=own),
+            stops=self.stops,
+            tools=self._tools,
+            tenant=name,
+            tenants=self._tenants,
+        )
+
+    def own(self, run: str) -> RunRow:
+        """A run of this tenant.
+
+        Raises:
+            RunUnknown: it has none of this id.
+        """
+        row = find_run(self.reader, RunId(run))
+        if row is None or row.tenant != self.tenant:
+            raise RunUnknown(run=RunId(run), problem="there is no such run")
+        return row
+
+    def _for_all(self, do: str) -> None:
+        if self.tenant != DEFAULT_TENANT:
+            raise TenantRefused(do=do, tenant=self.tenant)
 
     @property
     def reader(self) -> Reader:
@@ -156,6 +210,7 @@ class Desk:
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
         mandate: str = "",
+        allow: Sequence[str] | None = None,
         priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
@@ -167,7 +222,9 @@ class Desk:
             resources=tuple(resources),
             subjects=subjects,
             mandate=mandate,
+            allow=allow,
             priority=priority,
+            tenant="" if self.tenant == DEFAULT_TENANT else self.tenant,
         )
         return {"run": run}
 
@@ -183,7 +240,13 @@ class Desk:
     ) -> dict[str, str]:
         """What a person signs to give this answer with their key."""
         said = self.approvals.statement(
-            approval, decision, key=key, reason=reason, scope=scope, arguments=_json(arguments)
+            approval,
+            decision,
+            key=key,
+            reason=reason,
+            scope=scope,
+            arguments=_json(arguments),
+            tenant=self.tenant,
         )
         return {"statement": said.decode()}
 
@@ -211,6 +274,7 @@ class Desk:
             arguments=_json(arguments),
             also=also,
             signature=signature,
+            tenant=self.tenant,
         )
         said = {"approval": found.approval, "state": found.state, "run": found.run, "receipt": found.decided}
         return {**said, "votes": found.votes, "of": found.terms.n}
@@ -270,9 +334,10 @@ class Desk:
         key = await self.signing_keys.add(named, base64.b64decode(public))
         return {"person": named, "id": key.id}
 
-    async def signal(self, *, run: str, name: str, payload: Any) -> dict[str, str]:
+    async def signal(self, *, run: str, name: str, payload: Any, key: str = "") -> dict[str, str]:
         """Send a named signal to a run."""
-        await self.runs.signal(RunId(run), name, payload)
+        self.own(run)
+        await self.runs.signal(RunId(run), name, payload, key=key)
         return {"run": run, "signal": name}
 
     async def resolve(
@@ -287,12 +352,14 @@ class Desk:
         evidence: Sequence[dict[str, str]] = (),
     ) -> dict[str, str]:
         """Say what became of an effect in doubt."""
+        self.own(run)
         said: dict[str, Any] = {"happened": happened, "result": result, "by": by, "reason": reason}
         await self.runs.resolve(RunId(run), StepKey(step), evidence=evidence, **said)
         return {"run": run, "step": step, "happened": "yes" if happened else "no"}
 
     async def order(self, *, do: Literal["pause", "resume", "kill"], run: str, by: str, reason: str) -> dict[str, str]:
         """Pause, resume or kill a run."""
+        self.own(run)
         await getattr(self.control, do)(RunId(run), by=by, reason=reason)
         return {"run": run, "state": {"pause": "paused", "resume": "resumed", "kill": "killed"}[do]}
 
@@ -308,7 +375,8 @@ class Desk:
             PolicyInvalid: its policies cannot be used; nothing is opened.
         """
         differs = dict(changed or {})
-        if "policy" in differs and (row := find_run(self.reader, RunId(run))) is not None:
+        row = self.own(run)
+        if "policy" in differs:
             snapshot = PolicySet.from_snapshot(stable_json(differs["policy"]), where="the fork's policy").snapshot()
             differs["policy"] = await self.ledger.store_object(row.tenant, snapshot)
         new = await self.control.fork(RunId(run), at, by=by, reason=reason, changed=differs, key=key)
@@ -316,22 +384,27 @@ class Desk:
 
     async def retry(self, *, run: str, by: str, reason: str, key: str = "") -> dict[str, str]:
         """Try a run again from the step that it failed with."""
+        self.own(run)
         return {"run": await self.control.retry(RunId(run), by=by, reason=reason, key=key), "from": run}
 
     async def roll_back(self, *, run: str, to: str = "", by: str, reason: str, partial: bool = False) -> dict[str, str]:
         """Open a run that undoes what this one did."""
+        self.own(run)
         new = await self.control.roll_back(RunId(run), to, by=by, reason=reason, partial=partial)
         return {"run": new, "from": run}
 
     async def erase(self, *, subject: str = "", run: str = "", by: str, reason: str) -> dict[str, Any]:
         """Erase every text that concerns a person, or every text of a run."""
-        done = await self.erasing.erase(subject=subject, run=RunId(run), by=by, reason=reason)
+        if run:
+            self.own(run)
+        done = await self.erasing.erase(subject=subject, run=RunId(run), tenant=self.tenant, by=by, reason=reason)
         said = {"erasure": done.erasure.id, "texts": done.texts, "runs": done.runs, "isScrubbed": done.is_scrubbed}
         lists = {"closed": done.closed, "unknown": done.unknown, "untold": map(str, done.untold)}
         return {**said, **{name: list(each) for name, each in lists.items()}}
 
     async def retain(self, *, rules: Sequence[Mapping[str, Any]], rehearsal: bool = False) -> list[dict[str, Any]]:
         """Follow rules of retention now; or say what that would drop."""
+        self._for_all("retain")
         said = []
         for each in rules:
             rule = Retention(
@@ -348,12 +421,16 @@ class Desk:
         self, *, do: Literal["hold", "release"], subject: str = "", run: str = "", by: str, reason: str
     ) -> dict[str, str]:
         """Keep what concerns a person, or of a run, or everything, from being erased; or end that."""
-        scope = await self.erasing.hold(subject=subject, run=RunId(run), by=by, reason=reason, release=do == "release")
+        if run:
+            self.own(run)
+        scope = await self.erasing.hold(
+            subject=subject, run=RunId(run), tenant=self.tenant, by=by, reason=reason, release=do == "release"
+        )
         return {"scope": scope, "state": {"hold": "held", "release": "released"}[do]}
 
     async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> dict[str, str]:
         """Pause or resume a schedule."""
-        await getattr(Schedules(self.ledger, self.runs), do)(name, by=by, reason=reason)
+        await getattr(Schedules(self.ledger, self.runs, tenant=self.tenant), do)(name, by=by, reason=reason)
         return {"schedule": name, "state": {"pause": "paused", "resume": "active"}[do]}
 
     async def key(
@@ -366,8 +443,27 @@ class Desk:
         key, secret = await keys.new(named, roles)
         return {kind: key.holder, "roles": list(key.roles), "id": key.id, "key": secret}
 
+    async def credential(
+        self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = ""
+    ) -> dict[str, str]:
+        """Keep a credential in the vault, or keep it no more; the record has its name, and nothing of its secret."""
+        self._for_all(f"{do} a credential")
+        vault = SealedVault(self.ledger.directory)
+        if do == "set":
+            vault.put(named, secret)
+        else:
+            vault.remove(named)
+        tenant = self.tenant
+        control = {"do": "credential", "credential": named, "state": {"set": "kept", "remove": "gone"}[do]}
+        control["by"] = self.ledger.pseudonym(tenant, f"person:{by.rpartition(':')[2]}")
+        await self.ledger.append(
+            Draft(tenant=tenant, run=control_run(tenant), phase="control", agent="", members={"control": control})
+        )
+        return {"credential": named, "state": control["state"]}
+
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> dict[str, str]:
         """Take what a tool's server says of it for good; `digest` names what was looked at."""
+        self._for_all("accept")
         found = await self.pinning.accept(tool, digest, by=by, reason=reason)
         return {"tool": found.tool, "was": found.state, "digest": found.digest}
 
@@ -375,18 +471,23 @@ class Desk:
         self, *, run: str, labels: Sequence[str] = (), values: Sequence[str] = (), by: str, reason: str
     ) -> dict[str, Any]:
         """Take labels off a run, or vouch for values that its critical arguments may have."""
+        self.own(run)
         receipt = await self.labels.drop(run, labels=labels, values=values, by=by, reason=reason)
         return {"run": run, "labels": sorted(labels), "values": len(values), "receipt": receipt}
 
     async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, Any]:
         """Have nothing more done in a scope; what was dispatched before is told, because it may have happened."""
-        await self.stops.stop(scope, reason=reason, by=by)
-        under_way = [asdict(each) for each in in_flight(self.reader, scope, tools=self._tools)]
+        if scope == "all":
+            self._for_all("stop")
+        await self.stops.stop(scope, reason=reason, by=by, tenant=self.tenant)
+        under_way = [asdict(each) for each in in_flight(self.reader, scope, tools=self._tools, tenant=self.tenant)]
         return {"scope": scope, "state": "stopped", "inFlight": under_way}
 
     async def lift(self, *, scope: str, reason: str, by: str) -> dict[str, str]:
         """End a stop."""
-        await self.stops.lift(scope, reason=reason, by=by)
+        if scope == "all":
+            self._for_all("lift")
+        await self.stops.lift(scope, reason=reason, by=by, tenant=self.tenant)
         return {"scope": scope, "state": "lifted"}
 
 

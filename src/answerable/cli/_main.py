@@ -16,6 +16,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from answerable.cli._tenant import chosen
 from answerable.core import AnswerableError, ConfigError, EvidenceError
 
 __all__ = ["COMMANDS", "run"]
@@ -27,6 +28,7 @@ COMMANDS = {
     "agent": "Give agents elsewhere keys; say what agents may do by themselves.",
     "person": "Give people keys to decide over HTTP, and revoke them.",
     "keys": "List the keys that sign, rotate and retire them.",
+    "credentials": "Keep the gate's own credentials: set, list, remove.",
     "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and control runs: pause, kill, fork, undo.",
     "queues": "See how many runs are advanced, begin and wait, and the limits on that.",
@@ -91,8 +93,12 @@ def _options(
     _: bool = typer.Option(
         False, "--version", callback=_show_version, is_eager=True, help="Say which version this is."
     ),
+    tenant: str = typer.Option(
+        "default", "--tenant", metavar="NAME", envvar="ANSWERABLE_TENANT", help="Whose record the command is about."
+    ),
 ) -> None:
     """One gate for every agent action: decided by policy, survives crashes, provable to outsiders."""
+    chosen.set(tenant)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,9 @@ from answerable.cli._application import ConfigFile, DataInstead, Found, find_app
 from answerable.cli._desk import json_value
 from answerable.cli._options import CONFIG, AsJson
 from answerable.cli._say import say
+from answerable.cli._tenant import tenant
 from answerable.core import RunId
+from answerable.runtime import DEFAULT_TENANT
 from answerable.server import ControlServer
 
 __all__ = ["command"]
@@ -52,6 +54,15 @@ def run(
         str,
         typer.Option("--mandate", metavar="NAME", help="Under which it acts: charged to the budgets `mandate:NAME`."),
     ] = "",
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="NAME",
+            help="A tool that it may use for this task, `*` at will (`mail.*`, `model:*`); may be repeated.",
+            show_default="whatever policy permits",
+        ),
+    ] = None,
     priority: Annotated[
         int | None,
         typer.Option("--priority", min=1, max=9, help="1 goes first, 9 last.", show_default="its queue's, or 5"),
@@ -83,7 +94,9 @@ def run(
         "resources": resources or (),
         "subjects": subjects or (),
         "mandate": mandate,
+        "allow": allow,
         "priority": priority,
+        "tenant": "" if tenant() == DEFAULT_TENANT else tenant(),
     }
     with contextlib.suppress(KeyboardInterrupt):
         said = asyncio.run(_serve(app, agent, value, see=see, **asked))
@@ -118,7 +131,7 @@ async def _tell_waiting(gate: Gate, run: RunId) -> None:
     """Tell whoever watches what the run waits for."""
     told: set[str] = set()
     while True:
-        for each in gate.approvals.list():
+        for each in gate.approvals.list(tenant=tenant()):
             if each.run == run and each.approval not in told:
                 told.add(each.approval)
                 typer.echo(f"waits for {each.role}: `answerable approvals show {each.approval}`", err=True)

@@ -9,14 +9,14 @@ import typer
 
 from answerable.cli._checking import command as checking
 from answerable.cli._desk import json_value, write
-from answerable.cli._errors import NotOnRecord
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._orders import RunArgument
 from answerable.cli._orders import command as orders
 from answerable.cli._say import ago, columns, say
+from answerable.cli._tenant import own_run, tenant
 from answerable.core import RunId, Usage, parse_time
 from answerable.ledger import History, ObjectErased, Reader, Receipt
-from answerable.runtime import find_order, find_run, links_from, list_runs
+from answerable.runtime import find_order, links_from, list_runs
 
 __all__ = ["command"]
 
@@ -31,7 +31,7 @@ def list_all(
 ) -> None:
     """List runs, the newest first."""
     reader = Reader.open(data)
-    found = list_runs(reader, most=most)
+    found = list_runs(reader, tenant=tenant(), most=most)
     now = datetime.now(UTC)
     rows = [(run.run, run.agent, run.state, ago(parse_time(run.started), now), run.error or "") for run in found]
     lines = columns(("RUN", "AGENT", "STATE", "STARTED", "ERROR"), rows) if rows else ["no run yet"]
@@ -42,9 +42,7 @@ def list_all(
 def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     """Show a run: what was asked, done and answered, what it cost, and what waits for a person."""
     reader = Reader.open(data)
-    row = find_run(reader, RunId(run))
-    if row is None:
-        raise NotOnRecord(thing="run", name=run, data=str(data))
+    row = own_run(reader, run, data=data)
     receipts = reader.receipts(run=RunId(run))
     history = reader.outline(RunId(run))
     doubts, usage = _doubts(reader, history), _usage(receipts)

@@ -38,6 +38,9 @@ from answerable.runtime._errors import (
     SignalTimedOut,
     StepLimitExceeded,
     TemporalMissing,
+    TenantInvalid,
+    TenantRefused,
+    TenantUnknown,
     TimedOut,
     TimeLimitExceeded,
 )
@@ -57,11 +60,13 @@ from answerable.runtime._session import Session
 from answerable.runtime._sessions import Sessions, SessionsProjection
 from answerable.runtime._shared import SharedEffects, SharedState, SharedValue, SharedValuesProjection
 from answerable.runtime._temporal import Temporal
+from answerable.runtime._tenants import DEFAULT_TENANT, Tenant
 from answerable.runtime._timers import Timer, TimersProjection, list_timers
 from answerable.runtime._turns import Turns
 from answerable.runtime._worker import Worker
 
 __all__ = [
+    "DEFAULT_TENANT",
     "Advance",
     "Advanced",
     "AgentFailed",
@@ -143,6 +148,10 @@ __all__ = [
     "StoreEngine",
     "Temporal",
     "TemporalMissing",
+    "Tenant",
+    "TenantInvalid",
+    "TenantRefused",
+    "TenantUnknown",
     "TimeLimitExceeded",
     "TimedOut",
     "Timer",
