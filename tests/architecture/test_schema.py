@@ -1,5 +1,6 @@
 """The migrations make exactly the tables that the code declares."""
 
+import ast
 import asyncio
 import sqlite3
 from pathlib import Path
@@ -13,9 +14,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import answerable.app
-from answerable.ledger import Ledger, metadata
+from answerable.core import TenantId
+from answerable.ledger import Draft, Ledger, control_run, metadata
 from answerable.ledger._drivers._sqlite import SqliteStore
 from answerable.ledger._schema import HEAD, SchemaTooNew
+from answerable.runtime import list_runs
+from tests.integration.clinic import an_app, seen_to
+from tests.postgres import Databases
 
 MIGRATIONS = Path(answerable.app.__file__).parents[1] / "ledger" / "_migrations"
 
@@ -52,6 +57,82 @@ def test_a_store_of_a_later_version_is_refused_and_left_alone(tmp_path: Path) ->
 
     with pytest.raises(SchemaTooNew, match="9999"):
         Ledger.open(tmp_path)
+
+
+_ADDED = (
+    "ALTER TABLE receipts ADD COLUMN note TEXT",
+    "ALTER TABLE runs ADD COLUMN mood TEXT DEFAULT 'calm'",
+    "CREATE TABLE moods (run TEXT PRIMARY KEY, mood TEXT NOT NULL)",
+    "CREATE INDEX moods_by_mood ON moods (mood)",
+    f"UPDATE alembic_version SET version_num = '9999_since_{HEAD}'",
+)
+
+
+@pytest.mark.requirement("OP-1")
+def test_a_process_goes_on_working_when_a_later_version_adds_to_the_schema_and_so_does_the_next(tmp_path: Path) -> None:
+    draft = Draft(tenant=TenantId("default"), run=control_run(TenantId("default")), phase="signal", agent="a")
+
+    async def main() -> None:
+        ledger = Ledger.open(tmp_path)
+        await ledger.start()
+        await ledger.append(draft)
+        with sqlite3.connect(tmp_path / "answerable.sqlite3") as later:
+            for statement in _ADDED:
+                later.execute(statement)
+        later.close()
+        await ledger.append(draft)
+        await ledger.close()
+        again = Ledger.open(tmp_path)
+        await again.start()
+        await again.append(draft)
+        assert len(again.reader.receipts()) == 3
+        await again.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.requirement("OP-1", "RT-5")
+def test_workers_on_postgres_go_on_while_a_later_version_adds_to_the_schema(
+    tmp_path: Path, postgres: Databases
+) -> None:
+    url = postgres.new()
+    app = an_app(tmp_path, store=url)
+
+    async def main() -> None:
+        async with app.gate() as gate, asyncio.timeout(40):
+            await seen_to(gate)
+            for statement in _ADDED:
+                postgres.server.sql(url, statement)
+            await seen_to(gate, "ben")
+        async with app.gate() as gate, asyncio.timeout(40):
+            await seen_to(gate, "cyn")
+            assert [row.state for row in list_runs(gate.reader)] == ["done"] * 3
+
+    asyncio.run(main())
+
+
+_EXPANDS = {"create_table", "create_index", "add_column"}
+
+
+def _only_adds(source: str) -> bool:
+    """Whether a migration's calls of `op` are such that older code can work beside it."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    named = [node.func for node in calls if isinstance(node.func, ast.Attribute)]
+    return all(each.attr in _EXPANDS for each in named if isinstance(each.value, ast.Name) and each.value.id == "op")
+
+
+def test_a_migration_that_older_workers_may_work_beside_only_adds() -> None:
+    scripts = list(ScriptDirectory(str(MIGRATIONS)).walk_revisions())
+    known = {script.revision for script in scripts}
+
+    for script in scripts:
+        _, since, floor = script.revision.partition("_since_")
+        if since:
+            assert floor in known, script.revision
+            assert _only_adds(Path(script.path).read_text()), script.revision
+    sources = {script.revision: Path(script.path).read_text() for script in scripts}
+    assert _only_adds(sources["0009"])
+    assert not _only_adds(sources["0005"])  # which changes a table
 
 
 def test_approvals_of_an_older_store_are_carried_over_and_still_let_through(tmp_path: Path) -> None:
