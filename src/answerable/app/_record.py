@@ -445,6 +445,7 @@ class Desk:
         self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = ""
     ) -> dict[str, str]:
         """Keep a credential in the vault, or keep it no more; the record has its name, and nothing of its secret."""
+        self._for_all("credential")
         vault = SealedVault(self.ledger.directory)
         if do == "set":
             vault.put(named, secret)
