@@ -13,7 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
-from answerable.app import ConfigFileInvalid, NothingStandsStill, SecretMissing
+from answerable.app import ConfigFileInvalid, EnvironmentCrossed, NothingStandsStill, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -67,6 +67,7 @@ from answerable.ledger import (
     SliceLost,
     StoreDamaged,
     StoreElsewhere,
+    StoreNotEmpty,
     StoreRefused,
     StoreRestored,
     StoreUnreachable,
@@ -111,6 +112,7 @@ from answerable.policy import (
     PolicyDenied,
     PolicyFailed,
     PolicyInvalid,
+    RecogniserUnusable,
     RepeatNotAllowed,
     Stopped,
     StopScopeInvalid,
@@ -242,6 +244,7 @@ __all__ = [
     "DraftOnly",
     "DriverMissing",
     "EditNotPossible",
+    "EnvironmentCrossed",
     "ErasureHeld",
     "ErasureListDamaged",
     "ErasureUnnamed",
@@ -307,6 +310,7 @@ __all__ = [
     "QueueFull",
     "QueueInvalid",
     "QuorumMalformed",
+    "RecogniserUnusable",
     "RecordedError",
     "Refused",
     "RepeatNotAllowed",
@@ -342,6 +346,7 @@ __all__ = [
     "Stopped",
     "StoreDamaged",
     "StoreElsewhere",
+    "StoreNotEmpty",
     "StoreRefused",
     "StoreRestored",
     "StoreUnreachable",

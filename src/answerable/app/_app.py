@@ -13,7 +13,7 @@ from answerable.app._times import Times
 from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration, Credential, Credentials, Grants, SealedVault
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
-from answerable.policy import Budget, Channel, LabelRules, Sink, Source, UserSpeech, read_labels
+from answerable.policy import Budget, Channel, LabelRules, Recogniser, Sink, Source, UserSpeech, read_labels
 from answerable.runtime import (
     AgentSpec,
     EngineOver,
@@ -45,6 +45,8 @@ class Answerable:
         budgets: limits of agents and of the tenant, beside each run's own.
         retention: how long texts are kept once their run is over; without a rule, until they are erased.
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
+        environment: `development`, `staging` or `production`: its agents and its log belong there, and to no other.
+            Left out, each agent says for itself.
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
         labels: a TOML file of sources and sinks (`docs/guides/contain-prompt-injection.md`), or `label` them here.
@@ -62,6 +64,7 @@ class Answerable:
         retention: Sequence[Retention] = (),
         notify: Sequence[Channel] = (),
         page: str = "",
+        environment: str = "",
         times: Times | None = None,
         labels: Path | str | None = None,
         engine: EngineOver = StoreEngine,
@@ -74,9 +77,11 @@ class Answerable:
         self.retention = tuple(retention)
         self.notify = tuple(notify)
         self.page = page
+        self.environment = environment
         self.times = times or Times()
         self.labels = Path(labels) if labels is not None else None
         self._labelled = LabelRules()
+        self._recognisers: list[Recogniser] = []
         self.engine = engine
         self.tools = Toolbox()
         self.models = Models()
@@ -131,6 +136,10 @@ class Answerable:
             messages: what has the role `user` in its model calls over the wire.
         """
         self._labelled |= LabelRules(speech={agent: UserSpeech(input=tuple(input), messages=messages)})
+
+    def recognise(self, recogniser: Recogniser) -> None:
+        """Look for more personal data than is recognised by form: names, addresses, whatever this finds in a text."""
+        self._recognisers.append(recogniser)
 
     def mcp(
         self,
@@ -200,7 +209,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -217,7 +226,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -234,7 +243,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -249,7 +258,8 @@ class Answerable:
             function: the agent.
             name: its id on the record; the function's name by default.
             model: what `run.model` asks by default.
-            environment: `development`, `staging`, `production`. In production an agent without owner,
+            environment: `development`, `staging`, `production`; by default the application's, or `development`. In
+                production an agent without owner,
                 limits, stop and escalation does not start.
             owner: who is liable for what it does.
             escalation: whom it turns to when it cannot go on.
@@ -265,11 +275,12 @@ class Answerable:
         def register(decorated: F) -> F:
             agent = name or decorated.__name__
             build = _build_of(decorated)
+            place = environment or self.environment or "development"
             spec = AgentSpec(
                 name=agent,
                 fn=decorated,
                 limits=limits or Limits(),
-                environment=environment,
+                environment=place,
                 owner=owner,
                 escalation=escalation,
                 model=model,
@@ -279,7 +290,7 @@ class Answerable:
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),
-                environment=environment,
+                environment=place,
                 owner=owner,
                 is_bounded=limits is not None,
                 stop=stop,
@@ -397,7 +408,7 @@ class Answerable:
         name: str,
         *,
         own_tools: Sequence[str] = (),
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -419,11 +430,12 @@ class Answerable:
             groups: of agents that it belongs to.
             autonomy: where it begins, as for `agent`.
         """
+        place = environment or self.environment or "development"
         spec = AgentSpec(
             name=name,
             fn=_driven_from_outside,
             limits=limits or Limits(),
-            environment=environment,
+            environment=place,
             owner=owner,
             escalation=escalation,
             own_tools=tuple(own_tools),
@@ -431,7 +443,7 @@ class Answerable:
         )
         declared = AgentDeclaration(
             id=AgentId(name),
-            environment=environment,
+            environment=place,
             owner=owner,
             is_bounded=limits is not None,
             stop=stop,
@@ -474,6 +486,7 @@ class Answerable:
             retention=self.retention,
             notify=self.notify,
             page=self.page,
+            environment=self.environment,
             tools=self.tools,
             models=self.models,
             upstreams=self.upstreams,
@@ -483,6 +496,7 @@ class Answerable:
             tenants=self.tenants,
             times=self.times,
             labels=self._labelled if self.labels is None else self._labelled | read_labels(self.labels),
+            recognisers=self._recognisers,
             engine=self.engine,
             clock=clock,
             isolation=isolation,

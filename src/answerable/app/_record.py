@@ -210,6 +210,7 @@ class Desk:
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
         mandate: str = "",
+        allow: Sequence[str] | None = None,
         priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
@@ -221,6 +222,7 @@ class Desk:
             resources=tuple(resources),
             subjects=subjects,
             mandate=mandate,
+            allow=allow,
             priority=priority,
             tenant="" if self.tenant == DEFAULT_TENANT else self.tenant,
         )
@@ -445,13 +447,13 @@ class Desk:
         self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = ""
     ) -> dict[str, str]:
         """Keep a credential in the vault, or keep it no more; the record has its name, and nothing of its secret."""
-        self._for_all("credential")
+        self._for_all(f"{do} a credential")
         vault = SealedVault(self.ledger.directory)
         if do == "set":
             vault.put(named, secret)
         else:
             vault.remove(named)
-        tenant = TenantId("default")
+        tenant = self.tenant
         control = {"do": "credential", "credential": named, "state": {"set": "kept", "remove": "gone"}[do]}
         control["by"] = self.ledger.pseudonym(tenant, f"person:{by.rpartition(':')[2]}")
         await self.ledger.append(

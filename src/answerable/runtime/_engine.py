@@ -53,6 +53,7 @@ class StoreEngine:
 
     async def serve(self, advance: Advance, *, slots: int = 100) -> None:
         """Advance runs, at most `slots` at a time, until cancelled; effects under way are then finished first."""
+        self._leases.serving()
         self._sweep(slots)
         try:
             while True:

@@ -86,6 +86,7 @@ def configured(
     for name, tenant in config.tenants.items():
         limits = None if tenant.limits is None else _tighter(tenant.limits)
         app.tenant(name, agents=tenant.agents, limits=limits, settings=tenant.settings)
+    app.environment = config.environment or app.environment
     for queue in config.queues:
         app.queue(
             queue.scope,

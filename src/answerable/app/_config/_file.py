@@ -40,7 +40,10 @@ class LimitsTable(_Table):
 class AgentTable(_Table):
     """An agent that exists elsewhere and reaches the gate by its URLs and a key (`answerable agent key new`)."""
 
-    environment: str = Field(default="development", description="`development`, `staging` or `production`.")
+    environment: str = Field(
+        default="",
+        description="`development`, `staging` or `production`; the file's own, or `development`, if left out.",
+    )
     owner: str = Field(
         default="", description="Who is liable for what it does. Needed in production, like the next two."
     )
@@ -316,6 +319,10 @@ class Config(_Table):
     notify: list[NotifyTable] = Field(default=[], description="How people are told that something waits for them.")
     tenants: Mapping[Name, TenantTable] = Field(default={}, description="Who shares the gate, by name.")
     queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")
+    environment: str = Field(
+        default="",
+        description="`development`, `staging` or `production`: agents and log belong there, and to no other.",
+    )
     page: str = Field(
         default="",
         pattern=r"^(https?://.+)?$",
