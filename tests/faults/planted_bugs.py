@@ -180,9 +180,9 @@ BUGS = (
     ),
     Bug(
         name="a fact that moved since the decision goes unnoticed",
-        file="answerable/policy/_facts.py",
-        right="                    return Ruling(moved=True)",
-        wrong="                    return None",
+        file="answerable/policy/_counting.py",
+        right="name)[0] != scope.version:\n                    return Ruling(moved=True)",
+        wrong="name)[0] != scope.version:\n                    return None",
         tests=("src/answerable/policy/_tests/test_facts.py",),
     ),
     Bug(
