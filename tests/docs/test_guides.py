@@ -117,6 +117,12 @@ def _sorter(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "sorter.cedar", folder / "policy" / "authorize")
 
 
+def _clinic(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "clinic.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "clinic.cedar", folder / "policy" / "authorize")
+
+
 def _mill(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "mill.py", folder)
     (folder / "policy" / "authorize").mkdir(parents=True)
@@ -167,6 +173,12 @@ def _a_misled_assistant(folder: Path) -> None:
     asyncio.run(main())
 
 
+def _office(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "office.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "office.cedar", folder / "policy" / "authorize")
+
+
 def _desk(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "desk.py", folder)
 
@@ -187,9 +199,12 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/control-a-run.md": _a_failed_trip,
     "docs/guides/several-agents.md": _team,
     "docs/guides/queues.md": _mill,
+    "docs/guides/tenants.md": _office,
     "docs/guides/change-the-code.md": _post,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,
+    "docs/guides/back-up-and-restore.md": _one_run,
+    "docs/guides/erase-a-person.md": _clinic,
     "docs/guides/set-budgets.md": _library_with_budgets,
     "docs/guides/widen-autonomy.md": _starter,
     "docs/guides/keys.md": _one_run,
@@ -248,7 +263,7 @@ class Reader:
 
 
 def _is_doubtful(record: Record, run: RunId) -> bool:
-    history = record.history(run)
+    history = record.outline(run)
     is_open = history.closed is None
     return is_open and any(step not in history.finals for step in history.intents)
 

@@ -13,7 +13,17 @@ from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel, LabelRules, Recogniser, Sink, Source, UserSpeech, read_labels
-from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Schedule, StoreEngine
+from answerable.runtime import (
+    AgentSpec,
+    EngineOver,
+    Limits,
+    OnChange,
+    Queue,
+    Retention,
+    Schedule,
+    StoreEngine,
+    Tenant,
+)
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -32,6 +42,7 @@ class Answerable:
             nothing is permitted.
         specs: a folder of specifications; none by default.
         budgets: limits of agents and of the tenant, beside each run's own.
+        retention: how long texts are kept once their run is over; without a rule, until they are erased.
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
@@ -47,6 +58,7 @@ class Answerable:
         policy: Path | str,
         specs: Path | str | None = None,
         budgets: Sequence[Budget] = (),
+        retention: Sequence[Retention] = (),
         notify: Sequence[Channel] = (),
         page: str = "",
         times: Times | None = None,
@@ -58,6 +70,7 @@ class Answerable:
         self.policy = Path(policy)
         self.specs = Path(specs) if specs is not None else None
         self.budgets = tuple(budgets)
+        self.retention = tuple(retention)
         self.notify = tuple(notify)
         self.page = page
         self.times = times or Times()
@@ -70,6 +83,7 @@ class Answerable:
         self.upstreams = Upstreams()
         self.schedules: list[Schedule] = []
         self.queues: list[Queue] = []
+        self.tenants: list[Tenant] = []
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -327,6 +341,29 @@ class Answerable:
             )
         )
 
+    def tenant(
+        self,
+        name: str,
+        *,
+        agents: Sequence[str] = (),
+        limits: Limits | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Let a tenant share this gate: with its own log, keys, stops, approvals and start keys.
+
+        Its policies are those of `policy/`, and of the layers that name it there.
+
+        Args:
+            name: letters, digits, `_` and `-`. The tenant `default` is there always: whoever runs the gate.
+            agents: those that it may run; all, if none are named.
+            limits: of each of its runs, where they are tighter than the agent's own.
+            settings: what its agents read of it with `run.settings`. JSON.
+
+        Raises:
+            TenantInvalid: it cannot be.
+        """
+        self.tenants.append(Tenant(name=name, agents=tuple(agents), limits=limits, settings=dict(settings or {})))
+
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
         self.upstreams.add(upstream)
@@ -413,6 +450,7 @@ class Answerable:
             policy=self.policy,
             specs=self.specs,
             budgets=self.budgets,
+            retention=self.retention,
             notify=self.notify,
             page=self.page,
             tools=self.tools,
@@ -421,6 +459,7 @@ class Answerable:
             agents=list(self.agents.values()),
             schedules=self.schedules,
             queues=self.queues,
+            tenants=self.tenants,
             times=self.times,
             labels=self._labelled if self.labels is None else self._labelled | read_labels(self.labels),
             recognisers=self._recognisers,

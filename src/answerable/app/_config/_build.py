@@ -1,6 +1,7 @@
 """From a `Config` to the application that it describes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from answerable.app._app import Answerable
@@ -18,7 +19,7 @@ from answerable.app._config._file import (
 from answerable.app._times import Times
 from answerable.models import Upstream
 from answerable.policy import Budget, Channel, Mail, Webhook
-from answerable.runtime import Limits, StoreEngine, Temporal
+from answerable.runtime import Limits, Retention, StoreEngine, Temporal
 from answerable.tools import AmountOf, ToolDeclaration
 
 __all__ = ["configured"]
@@ -75,14 +76,20 @@ def configured(
             calls=each.calls,
             alerts=tuple(each.alerts),
             tell=each.tell,
+            tenant=each.tenant or "",
         )
         for each in config.budgets
     )
+    app.retention += tuple(Retention(keep=each.keep, texts=each.texts, agent=each.agent) for each in config.retention)
     app.notify += tuple(_channel(f"notify[{n}]", each, secrets) for n, each in enumerate(config.notify))
     app.page = config.page or app.page
+    for name, tenant in config.tenants.items():
+        limits = None if tenant.limits is None else _tighter(tenant.limits)
+        app.tenant(name, agents=tenant.agents, limits=limits, settings=tenant.settings)
     for queue in config.queues:
         app.queue(
             queue.scope,
+            tenant=queue.tenant or "",
             concurrency=queue.concurrency,
             rate=queue.rate,
             per=queue.per,
@@ -201,6 +208,13 @@ def _temporal(said: EngineTable, folder: Path, secrets: _Secrets) -> Temporal:
         key_file=said.key_file and folder / said.key_file,
         heartbeat=said.heartbeat,
     )
+
+
+def _tighter(said: LimitsTable) -> Limits:
+    """Bounds of a tenant: what its table does not name, it does not tighten."""
+    whole, named = _limits(said), {"cost_nano_usd" if each == "cost_usd" else each for each in said.model_fields_set}
+    none = Limits(steps=None, identical_calls=None, depth=None)
+    return replace(none, **{name: getattr(whole, name) for name in named})
 
 
 def _upstream(name: str, said: ProviderTable, secrets: _Secrets) -> Upstream:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from answerable.app._config._words import Amount, Bound, Count, Dollars, Duration, Name, Template, Variable
 
@@ -145,6 +145,7 @@ class BudgetTable(_Table):
         default=[], description="People are told when these percentages of a limit are used."
     )
     tell: str = Field(default="", description="The role whose mail box is told; webhooks always are.")
+    tenant: Name | None = Field(default=None, description="Whose; every tenant's, each by itself, if none is named.")
 
 
 class NotifyTable(_Table):
@@ -178,6 +179,29 @@ class QueueTable(_Table):
     priority: Annotated[int, Field(ge=1, le=9)] | None = Field(
         default=None, description="Of the agent's runs that are started without one: 1 goes first, 9 last."
     )
+    tenant: Name | None = Field(default=None, description="Whose; every tenant's, each by itself, if none is named.")
+
+
+class TenantTable(_Table):
+    """Somebody who shares the gate, with a log, keys, stops and approvals of their own."""
+
+    agents: list[str] = Field(default=[], description="Agents that it may run; all, if none are named.")
+    limits: LimitsTable | None = Field(
+        default=None, description="Of each of its runs, where they are tighter than the agent's own."
+    )
+    settings: dict[str, JsonValue] = Field(default={}, description="What its agents read of it with `run.settings`.")
+
+
+class RetentionTable(_Table):
+    """How long texts of runs that are over are kept; receipts stay."""
+
+    keep: Duration = Field(description="For so long after the end of their run.")
+    texts: Literal["all", "tool", "model", "memory", "decision", "delegation", "run", "people"] = Field(
+        default="all",
+        description="Of calls of tools, models, memory, of decisions and delegations; inputs, results and signals "
+        "of runs; reasons of people; or all.",
+    )
+    agent: str = Field(default="", description="The agent whose runs; of every agent, if not given.")
 
 
 class TimesTable(_Table):
@@ -248,7 +272,9 @@ class Config(_Table):
         description="Names of models, and the `provider:model` that serve each, in the order in which they are tried.",
     )
     budgets: list[BudgetTable] = Field(default=[], description="Limits of agents, mandates and the whole tenant.")
+    retention: list[RetentionTable] = Field(default=[], description="How long texts are kept once their run is over.")
     notify: list[NotifyTable] = Field(default=[], description="How people are told that something waits for them.")
+    tenants: Mapping[Name, TenantTable] = Field(default={}, description="Who shares the gate, by name.")
     queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")
     page: str = Field(
         default="",

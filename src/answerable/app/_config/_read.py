@@ -160,6 +160,9 @@ def _misfits(config: Config) -> Iterator[_Problem]:
             yield ("budgets", n, "scope"), f"names no agent{_meant(agent, config.agents)}"
         if all(each is None for each in (budget.tokens, budget.cost_usd, budget.amount, budget.calls)):
             yield ("budgets", n), "limits nothing"
+    for n, retention in enumerate(config.retention):
+        if retention.agent and retention.agent not in config.agents and config.app is None:
+            yield ("retention", n, "agent"), f"names no agent{_meant(retention.agent, config.agents)}"
     for n, notify in enumerate(config.notify):
         for problem in _of_notify(notify):
             yield ("notify", n), problem
