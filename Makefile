@@ -90,7 +90,9 @@ bench: .venv/.base .venv/.bench .venv/.agentdojo
 	$(PY) benchmarks/waiting.py $${JSON:+--json "$$JSON.waiting"} || failed=1; echo;) \
 	[ -e .venv/.litellm ] || .ci/setup litellm && touch .venv/.litellm || echo 'LiteLLM could not be installed: its rows are left out'; \
 	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.calls"} || failed=1; echo; \
-	$(PY) benchmarks/injection.py $(BENCH) $${JSON:+--json "$$JSON.injection"} || failed=1; exit $$failed
+	$(PY) benchmarks/injection.py $(BENCH) $${JSON:+--json "$$JSON.injection"} || failed=1; echo; \
+	[ -e .venv/.agt ] || .ci/setup agt && touch .venv/.agt || echo 'the peer could not be installed: its rows are left out'; \
+	$(PY) benchmarks/decision.py $(BENCH) $${JSON:+--json "$$JSON.decision"} || failed=1; exit $$failed
 
 soak: .venv/.dev
 	@$(PY) -m pytest -q -n auto --hypothesis-profile=soak --timeout=1800 tests/properties tests/faults $(TESTS)
@@ -109,6 +111,7 @@ requirements:
 	@uv $(PIN) --group pyproject.toml:examples -o requirements/examples.txt
 	@uv $(PIN) --group pyproject.toml:litellm -o requirements/litellm.txt
 	@uv $(PIN) pyproject.toml --group pyproject.toml:agentdojo -c requirements/base.txt -o requirements/agentdojo.txt
+	@uv $(PIN) --group pyproject.toml:agt -o requirements/agt.txt
 	@uv $(PIN) --group pyproject.toml:bench -c requirements/base.txt -c requirements/dev.txt -o requirements/bench.txt
 	@uv $(PIN) pyproject.toml --extra temporal -c requirements/base.txt -c requirements/dev.txt -o requirements/temporal.txt
 	@uv $(PIN) --no-deps pyproject.toml --extra local -c requirements/base.txt -o requirements/local.txt

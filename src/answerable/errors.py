@@ -13,7 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
-from answerable.app import ConfigFileInvalid, NothingStandsStill, SecretMissing
+from answerable.app import ConfigFileInvalid, EnvironmentCrossed, NothingStandsStill, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -30,11 +30,16 @@ from answerable.core import (
 from answerable.identity import (
     AccessKeyUnknown,
     AgentUndeclared,
+    CredentialInvalid,
+    CredentialMissing,
+    CredentialOutOfScope,
     PersonUnknown,
     RoleInvalid,
     SignatureInvalid,
     SignerKeyInvalid,
     SignerKeyUnknown,
+    TokenNotIssued,
+    VaultDamaged,
 )
 from answerable.ledger import (
     BackupElsewhere,
@@ -50,6 +55,7 @@ from answerable.ledger import (
     KeyRetired,
     KeyRoleTaken,
     KeysElsewhere,
+    KeyShared,
     LogBehind,
     LogContradicted,
     NoStore,
@@ -162,7 +168,7 @@ from answerable.server import (
     RequestMalformed,
     ToolNotSeen,
 )
-from answerable.standing import ArtefactUnknown, SpecInvalid, SpecsMissing
+from answerable.standing import ArtefactUnknown, MappingInvalid, PackNotWritten, SpecInvalid, SpecsMissing
 from answerable.tools import (
     ArgumentsInvalid,
     CompensationUnfit,
@@ -226,6 +232,9 @@ __all__ = [
     "ConfigError",
     "ConfigFileInvalid",
     "ControlRefused",
+    "CredentialInvalid",
+    "CredentialMissing",
+    "CredentialOutOfScope",
     "DecisionNotFound",
     "DelegationRefused",
     "DelegationTooDeep",
@@ -234,6 +243,7 @@ __all__ = [
     "DraftOnly",
     "DriverMissing",
     "EditNotPossible",
+    "EnvironmentCrossed",
     "ErasureHeld",
     "ErasureListDamaged",
     "ErasureUnnamed",
@@ -252,6 +262,7 @@ __all__ = [
     "KeyRefused",
     "KeyRetired",
     "KeyRoleTaken",
+    "KeyShared",
     "KeysElsewhere",
     "LabelNotDropped",
     "LabelsInvalid",
@@ -260,6 +271,7 @@ __all__ = [
     "LogConfigInvalid",
     "LogContradicted",
     "MandateUnknown",
+    "MappingInvalid",
     "ModelCallInvalid",
     "ModelKeyMissing",
     "ModelLost",
@@ -282,6 +294,7 @@ __all__ = [
     "ObligationInvalid",
     "OperatorNeeded",
     "OutcomeUnknown",
+    "PackNotWritten",
     "PasskeyRefused",
     "PeerRefused",
     "Permanent",
@@ -344,6 +357,7 @@ __all__ = [
     "TimedOut",
     "TimestampInvalid",
     "TimestampsNotInstalled",
+    "TokenNotIssued",
     "ToolChanged",
     "ToolFailed",
     "ToolHeld",
@@ -362,6 +376,7 @@ __all__ = [
     "ToolsNotListed",
     "Transient",
     "Unreachable",
+    "VaultDamaged",
     "VerifierKeyMalformed",
     "WitnessBusy",
     "WitnessUnnamed",

@@ -151,6 +151,12 @@ def _post(folder: Path) -> None:
     )
 
 
+def _office(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "office.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "office.cedar", folder / "policy" / "authorize")
+
+
 def _a_misled_assistant(folder: Path) -> None:
     for name, place in (
         ("mailer.py", "mailer.py"),
@@ -171,12 +177,6 @@ def _a_misled_assistant(folder: Path) -> None:
                 await asyncio.sleep(0.01)
 
     asyncio.run(main())
-
-
-def _office(folder: Path) -> None:
-    shutil.copy(_GUIDES / "code" / "office.py", folder)
-    (folder / "policy" / "authorize").mkdir(parents=True)
-    shutil.copy(_GUIDES / "code" / "office.cedar", folder / "policy" / "authorize")
 
 
 def _desk(folder: Path) -> None:
@@ -208,6 +208,8 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/set-budgets.md": _library_with_budgets,
     "docs/guides/widen-autonomy.md": _starter,
     "docs/guides/keys.md": _one_run,
+    "docs/guides/audit-packs.md": _one_run,
+    "docs/guides/credentials.md": _one_run,
     "docs/guides/separate-users.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/contain-prompt-injection.md": _a_misled_assistant,

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal, TypeVar, overload
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
 from answerable.core import AgentId, Clock, sha256_name
-from answerable.identity import AgentDeclaration
+from answerable.identity import AgentDeclaration, Credential, Credentials, Grants, SealedVault
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel, LabelRules, Recogniser, Sink, Source, UserSpeech, read_labels
 from answerable.runtime import (
@@ -44,6 +45,8 @@ class Answerable:
         budgets: limits of agents and of the tenant, beside each run's own.
         retention: how long texts are kept once their run is over; without a rule, until they are erased.
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
+        environment: `development`, `staging` or `production`: its agents and its log belong there, and to no other.
+            Left out, each agent says for itself.
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.
         labels: a TOML file of sources and sinks (`docs/guides/contain-prompt-injection.md`), or `label` them here.
@@ -61,6 +64,7 @@ class Answerable:
         retention: Sequence[Retention] = (),
         notify: Sequence[Channel] = (),
         page: str = "",
+        environment: str = "",
         times: Times | None = None,
         labels: Path | str | None = None,
         engine: EngineOver = StoreEngine,
@@ -73,6 +77,7 @@ class Answerable:
         self.retention = tuple(retention)
         self.notify = tuple(notify)
         self.page = page
+        self.environment = environment
         self.times = times or Times()
         self.labels = Path(labels) if labels is not None else None
         self._labelled = LabelRules()
@@ -81,6 +86,7 @@ class Answerable:
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
+        self.credentials = Credentials()
         self.schedules: list[Schedule] = []
         self.queues: list[Queue] = []
         self.tenants: list[Tenant] = []
@@ -142,6 +148,7 @@ class Answerable:
         command: Sequence[str] = (),
         url: str = "",
         headers: Mapping[str, str] | None = None,
+        credential: str | Sequence[str] = (),
         declare: Mapping[str, ToolDeclaration] | None = None,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
@@ -155,18 +162,40 @@ class Answerable:
         Args:
             command: starts it, to be spoken to over stdio; or
             url: where it listens (streamable HTTP), with the `headers` that it asks for.
+            credential: which of the gate's credentials its requests carry; of several, the first that is meant for
+                the tool and the agent.
         """
         self.tools.add_mcp(
             server,
             command=command,
             url=url,
             headers=headers,
+            grants=self.grants(credential),
             declare=declare,
             environment=environment,
             directory=directory,
             startup_timeout=startup_timeout,
             call_timeout=call_timeout,
         )
+
+    def credential(self, name: str, **said: Any) -> None:
+        """Declare a credential of the gate, for tool servers and providers: its words are those of `Credential`.
+
+        Its secret is in the vault (`answerable credentials set NAME`), or in the environment (`variable=`).
+
+        Raises:
+            CredentialInvalid: it lacks what its kind needs.
+        """
+        self.credentials.add(Credential(name=name, **said))
+
+    def grants(self, credential: str | Sequence[str]) -> Grants | None:
+        """Who has these credentials, for an `Upstream`; None for none.
+
+        Raises:
+            CredentialInvalid: one is not declared.
+        """
+        names = [credential] if isinstance(credential, str) and credential else list(credential)
+        return self.credentials.grants(names) if names else None
 
     def provider(self, provider: Provider) -> None:
         """Make a provider's models callable as `provider:model`."""
@@ -180,7 +209,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -197,7 +226,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -214,7 +243,7 @@ class Answerable:
         *,
         name: str = "",
         model: str = "",
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -229,7 +258,8 @@ class Answerable:
             function: the agent.
             name: its id on the record; the function's name by default.
             model: what `run.model` asks by default.
-            environment: `development`, `staging`, `production`. In production an agent without owner,
+            environment: `development`, `staging`, `production`; by default the application's, or `development`. In
+                production an agent without owner,
                 limits, stop and escalation does not start.
             owner: who is liable for what it does.
             escalation: whom it turns to when it cannot go on.
@@ -245,11 +275,12 @@ class Answerable:
         def register(decorated: F) -> F:
             agent = name or decorated.__name__
             build = _build_of(decorated)
+            place = environment or self.environment or "development"
             spec = AgentSpec(
                 name=agent,
                 fn=decorated,
                 limits=limits or Limits(),
-                environment=environment,
+                environment=place,
                 owner=owner,
                 escalation=escalation,
                 model=model,
@@ -259,7 +290,7 @@ class Answerable:
             )
             declared = AgentDeclaration(
                 id=AgentId(agent),
-                environment=environment,
+                environment=place,
                 owner=owner,
                 is_bounded=limits is not None,
                 stop=stop,
@@ -377,7 +408,7 @@ class Answerable:
         name: str,
         *,
         own_tools: Sequence[str] = (),
-        environment: str = "development",
+        environment: str = "",
         owner: str = "",
         escalation: str = "",
         stop: str = "",
@@ -399,11 +430,12 @@ class Answerable:
             groups: of agents that it belongs to.
             autonomy: where it begins, as for `agent`.
         """
+        place = environment or self.environment or "development"
         spec = AgentSpec(
             name=name,
             fn=_driven_from_outside,
             limits=limits or Limits(),
-            environment=environment,
+            environment=place,
             owner=owner,
             escalation=escalation,
             own_tools=tuple(own_tools),
@@ -411,7 +443,7 @@ class Answerable:
         )
         declared = AgentDeclaration(
             id=AgentId(name),
-            environment=environment,
+            environment=place,
             owner=owner,
             is_bounded=limits is not None,
             stop=stop,
@@ -444,6 +476,7 @@ class Answerable:
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
         """
+        self.credentials.open(SealedVault(self.data), os.environ)
         async with open_gate(
             self.data,
             store=self.store,
@@ -453,6 +486,7 @@ class Answerable:
             retention=self.retention,
             notify=self.notify,
             page=self.page,
+            environment=self.environment,
             tools=self.tools,
             models=self.models,
             upstreams=self.upstreams,

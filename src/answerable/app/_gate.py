@@ -12,6 +12,7 @@ from typing import Any
 
 from answerable.action import Effects
 from answerable.app._effects import EveryEffect
+from answerable.app._environment import bind_log, check_agents
 from answerable.app._record import Desk, all_projections, start_ledger
 from answerable.app._times import Times
 from answerable.core import Action, Clock, Mac, RunId, TenantId, stable_json
@@ -238,6 +239,7 @@ async def open_gate(
     retention: Sequence[Retention] = (),
     notify: Sequence[Channel] = (),
     page: str = "",
+    environment: str = "",
     tools: Toolbox,
     models: Models,
     upstreams: Upstreams,
@@ -258,6 +260,7 @@ async def open_gate(
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
     for _, declaration in agents:
         check_may_start(declaration)
+    check_agents(environment, [declaration for _, declaration in agents])
     _check_schedules(schedules, agents)
     _check_queues(queues, agents)
     _check_tenants(tenants, agents, [*(each.tenant for each in queues), *(each.tenant for each in budgets)])
@@ -278,6 +281,7 @@ async def open_gate(
         projections = all_projections(budgets)
         ledger = await start_ledger(data, projections, clock=clock, isolation=isolation, store=store)
         stack.push_async_callback(ledger.close)
+        await bind_log(ledger, environment, tenant=_TENANT)
         stored_as = {
             name: await ledger.store_object(TenantId(name), each.snapshot()) for name, each in policies.items()
         }

@@ -17,10 +17,11 @@ from answerable.identity import (
     HolderKind,
     People,
     PeopleProjection,
+    SealedVault,
     SigningKeys,
     SigningKeysProjection,
 )
-from answerable.ledger import ErasuresProjection, Ledger, Projection, Reader, stand_still
+from answerable.ledger import Draft, ErasuresProjection, Ledger, Projection, Reader, control_run, stand_still
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
@@ -441,6 +442,24 @@ class Desk:
             return {"revoked": [key.id for key in await keys.revoke(named)]}
         key, secret = await keys.new(named, roles)
         return {kind: key.holder, "roles": list(key.roles), "id": key.id, "key": secret}
+
+    async def credential(
+        self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = ""
+    ) -> dict[str, str]:
+        """Keep a credential in the vault, or keep it no more; the record has its name, and nothing of its secret."""
+        self._for_all(f"{do} a credential")
+        vault = SealedVault(self.ledger.directory)
+        if do == "set":
+            vault.put(named, secret)
+        else:
+            vault.remove(named)
+        tenant = self.tenant
+        control = {"do": "credential", "credential": named, "state": {"set": "kept", "remove": "gone"}[do]}
+        control["by"] = self.ledger.pseudonym(tenant, f"person:{by.rpartition(':')[2]}")
+        await self.ledger.append(
+            Draft(tenant=tenant, run=control_run(tenant), phase="control", agent="", members={"control": control})
+        )
+        return {"credential": named, "state": control["state"]}
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> dict[str, str]:
         """Take what a tool's server says of it for good; `digest` names what was looked at."""

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,8 +13,9 @@ from answerable.cli._errors import FileUnusable, NotOnRecord
 from answerable.cli._options import DATA, AsJson, By, Data, Reason
 from answerable.cli._say import columns, say
 from answerable.cli._tenant import chosen, tenant
-from answerable.core import RunId, TenantId
+from answerable.core import RunId, TenantId, format_time
 from answerable.ledger import Reader, export_bundle, export_span, standing_holds, write_trust
+from answerable.standing import FRAMEWORKS, PackScope, read_mapping, write_pack
 from answerable.witness import NoteMalformed, parse_head, parse_note, parse_vkey
 
 __all__ = ["command"]
@@ -195,6 +197,51 @@ def _own(reader: Reader, run: str, data: Path) -> RunId:
     if receipts and receipts[0].predicate["tenant"] != tenant():
         raise NotOnRecord(thing="run", name=run, data=str(data))
     return RunId(run)
+
+
+@command.command()
+def pack(
+    framework: Annotated[
+        str, typer.Option("--framework", metavar="NAME", help=f"Which controls: {', '.join(FRAMEWORKS)}.")
+    ] = "",
+    mapping: Annotated[
+        Path | None, typer.Option("--mapping", metavar="FILE", help="Or a mapping of your own.", dir_okay=False)
+    ] = None,
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="From this date or time on, UTC.")] = "",
+    until: Annotated[str, typer.Option("--until", metavar="TIME", help="Up to this date or time, UTC.")] = "",
+    agent: Annotated[
+        list[str] | None, typer.Option("--agent", metavar="NAME", help="Only what this agent did; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="A folder that is not there yet.")] = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Write what receipts support of a framework's controls: a page, data, and the bundle to count again.
+
+    What the record supports, how often, by which receipts, and where there are gaps; not whether a control is met.
+    """
+    if bool(framework) == bool(mapping):
+        raise typer.BadParameter("name a `--framework`, or give a `--mapping`")
+    found, text = read_mapping(framework, mapping)
+    scope = PackScope(tenant=tenant(), since=_time(since), until=_time(until), agents=tuple(agent or ()))
+    folder = out or Path(f"{found.framework}-pack")
+    made = write_pack(Reader.open(data), found, text, scope, folder)
+    lines = [f"{folder}: {made.receipts} receipts of {len(made.runs)} runs"]
+    for each in made.controls:
+        lines.append(f"{each.control.id:<16} {sum(item.count for item in each.items):>6}  {each.control.title}")
+        lines += [f"{'':<16}    gap  {gap}" for gap in each.gaps]
+    say({"folder": str(folder), **made.to_json()}, lines, as_json=as_json)
+
+
+def _time(text: str) -> str:
+    """A date or a time as the record writes times; empty stays empty."""
+    if not text:
+        return ""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"`{text}` is no date or time such as 2026-11-21 or 2026-11-21T08:00:00Z") from None
+    return format_time(found if found.tzinfo else found.replace(tzinfo=UTC))
 
 
 def _checkpoint(path: Path) -> str:

@@ -28,6 +28,7 @@ COMMANDS = {
     "agent": "Give agents elsewhere keys; say what agents may do by themselves.",
     "person": "Give people keys to decide over HTTP, and revoke them.",
     "keys": "List the keys that sign, rotate and retire them.",
+    "credentials": "Keep the gate's own credentials: set, list, remove.",
     "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and control runs: pause, kill, fork, undo.",
     "queues": "See how many runs are advanced, begin and wait, and the limits on that.",

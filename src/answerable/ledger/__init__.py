@@ -22,7 +22,7 @@ from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost
 from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, check_key, find_in_ssh_agent, write_key
 from answerable.ledger._key_lives import KeyLife
-from answerable.ledger._keys import FileSigner, KeyFileUnsafe
+from answerable.ledger._keys import FileSigner, KeyFileUnsafe, read_or_make_secret
 from answerable.ledger._leases import CALLED, Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
 from answerable.ledger._ledger import DirectoryInUse, Ledger
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
@@ -41,7 +41,7 @@ from answerable.ledger._rebuild import TableRebuilt, compare, rebuild
 from answerable.ledger._receipt import SYSTEM, Draft, Phase, Receipt, control_run, envelope_json, pae
 from answerable.ledger._record import USUAL_PRIORITY, Appended
 from answerable.ledger._restore import DirectoryNotEmpty, Restored, restore
-from answerable.ledger._rotation import retire_key, rotate_key
+from answerable.ledger._rotation import KeyShared, retire_key, rotate_key
 from answerable.ledger._said import action_digest
 from answerable.ledger._schema import SchemaTooNew
 from answerable.ledger._sharing import SharedReceiptsChanged, begun_at
@@ -94,6 +94,7 @@ __all__ = [
     "KeyLost",
     "KeyRetired",
     "KeyRoleTaken",
+    "KeyShared",
     "KeysElsewhere",
     "Leases",
     "Ledger",
@@ -164,6 +165,7 @@ __all__ = [
     "pae",
     "read_backup",
     "read_head",
+    "read_or_make_secret",
     "read_standstill",
     "rebuild",
     "receipt_lines",

@@ -266,6 +266,11 @@ class Reader:
         """The origin of the tenant's log and the raw public key (32 bytes) of its latest checkpoints."""
         return self.rows(_LOG, tenant=tenant)[0][0], self.log_keys()[-1]
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several gates write this record, each with a key of its own."""
+        return store_of(self.directory).is_shared
+
     def key_roles(self) -> dict[str, str]:
         """In which role each key was ever used, by key id."""
         return {row[1]: row[3] for row in self.rows(_KEYS)}

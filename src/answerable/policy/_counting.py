@@ -17,6 +17,7 @@ More are looked up and not kept here: `days:NAME:CURRENCY:N:DAY` (N days up to D
 import zlib
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import cache, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,7 +33,9 @@ __all__ = [
     "WINDOWS",
     "FactsProjection",
     "day_scope",
+    "days_of",
     "look",
+    "look_among",
     "own_approval",
     "own_effect",
     "payee_scope",
@@ -40,6 +43,7 @@ __all__ = [
     "target_scope",
 ]
 
+_NOTHING = (0, 0, 0)
 WINDOWS = (7, 30)
 """Lengths of windows in days; the day that it is now counts as one."""
 
@@ -74,14 +78,14 @@ _SCOPE = Prepared(
 )
 
 
-def _days(number: int) -> Prepared:
-    """Adds up the days of a window."""
-    total = (sa.func.coalesce(sa.func.sum(column), 0) for column in (_facts.c.version, _facts.c.count, _facts.c.total))
-    scopes: list[sa.BindParameter[str]] = [_P(f"day_{each}") for each in range(number)]
-    return Prepared(sa.select(*total).where(_facts.c.tenant == _P("tenant"), _facts.c.scope.in_(scopes)))
+@cache
+def _among(number: int) -> Prepared:
+    """Finds several scopes at once."""
+    scopes: list[sa.BindParameter[str]] = [_P(f"scope_{each}") for each in range(number)]
+    found = sa.select(_facts.c.scope, _facts.c.version, _facts.c.count, _facts.c.total)
+    return Prepared(found.where(_facts.c.tenant == _P("tenant"), _facts.c.scope.in_(scopes)))
 
 
-_DAYS = {number: _days(number) for number in WINDOWS}
 _APPROVED = Prepared(
     sa.select(sa.func.count()).where(
         approvals_table.c.tenant == _P("tenant"),
@@ -177,10 +181,8 @@ def look(rows: Rows, tenant: str, scope: str) -> Sequence[int]:
     """Version, count and total of a scope now."""
     kind, _, rest = scope.partition(":")
     if kind == "days":
-        named, length, last = rest.rsplit(":", 2)
-        until = date.fromisoformat(last)
-        days = {f"day_{n}": f"day:{named}:{until - timedelta(days=n)}" for n in range(int(length))}
-        return rows(_DAYS[int(length)], tenant=tenant, **days)[0]
+        found = look_among(rows, tenant, days_of(scope))
+        return tuple(map(sum, zip(*found.values(), strict=True))) if found else _NOTHING
     if kind == "approved":
         name, _, target = rest.partition(":")
         count = rows(_APPROVED, tenant=tenant, name=name, target=target)[0][0]
@@ -190,8 +192,27 @@ def look(rows: Rows, tenant: str, scope: str) -> Sequence[int]:
     if kind == "roles":
         roles = registered_roles(rows, TenantId(tenant), rest)
         return (zlib.crc32(" ".join(roles).encode()), len(roles), 0)
-    found = rows(_SCOPE, tenant=tenant, scope=scope)
-    return found[0] if found else (0, 0, 0)
+    rested = rows(_SCOPE, tenant=tenant, scope=scope)
+    return rested[0] if rested else _NOTHING
+
+
+def look_among(rows: Rows, tenant: str, scopes: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """Version, count and total of those of these scopes that there are, in one query."""
+    named = {f"scope_{number}": scope for number, scope in enumerate(scopes)}
+    found = rows(_among(len(scopes)), tenant=tenant, **named)
+    return {scope: (version, count, total) for scope, version, count, total in found}
+
+
+def days_of(scope: str) -> list[str]:
+    """The days' scopes that a window adds up."""
+    named, length, last = scope[5:].rsplit(":", 2)
+    return [f"day:{named}:{day}" for day in _days_until(last, int(length))]
+
+
+@lru_cache(maxsize=16)
+def _days_until(last: str, number: int) -> tuple[str, ...]:
+    until = date.fromisoformat(last)
+    return tuple(str(until - timedelta(days=each)) for each in range(number))
 
 
 def own_approval(rows: Rows, action: Action) -> int:

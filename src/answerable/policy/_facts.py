@@ -11,7 +11,9 @@ from answerable.policy._autonomy import is_tiered, read_tier, tier_scope, tier_v
 from answerable.policy._counting import (
     WINDOWS,
     day_scope,
+    days_of,
     look,
+    look_among,
     own_approval,
     own_effect,
     payee_scope,
@@ -27,6 +29,8 @@ _AMOUNTS = {"amount_today_minor": 1, **{f"amount_{days}d_minor": days for days i
 _COUNTS = {"count_today": 1, **{f"count_{days}d": days for days in WINDOWS}}
 _CLOCK = frozenset({"hour", "weekday"})
 _OF_DAYS = frozenset({*_AMOUNTS, *_COUNTS, "payees_today"})
+_KEPT = _OF_DAYS | {"prior_on_target"}
+_NOTHING = (0, 0, 0)
 
 FACTS = frozenset({"prior_on_target", "prior_approvals", "initiator_roles", "tier"}) | _OF_DAYS | _CLOCK
 """Attributes of the context that are looked up, and not told by the action itself."""
@@ -58,6 +62,7 @@ class _Reading:
         self._action = action
         self._now = now
         self._seen: dict[str, tuple[int, int]] = {}
+        self._kept: dict[str, tuple[int, int, int]] | None = None
         self._scopes: list[FactScope] = []
         self._own: Any = False  # not looked up yet
         amount = action.described.amount
@@ -65,10 +70,12 @@ class _Reading:
 
     def facts(self, names: frozenset[str], initiator: str) -> Facts:
         values: dict[str, Any] = {}
+        today = self._now.isoformat()[:10]
+        if names & _KEPT:
+            self._kept = self._look_up(names, today)
         if "prior_on_target" in names:
             values["prior_on_target"] = self._prior_on_target()
         if names & _OF_DAYS:
-            today = self._now.strftime("%Y-%m-%d")
             self._scopes.append(FactScope(f"date:{today}", 0))
             for name in sorted(names & _OF_DAYS):
                 if name == "payees_today":
@@ -83,15 +90,40 @@ class _Reading:
         if "tier" in names:
             values["tier"] = self._tier(values)
         if names & _CLOCK:
-            self._scopes.append(FactScope(f"hour:{self._now.strftime('%Y-%m-%dT%H')}", 0))
+            self._scopes.append(FactScope(f"hour:{self._now.isoformat()[:13]}", 0))
             values |= {"hour": self._now.hour, "weekday": self._now.isoweekday()}
         return Facts(values, tuple(self._scopes))
+
+    def _look_up(self, names: frozenset[str], today: str) -> dict[str, tuple[int, int, int]]:
+        """All that is kept of what is asked for, in one query."""
+        name, described = self._action.name, self._action.described
+        target = target_scope(name, described.target)
+        scopes = [target] if target and "prior_on_target" in names else []
+        lengths = {_COUNTS.get(each) or _AMOUNTS.get(each, 1) for each in names & _OF_DAYS}
+        if lengths:
+            longest = max(lengths)
+            scopes += days_of(f"days:{name}:{self._currency}:{longest}:{today}")
+        if "payees_today" in names and target and self._currency:
+            day = day_scope(name, self._currency, today)
+            scopes += [payees_scope(day), payee_scope(day, target)]
+        return look_among(self._rows, self._action.tenant, scopes) if scopes else {}
+
+    def _read(self, scope: str) -> tuple[int, int, int]:
+        """Version, count and total of a scope, from what was looked up if it was."""
+        if self._kept is None or not scope.startswith(("target:", "day:", "days:", "payee")):
+            version, count, total = look(self._rows, self._action.tenant, scope)
+            return version, count, total
+        if not scope.startswith("days:"):
+            return self._kept.get(scope, _NOTHING)
+        found = [self._kept[day] for day in days_of(scope) if day in self._kept]
+        version, count, total = map(sum, zip(*found, strict=True)) if found else _NOTHING
+        return version, count, total
 
     def _look(self, scope: str) -> tuple[int, int]:
         """Count and total of a scope, which the decision rests on from now on."""
         found = self._seen.get(scope)
         if found is None:
-            version, count, total = look(self._rows, self._action.tenant, scope)
+            version, count, total = self._read(scope)
             self._scopes.append(FactScope(scope, version))
             found = self._seen[scope] = (count, total)
         return found
@@ -126,9 +158,8 @@ class _Reading:
             return 0
         day = day_scope(self._action.name, self._currency, today)
         self._look(day)
-        tenant = self._action.tenant
-        _, others, _ = look(self._rows, tenant, payees_scope(day))
-        return int(others) + (0 if look(self._rows, tenant, payee_scope(day, target))[1] else 1)
+        _, others, _ = self._read(payees_scope(day))
+        return others + (0 if self._read(payee_scope(day, target))[1] else 1)
 
     def _approvals(self) -> int:
         name, target = self._action.name, self._action.described.target

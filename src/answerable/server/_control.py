@@ -27,7 +27,7 @@ __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 SOCKET = "gate.sock"
 _WRITES = (
     *("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule"),
-    *("stop", "lift", "declassify", "key", "accept"),
+    *("stop", "lift", "declassify", "key", "credential", "accept"),
     *("person", "signer", "statement", "autonomy"),
     *("erase", "legal_hold", "retain"),
 )
@@ -162,6 +162,9 @@ class Writes(Protocol):
         roles: Sequence[str] = (),
     ) -> Any:
         """Issue a key to the agent or person named, or revoke the key (or all of the holder's) that is named."""
+
+    async def credential(self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = "") -> Any:
+        """Keep one of the gate's own credentials in the vault, or keep it no more."""
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> Any:
         """Take what a tool's server says of it for good."""

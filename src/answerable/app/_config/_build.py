@@ -86,6 +86,7 @@ def configured(
     for name, tenant in config.tenants.items():
         limits = None if tenant.limits is None else _tighter(tenant.limits)
         app.tenant(name, agents=tenant.agents, limits=limits, settings=tenant.settings)
+    app.environment = config.environment or app.environment
     for queue in config.queues:
         app.queue(
             queue.scope,
@@ -111,6 +112,21 @@ def configured(
             stop=agent.stop,
             limits=None if agent.limits is None else _limits(agent.limits),
         )
+    for name, said in config.credentials.items():
+        app.credential(
+            name,
+            kind=said.kind,
+            variable=said.from_env or "",
+            header=said.header,
+            token_url=said.token_url,
+            client_id=said.client_id,
+            client_secret=said.client_secret or "",
+            scope=said.scope,
+            audience=said.audience,
+            resource=said.resource,
+            tools=tuple(said.tools),
+            agents=tuple(said.agents),
+        )
     for name, server in config.servers.items():
         declared = {
             tool.partition(".")[2]: _declaration(said)
@@ -119,7 +135,7 @@ def configured(
         }
         _serve(app, name, server, declared, secrets)
     for name, provider in config.providers.items():
-        app.upstream(_upstream(name, provider, secrets))
+        app.upstream(_upstream(name, provider, secrets, app))
     for model, served in config.models.items():
         app.route(model, *served)
     return app
@@ -137,6 +153,7 @@ def _serve(
         command=server.command,
         url=server.url,
         headers=headers,
+        credential=server.credential,
         declare=declared,
         environment={**server.environment, **secrets.values(f"{place}.environment_from", server.environment_from)},
         directory=server.directory,
@@ -217,7 +234,7 @@ def _tighter(said: LimitsTable) -> Limits:
     return replace(none, **{name: getattr(whole, name) for name in named})
 
 
-def _upstream(name: str, said: ProviderTable, secrets: _Secrets) -> Upstream:
+def _upstream(name: str, said: ProviderTable, secrets: _Secrets, app: Answerable) -> Upstream:
     return Upstream(
         name=name,
         dialect=said.dialect,
@@ -229,4 +246,5 @@ def _upstream(name: str, said: ProviderTable, secrets: _Secrets) -> Upstream:
         prices_of=said.prices_of,
         proxy=said.proxy,
         ca_file=said.ca_file,
+        grants=app.grants(said.credential),
     )

@@ -40,7 +40,10 @@ class LimitsTable(_Table):
 class AgentTable(_Table):
     """An agent that exists elsewhere and reaches the gate by its URLs and a key (`answerable agent key new`)."""
 
-    environment: str = Field(default="development", description="`development`, `staging` or `production`.")
+    environment: str = Field(
+        default="",
+        description="`development`, `staging` or `production`; the file's own, or `development`, if left out.",
+    )
     owner: str = Field(
         default="", description="Who is liable for what it does. Needed in production, like the next two."
     )
@@ -55,6 +58,35 @@ class AgentTable(_Table):
     )
     own_tools: list[str] = Field(default=[], description="Tools that it runs itself, unseen by the gate; `*` for any.")
     limits: LimitsTable | None = Field(default=None, description="The most that one of its sessions may do.")
+
+
+class CredentialTable(_Table):
+    """A credential of the gate's own: sent by the gate, never seen by the agent, the model, the log or the record."""
+
+    kind: Literal["bearer", "header", "client-credentials", "token-exchange"] = Field(
+        default="bearer",
+        description="`bearer` and `header` are sent as they are kept; the others buy a token for minutes "
+        "(RFC 6749 §4.4, RFC 8693).",
+    )
+    from_env: Variable | None = Field(
+        default=None, description="The environment variable that holds it; the vault does by default."
+    )
+    header: str = Field(default="", description="Of kind `header`, the one that holds it.")
+    token_url: str = Field(
+        default="", pattern=r"^(https?://.*)?$", description="The authorization server's token endpoint."
+    )
+    client_id: str = Field(default="", description="Who the gate is there.")
+    client_secret: Name | None = Field(
+        default=None,
+        description="Of `token-exchange`, the credential with the client's secret; a public client without.",
+    )
+    scope: str = Field(default="", description="What a token is to be good for.")
+    audience: str = Field(default="", description="Where a token is to be good.")
+    resource: str = Field(default="", description="The same as an address (RFC 8707).")
+    tools: list[str] = Field(
+        default=["*"], description="Tools (`shop.refund`) and models (`openai:gpt-5`) it is for; `*` for any text."
+    )
+    agents: list[str] = Field(default=["*"], description="Agents it is for, in the same way.")
 
 
 class ServerTable(_Table):
@@ -73,6 +105,10 @@ class ServerTable(_Table):
     )
     bearer_from: Variable | None = Field(
         default=None, description="The environment variable that holds the bearer token."
+    )
+    credential: list[str] = Field(
+        default=[],
+        description="Names of credentials that requests carry; the first that is meant for tool and agent.",
     )
     startup_timeout: Duration = Field(default=timedelta(seconds=30), description="How long it may take to start.")
     call_timeout: Duration = Field(default=timedelta(seconds=60), description="How long a call may take.")
@@ -120,6 +156,10 @@ class ProviderTable(_Table):
     base_url: str = Field(pattern=r"^https?://", description="Up to and including `/v1`.")
     key_from: Variable | None = Field(
         default=None, description="The environment variable that holds the provider's key."
+    )
+    credential: list[str] = Field(
+        default=[],
+        description="Names of credentials, instead of `key_from`; the first that is meant for model and agent.",
     )
     first_byte: Duration = Field(default=timedelta(seconds=60), description="How long it may be silent at first.")
     between_bytes: Duration = Field(default=timedelta(seconds=60), description="How long it may be silent later.")
@@ -264,6 +304,9 @@ class Config(_Table):
     times: TimesTable = Field(default=TimesTable(), description="How long the gate is patient.")
     engine: EngineTable = Field(default=EngineTable(), description="What has runs advanced.")
     agents: Mapping[Name, AgentTable] = Field(default={}, description="Agents that exist elsewhere, by name.")
+    credentials: Mapping[Name, CredentialTable] = Field(
+        default={}, description="The gate's own credentials, by name; no secret stands here."
+    )
     servers: Mapping[Name, ServerTable] = Field(default={}, description="MCP servers, by name.")
     tools: Mapping[str, ToolTable] = Field(default={}, description="What their tools do, by full name.")
     providers: Mapping[Name, ProviderTable] = Field(default={}, description="Providers of models, by name.")
@@ -276,6 +319,10 @@ class Config(_Table):
     notify: list[NotifyTable] = Field(default=[], description="How people are told that something waits for them.")
     tenants: Mapping[Name, TenantTable] = Field(default={}, description="Who shares the gate, by name.")
     queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")
+    environment: str = Field(
+        default="",
+        description="`development`, `staging` or `production`: agents and log belong there, and to no other.",
+    )
     page: str = Field(
         default="",
         pattern=r"^(https?://.+)?$",
