@@ -86,6 +86,8 @@ check-dependencies:
 bench: .venv/.base .venv/.bench .venv/.agentdojo
 	@failed=0; \
 	$(PY) benchmarks/durable_steps.py $(BENCH) $${JSON:+--json "$$JSON.steps"} || failed=1; echo; \
+	$(if $(findstring --quick,$(BENCH)),,$(PY) benchmarks/liveness.py $${JSON:+--json "$$JSON.liveness"} || failed=1; echo; \
+	$(PY) benchmarks/waiting.py $${JSON:+--json "$$JSON.waiting"} || failed=1; echo;) \
 	[ -e .venv/.litellm ] || .ci/setup litellm && touch .venv/.litellm || echo 'LiteLLM could not be installed: its rows are left out'; \
 	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.calls"} || failed=1; echo; \
 	$(PY) benchmarks/injection.py $(BENCH) $${JSON:+--json "$$JSON.injection"} || failed=1; echo; \

@@ -10,8 +10,8 @@ __all__ = ["Cell", "Row", "import_row", "row", "rows_of", "table"]
 Cell = tuple[str, int]
 """An engine's name and how many runs it has at a time."""
 
-OURS = ("road", "cached", "reads")
-PEERS = ("dbos", "langgraph")
+OURS = ("road", "cached", "reads", "road_temporal")
+PEERS = ("dbos", "langgraph", "temporal")
 BARS: Mapping[str, tuple[str, float]] = {
     "road.c100.vs_dbos": ("≥", 4),
     "road.c100.vs_langgraph": ("≥", 3),

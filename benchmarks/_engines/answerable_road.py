@@ -1,26 +1,31 @@
 """Answerable over the whole road: policy by Cedar, signed receipts, Merkle log, group commit.
 
 Variants: `road` (a write a step: intent and outcome; every request to policy differs, so that no
-cache helps), `cached` (the same with requests that repeat), `reads` (outcome only, requests repeat).
+cache helps), `cached` (the same with requests that repeat), `reads` (outcome only, requests repeat),
+`temporal` (as `road`, with a Temporal server that has the runs advanced).
 """
 
 import asyncio
+import contextlib
 import time
 from importlib.metadata import version
 from pathlib import Path
 
-from answerable import Answerable, Limits, Money, Run
+from answerable import Answerable, Limits, Money, Run, Temporal
 from answerable.ledger import Reader
 from benchmarks._engines import Durability, Measured, Stopwatch, Work, durability_of
+from benchmarks._temporal_server import temporal_server
 
-TOOLS = {"road": "step", "cached": "plain", "reads": "look"}
+TOOLS = {"road": "step", "cached": "plain", "reads": "look", "temporal": "step"}
 
 
 def measure(work: Work) -> Measured:
     """Open a gate on a fresh data directory, warm it with one run, and do the work."""
     watch = Stopwatch()
     durability: list[Durability] = []
-    asyncio.run(_drive(work, watch, durability))
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(temporal_server(work.directory)) if work.variant == "temporal" else ""
+        asyncio.run(_drive(work, watch, durability, address))
     reader = Reader.open(work.directory / "data")
     outcomes = sum(receipt.phase == "outcome" for receipt in reader.receipts())
     versions = {name: version(name) for name in ("answerable", "cedarpy", "pynacl")}
@@ -33,8 +38,10 @@ def measure(work: Work) -> Measured:
     )
 
 
-async def _drive(work: Work, watch: Stopwatch, durability: list[Durability]) -> None:
+async def _drive(work: Work, watch: Stopwatch, durability: list[Durability], temporal: str) -> None:
     app = Answerable(data=work.directory / "data", policy=Path(__file__).parents[1] / "_policy")
+    if temporal:
+        app.engine = Temporal(address=temporal)
     result = work.result()
 
     # A step that may be repeated under its key: the peers repeat whatever step a crash cut off.

@@ -35,9 +35,8 @@ class Bench:
     async def run(self, number: int, steps: int, result: str) -> int:
         for amount in range(steps):
             began = time.perf_counter()
-            await workflow.execute_activity(
-                step, args=[f"order:{number}", amount, result], start_to_close_timeout=_LONG
-            )
+            given = [f"order:{number}", amount, result]
+            await workflow.execute_activity(step, args=given, start_to_close_timeout=_LONG)
             if not workflow.unsafe.is_replaying():
                 _watch.since(began)
         return number

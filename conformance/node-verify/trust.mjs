@@ -8,7 +8,9 @@ import { sha256Hex } from './tree.mjs';
 export class BadTrust extends Error {}
 
 const LINE = /^([A-Za-z0-9_]+)\s*=\s*"((?:[^"\\]|\\n)*)"\s*(?:#.*)?$/;
-const NUMBERED = /^(gate_key|person_key|witness|monitor|tsa_root)(_[0-9]+)?(_from|_until)?$/;
+const NUMBERED = /^(gate_key|log_key|person_key|witness|monitor|tsa_root)(_[0-9]+)?(_from|_until)?$/;
+const DATED = ['gate_key', 'log_key', 'person_key'];
+export const ISOLATIONS = ['same-process', 'same-user', 'separate-user', 'remote'];
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/;
 
 /** The trust that a file states. */
@@ -22,22 +24,28 @@ export function readTrust(bytes) {
     said.set(parts[1], parts[2].replaceAll('\\n', '\n'));
   }
   if (said.get('format') !== 'answerable-trust/1') throw new BadTrust('another format');
-  const named = { gate_key: [], person_key: [], witness: [], monitor: [], tsa_root: [] };
+  const named = { gate_key: [], log_key: [], person_key: [], witness: [], monitor: [], tsa_root: [] };
   for (const name of [...said.keys()].sort()) {
     const found = NUMBERED.exec(name);
-    if (!['format', 'origin', 'log_key', 'quorum'].includes(name) && (!found || (found[3] && found[1] !== 'gate_key')))
+    if (!['format', 'origin', 'quorum', 'isolation'].includes(name) && (!found || (found[3] && !DATED.includes(found[1]))))
       throw new BadTrust(`\`${name}\` is not known`);
     if (found && !found[3]) named[found[1]].push(name);
   }
-  const trust = keysOf(said.get('origin'), said.get('log_key'), named.gate_key.map((name) => said.get(name)));
+  const pems = (names) => names.map((name) => said.get(name));
+  const trust = keysOf(said.get('origin'), pems(named.log_key), pems(named.gate_key));
   trust.isPinned = true;
-  for (const name of named.gate_key) {
+  const ids = [...named.gate_key, ...named.log_key].map((name) => [name, sha256Hex(rawKey(said.get(name)))]);
+  ids.push(...named.person_key.map((name) => [name, personKey(said.get(name))]));
+  if (new Set(ids.map(([, id]) => id)).size < ids.length) throw new BadTrust('one key is there twice');
+  for (const [name, id] of ids) {
     const [from, until] = ['_from', '_until'].map((end) => time(said.get(name + end)));
-    if (from || until) trust.periods.set(sha256Hex(rawKey(said.get(name))), { from, until });
+    if (from || until) trust.periods.set(id, { from, until });
   }
-  trust.people = new Set(named.person_key.map((name) => personKey(said.get(name))));
+  trust.people = new Set(ids.filter(([name]) => name.startsWith('person_key')).map(([, id]) => id));
+  trust.isolation = said.get('isolation') ?? '';
+  if (trust.isolation && !ISOLATIONS.includes(trust.isolation)) throw new BadTrust('`isolation` is not known');
   for (const name of named.tsa_root) certificate(said.get(name));
-  const taken = new Set([trust.logKey, ...trust.gateKeys.values()].map(String));
+  const taken = new Set([...trust.logKeys, ...trust.gateKeys.values()].map(String));
   for (const role of ['witness', 'monitor'])
     for (const name of named[role]) {
       const cosigner = readCosigner(said.get(name));
@@ -57,20 +65,23 @@ export function claimedTrust(bytes) {
   try {
     const said = readJson(bytes);
     if (!isObject(said?.log) || !Array.isArray(said.gate)) throw new BadTrust('names no keys');
-    return keysOf(said.log.origin, said.log.pem, said.gate.map((gate) => gate?.pem));
+    const earlier = said.log.earlier ?? [];
+    const logs = [said.log.pem, ...(Array.isArray(earlier) ? earlier : [null])];
+    return keysOf(said.log.origin, logs, said.gate.map((gate) => gate?.pem));
   } catch (error) {
     if (error instanceof Malformed) throw new BadTrust(error.message);
     throw error;
   }
 }
 
-function keysOf(origin, logPem, gatePems) {
+function keysOf(origin, logPems, gatePems) {
   if (typeof origin !== 'string' || !origin) throw new BadTrust('names no origin');
   if (!gatePems.length) throw new BadTrust('names no gate key');
-  const logKey = rawKey(logPem);
+  const logKeys = (logPems.length ? logPems : [undefined]).map(rawKey);
   const gateKeys = new Map(gatePems.map(rawKey).map((raw) => [sha256Hex(raw), raw]));
-  if ([...gateKeys.values()].some((raw) => raw.equals(logKey))) throw new BadTrust('one key for log and gate');
-  return { origin, logKey, gateKeys, periods: new Map(), people: new Set(), witnesses: [], monitors: [], quorum: 0 };
+  if ([...gateKeys.values()].some((raw) => logKeys.some((key) => raw.equals(key)))) throw new BadTrust('one key for log and gate');
+  const watchers = { witnesses: [], monitors: [], quorum: 0 };
+  return { origin, logKeys, gateKeys, periods: new Map(), people: new Set(), isolation: '', ...watchers };
 }
 
 function rawKey(pem) {

@@ -6,7 +6,7 @@ import { isCount, isObject, Malformed, readJson } from './json.mjs';
 import { checkPeople } from './people.mjs';
 import { BadReceipt, pae, readReceipt } from './receipt.mjs';
 import { BadProof, leafHash, pathRoot, prefixRoot, sha256, sha256Hex, sharedRoot } from './tree.mjs';
-import { BadTrust, claimedTrust } from './trust.mjs';
+import { BadTrust, claimedTrust, ISOLATIONS } from './trust.mjs';
 
 export const CHECKS =
   ('container manifest envelope statement signature key-role chain key-period time counters steps approvals people ' +
@@ -40,6 +40,9 @@ export function verifyMembers(members, trust = null) {
   checkTexts(desk, receipts);
   checkRequests(desk, receipts);
   checkPeople(receipts, trust?.people ?? new Set(), desk.say);
+  for (const receipt of receipts)
+    if (receipt.said.phase === 'approval') checkPeriod(desk, String(receipt.said.control?.signature?.key), receipt);
+  checkIsolation(desk, receipts);
   checkLog(desk, receipts, keys, start);
   return desk.report(receipts);
 }
@@ -193,6 +196,13 @@ function readReceipts(desk, keys) {
   return receipts;
 }
 
+function checkIsolation(desk, receipts) {
+  const rank = (kind) => Math.max(0, ISOLATIONS.indexOf(kind));
+  const weakest = Math.min(...receipts.map(({ said }) => rank(said.boundary.isolation)));
+  if (receipts.length && desk.trust?.isolation && weakest < rank(desk.trust.isolation))
+    desk.questions.push(`kept from the gate by ${ISOLATIONS[weakest]}, and ${desk.trust.isolation} is asked for`);
+}
+
 function isSigned(desk, receipt, keys) {
   if (!keys) {
     desk.say('signature', 'there is no key', receipt);
@@ -200,7 +210,7 @@ function isSigned(desk, receipt, keys) {
   }
   const key = keys.gateKeys.get(receipt.keyid);
   if (!key) {
-    const isLogs = receipt.keyid === sha256Hex(keys.logKey);
+    const isLogs = keys.logKeys.some((log) => receipt.keyid === sha256Hex(log));
     desk.say(isLogs ? 'key-role' : 'signature', isLogs ? 'signed with the log’s key' : 'an unknown key', receipt);
     return false;
   }
@@ -208,10 +218,14 @@ function isSigned(desk, receipt, keys) {
     desk.say('signature', 'it does not hold', receipt);
     return false;
   }
-  const { from, until } = keys.periods.get(receipt.keyid) ?? {};
+  checkPeriod(desk, receipt.keyid, receipt);
+  return true;
+}
+
+function checkPeriod(desk, keyid, receipt) {
+  const { from, until } = desk.trust?.periods.get(keyid) ?? {};
   const { at } = receipt.said;
   if ((from && at < from) || (until && at > until)) desk.say('key-period', 'its key was not in use', receipt);
-  return true;
 }
 
 function spanOf(desk, manifest) {
@@ -364,11 +378,15 @@ function checkComplete(desk, { leaves }, nodes, checkpoint, receipts, keys, star
 
 function checkCheckpoint(desk, checkpoint, receipts, keys, member) {
   const say = (check, what) => desk.say(check, what, undefined, member);
+  const newest = receipts.reduce((latest, { said }) => (said.at > latest ? said.at : latest), '');
+  const wasInUse = (key) => newest <= (desk.trust?.periods.get(sha256Hex(key))?.until || '9');
   if (checkpoint.origin !== keys.origin) say('checkpoint', 'of another log');
-  else if (!isSignedByLog(checkpoint, keys.logKey)) {
+  else if (!keys.logKeys.some((key) => isSignedByLog(checkpoint, key))) {
     const isGates = [...keys.gateKeys.values()].some((key) => isSignedByLog(checkpoint, key));
     say(isGates ? 'key-role' : 'checkpoint', isGates ? 'signed with a gate’s key' : 'the log’s signature does not hold');
   }
+  else if (member !== OLDER && !keys.logKeys.some((key) => isSignedByLog(checkpoint, key) && wasInUse(key)))
+    say('key-period', 'signed with a log key that was out of use');
   const tenant = checkpoint.origin.slice(checkpoint.origin.lastIndexOf('/') + 1);
   for (const receipt of receipts)
     if (receipt.said.tenant !== tenant) desk.say('checkpoint', 'of another tenant than the log', receipt);

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Upstream,
     )
     from answerable.policy import Budget, Sink, Source
-    from answerable.runtime import Limits, RetryPolicy, Run, Temporal
+    from answerable.runtime import Limits, Retention, RetryPolicy, Run, Temporal
     from answerable.tools import NOT_DONE, ToolDeclaration
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Money",
     "OpenAIProvider",
     "Reader",
+    "Retention",
     "RetryPolicy",
     "Run",
     "ScriptedProvider",
@@ -59,6 +60,7 @@ _HOMES = {
     "Money": "core",
     "OpenAIProvider": "models",
     "Reader": "ledger",
+    "Retention": "runtime",
     "RetryPolicy": "runtime",
     "Run": "runtime",
     "ScriptedProvider": "models",

@@ -10,6 +10,7 @@ import pytest
 from answerable.core import Clock
 from answerable.runtime import Engine, Temporal
 from answerable.runtime._drivers._temporal import TemporalEngine
+from tests.contracts.engine_on_postgres import OnPostgres
 from tests.contracts.engine_suite import EngineContract
 from tests.integration.temporal_server import TemporalServer, temporal_server
 
@@ -33,3 +34,8 @@ class TestTemporalEngine(EngineContract):
 
     def make(self, leases: Any, clock: Clock) -> Engine:
         return TemporalEngine(leases, clock, self.settings, sweep=timedelta(milliseconds=50))
+
+
+@pytest.mark.requirement("RT-1", "RT-2", "RT-5")
+class TestTemporalEngineOnPostgres(OnPostgres, TestTemporalEngine):
+    """Every race, with Temporal, and a store that other workers share."""

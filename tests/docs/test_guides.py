@@ -117,6 +117,12 @@ def _sorter(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "sorter.cedar", folder / "policy" / "authorize")
 
 
+def _clinic(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "clinic.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "clinic.cedar", folder / "policy" / "authorize")
+
+
 def _mill(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "mill.py", folder)
     (folder / "policy" / "authorize").mkdir(parents=True)
@@ -145,6 +151,12 @@ def _post(folder: Path) -> None:
     )
 
 
+def _office(folder: Path) -> None:
+    shutil.copy(_GUIDES / "code" / "office.py", folder)
+    (folder / "policy" / "authorize").mkdir(parents=True)
+    shutil.copy(_GUIDES / "code" / "office.cedar", folder / "policy" / "authorize")
+
+
 def _desk(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "desk.py", folder)
 
@@ -165,12 +177,17 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/control-a-run.md": _a_failed_trip,
     "docs/guides/several-agents.md": _team,
     "docs/guides/queues.md": _mill,
+    "docs/guides/tenants.md": _office,
     "docs/guides/change-the-code.md": _post,
     "docs/guides/verify-evidence.md": _one_run,
     "docs/guides/watch-the-log.md": _one_run,
+    "docs/guides/back-up-and-restore.md": _one_run,
+    "docs/guides/erase-a-person.md": _clinic,
     "docs/guides/set-budgets.md": _library_with_budgets,
     "docs/guides/widen-autonomy.md": _starter,
     "docs/guides/keys.md": _one_run,
+    "docs/guides/audit-packs.md": _one_run,
+    "docs/guides/credentials.md": _one_run,
     "docs/guides/separate-users.md": _one_run,
     "docs/guides/write-policies.md": _starter,
     "docs/guides/serve-from-a-file.md": lambda folder: None,
@@ -225,7 +242,7 @@ class Reader:
 
 
 def _is_doubtful(record: Record, run: RunId) -> bool:
-    history = record.history(run)
+    history = record.outline(run)
     is_open = history.closed is None
     return is_open and any(step not in history.finals for step in history.intents)
 

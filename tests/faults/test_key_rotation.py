@@ -20,6 +20,7 @@ from answerable.ledger import (
     KeyLost,
     KeyRetired,
     KeyRoleTaken,
+    KeyShared,
     Ledger,
     Reader,
     export_bundle,
@@ -31,6 +32,7 @@ from answerable.ledger._checkpoint import sign_checkpoint
 from answerable.ledger._keys import FileSigner
 from answerable.ledger._tests.evidence import ApprovedOnce, work
 from answerable_verify import Report, verify
+from tests.postgres import Databases
 
 ROLES = pytest.mark.parametrize("role", ["gate", "log"])
 
@@ -66,6 +68,16 @@ def by_shell(bundle: Path, trust: Path, folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def by_node(bundle: Path, trust: Path) -> tuple[int, set[str]]:
+    """The exit code of the verifier in another language, and the checks that failed."""
+    main = Path(__file__).parents[2] / "conformance" / "node-verify" / "main.mjs"
+    done = subprocess.run(
+        ["node", str(main), str(bundle), "--trust", str(trust)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, {found["check"] for found in json.loads(done.stdout)["findings"]}
+
+
 def failed(report: Report) -> set[str]:
     return {check.name for check in report.checks if check.status == "failed"}
 
@@ -94,6 +106,7 @@ def test_what_was_written_before_and_after_a_rotation_verifies_under_one_trust(
     assert next(check for check in report.checks if check.name == "key-period").count > 0
     code, said = by_shell(bundle, trust, tmp_path / "unpacked")
     assert code == 0, said
+    assert by_node(bundle, trust) == (0, set())
     assert (data / "keys" / f"{role}.key").read_bytes() != old
     lives = [life for life in reader.keys_of(SYSTEM) if life.role == role]
     assert [life.is_in_use for life in lives] == [False, True]
@@ -163,6 +176,7 @@ def test_a_retired_gate_key_in_other_hands_signs_nothing_that_verifies(data: Pat
 
     bundle = export_bundle(Reader.open(data), [RunId(asyncio.run(forge()))], tmp_path)
     assert failed(verify(bundle, trust)) == {"key-period"}
+    assert by_node(bundle, trust) == (4, {"key-period"})
     code, said = by_shell(bundle, trust, tmp_path / "unpacked")
     assert (code, "key-period" in said) == (4, True)
 
@@ -190,6 +204,8 @@ def test_a_retired_log_key_in_other_hands_signs_no_longer_log(data: Path, tmp_pa
 
     assert failed(verify(bundle, trust)) == set()
     assert failed(verify(forged, trust)) == {"key-period"}
+    assert by_node(bundle, trust) == (0, set())
+    assert by_node(forged, trust) == (4, {"key-period"})
     code, said = by_shell(forged, trust, tmp_path / "unpacked")
     assert (code, "key-period" in said) == (4, True)
 
@@ -292,3 +308,32 @@ def test_keys_are_not_rotated_while_a_gate_runs(data: Path) -> None:
             await rotate_key(data, "gate", by="ada", reason="")
 
     held(data, body)
+
+
+@pytest.mark.requirement("RT-5")
+def test_of_a_record_that_gates_share_each_rotates_its_own_key_and_nobody_the_logs(
+    data: Path, tmp_path: Path, postgres: Databases
+) -> None:
+    async def first() -> None:
+        ledger = Ledger.open(data, projections=(ApprovedOnce(),), store=postgres.new())
+        await ledger.start()
+        await ledger.close()
+
+    asyncio.run(first())
+    before = (data / "keys" / "gate.key").read_bytes()
+
+    with pytest.raises(KeyShared):
+        rotate(data, "log")
+    with pytest.raises(KeyShared):
+        asyncio.run(retire_key(data, "log", by="ada", reason=""))
+    rotate(data, "gate")
+    asyncio.run(first_again(data))
+
+    assert (data / "keys" / "gate.key").read_bytes() != before
+    assert [life.is_in_use for life in Reader.open(data).keys_of(SYSTEM) if life.role == "gate"] == [False, True]
+
+
+async def first_again(data: Path) -> None:
+    ledger = Ledger.open(data, projections=(ApprovedOnce(),))
+    await ledger.start()
+    await ledger.close()

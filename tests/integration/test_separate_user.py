@@ -207,6 +207,15 @@ def test_a_weaker_gate_leaves_a_verifier_who_asks_for_more_undetermined(tmp_path
         timeout=60,
     )
     assert (shell.returncode, "asks for separate-user" in shell.stdout) == (3, True)
+    node = Path(__file__).parents[2] / "conformance" / "node-verify" / "main.mjs"
+    asked = subprocess.run(
+        ["node", str(node), "run.zip", "--trust", "trust.toml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (asked.returncode, "separate-user is asked for" in asked.stdout) == (3, True)
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,7 @@ def test_a_witness_refuses_the_rewritten_history_and_the_gate_says_so(folder: Pa
             await said(folder, "log", "publish")
             behind = await said(folder, "log", "publish", "--data", "before", code=1)
             assert "this record is behind it" in behind
+            (folder / "before" / "standstill.json").unlink()  # by an operator who would rather not be told
             await asyncio.to_thread(grow_in_thread, folder / "before", 9)
             rewritten = await said(folder, "log", "publish", "--data", "before", code=1)
             assert "it saw another history of this log" in rewritten
@@ -227,6 +228,45 @@ def test_a_witness_refuses_the_rewritten_history_and_the_gate_says_so(folder: Pa
 
     asyncio.run(story())
     assert "CONFLICT" in run(folder, "witness", "show", code=1)
+
+
+@pytest.mark.requirement("EV-2", "OP-1")
+def test_a_gate_whose_witness_has_seen_more_writes_nothing_until_it_is_said_that_entries_are_lost(folder: Path) -> None:
+    data, older = folder / ".answerable" / "data", folder / "older"
+    shutil.copytree(data, older)
+    vkey = run(folder, "witness", "init", "witness.example/ada")
+    for each in logs(folder).values():
+        run(folder, "witness", "add-log", each)
+    grow(data, 5)
+    say = ("--as", "person:dana", "--reason", "the disk came from a snapshot", "--data", "older")
+    serve = (*CLI, "serve", "agent:app", "--port", "0", "--data", "older")
+
+    async def story() -> None:
+        async with process(folder, "witness", "serve", "--port", "0") as url:
+            for place in (data, older):
+                (place / "witnesses.policy").write_text(f"witness ada {vkey} {url}\nquorum ada\n")
+                (place / "log.toml").write_text('witnesses = "witnesses.policy"\npublish_every_s = 0.1\n')
+            await said(folder, "log", "publish")
+            before = (older / "answerable.sqlite3").read_bytes()
+
+            refused = await asyncio.to_thread(
+                subprocess.run, serve, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert refused.returncode == 4
+            assert "the witness `witness.example/ada` has seen 10 entries, and it holds 5" in refused.stderr
+            assert (older / "answerable.sqlite3").read_bytes() == before
+            assert "has seen 10" in await said(folder, "kill", "all", *say, code=4)
+            assert "has seen 10" in await said(folder, "log", "continue", "--nothing-lost", *say, code=4)
+
+            lines = (await said(folder, "log", "continue", "--after-gap", *say)).splitlines()
+            assert all(".2/" in line for line in lines)
+            for each in json.loads(await said(folder, "log", "show", "--data", "older", "--json")):
+                await said(folder, "witness", "add-log", each["vkey"])
+            assert "cosigned by ada" in await said(folder, "log", "publish", "--data", "older")
+            async with process(folder, *serve[len(CLI) :]):
+                pass
+
+    asyncio.run(story())
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 from answerable.app._app import Answerable
 from answerable.app._checking import check_runs
 from answerable.app._config import Config, ConfigFileInvalid, SecretMissing, config_schema, configured, read_config
+from answerable.app._continuing import Continued, NothingStandsStill, continue_log
 from answerable.app._environment import EnvironmentCrossed
 from answerable.app._gate import Gate
 from answerable.app._record import Desk, all_projections, open_desk
@@ -12,15 +13,18 @@ __all__ = [
     "Answerable",
     "Config",
     "ConfigFileInvalid",
+    "Continued",
     "Desk",
     "EnvironmentCrossed",
     "Gate",
+    "NothingStandsStill",
     "SecretMissing",
     "Times",
     "all_projections",
     "check_runs",
     "config_schema",
     "configured",
+    "continue_log",
     "open_desk",
     "read_config",
 ]

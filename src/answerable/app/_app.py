@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,10 +11,20 @@ from typing import Any, Literal, TypeVar, overload
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
 from answerable.core import AgentId, Clock, sha256_name
-from answerable.identity import AgentDeclaration
+from answerable.identity import AgentDeclaration, Credential, Credentials, Grants, SealedVault
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel, LabelRules, Sink, Source, UserSpeech, read_labels
-from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Schedule, StoreEngine
+from answerable.runtime import (
+    AgentSpec,
+    EngineOver,
+    Limits,
+    OnChange,
+    Queue,
+    Retention,
+    Schedule,
+    StoreEngine,
+    Tenant,
+)
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -32,6 +43,7 @@ class Answerable:
             nothing is permitted.
         specs: a folder of specifications; none by default.
         budgets: limits of agents and of the tenant, beside each run's own.
+        retention: how long texts are kept once their run is over; without a rule, until they are erased.
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
         environment: `development`, `staging` or `production`: its agents and its log belong there, and to no other.
             Left out, each agent says for itself.
@@ -49,6 +61,7 @@ class Answerable:
         policy: Path | str,
         specs: Path | str | None = None,
         budgets: Sequence[Budget] = (),
+        retention: Sequence[Retention] = (),
         notify: Sequence[Channel] = (),
         page: str = "",
         environment: str = "",
@@ -61,6 +74,7 @@ class Answerable:
         self.policy = Path(policy)
         self.specs = Path(specs) if specs is not None else None
         self.budgets = tuple(budgets)
+        self.retention = tuple(retention)
         self.notify = tuple(notify)
         self.page = page
         self.environment = environment
@@ -71,8 +85,10 @@ class Answerable:
         self.tools = Toolbox()
         self.models = Models()
         self.upstreams = Upstreams()
+        self.credentials = Credentials()
         self.schedules: list[Schedule] = []
         self.queues: list[Queue] = []
+        self.tenants: list[Tenant] = []
         self.agents: dict[str, tuple[AgentSpec, AgentDeclaration]] = {}
 
     @overload
@@ -127,6 +143,7 @@ class Answerable:
         command: Sequence[str] = (),
         url: str = "",
         headers: Mapping[str, str] | None = None,
+        credential: str | Sequence[str] = (),
         declare: Mapping[str, ToolDeclaration] | None = None,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
@@ -140,18 +157,40 @@ class Answerable:
         Args:
             command: starts it, to be spoken to over stdio; or
             url: where it listens (streamable HTTP), with the `headers` that it asks for.
+            credential: which of the gate's credentials its requests carry; of several, the first that is meant for
+                the tool and the agent.
         """
         self.tools.add_mcp(
             server,
             command=command,
             url=url,
             headers=headers,
+            grants=self.grants(credential),
             declare=declare,
             environment=environment,
             directory=directory,
             startup_timeout=startup_timeout,
             call_timeout=call_timeout,
         )
+
+    def credential(self, name: str, **said: Any) -> None:
+        """Declare a credential of the gate, for tool servers and providers: its words are those of `Credential`.
+
+        Its secret is in the vault (`answerable credentials set NAME`), or in the environment (`variable=`).
+
+        Raises:
+            CredentialInvalid: it lacks what its kind needs.
+        """
+        self.credentials.add(Credential(name=name, **said))
+
+    def grants(self, credential: str | Sequence[str]) -> Grants | None:
+        """Who has these credentials, for an `Upstream`; None for none.
+
+        Raises:
+            CredentialInvalid: one is not declared.
+        """
+        names = [credential] if isinstance(credential, str) and credential else list(credential)
+        return self.credentials.grants(names) if names else None
 
     def provider(self, provider: Provider) -> None:
         """Make a provider's models callable as `provider:model`."""
@@ -328,6 +367,29 @@ class Answerable:
             )
         )
 
+    def tenant(
+        self,
+        name: str,
+        *,
+        agents: Sequence[str] = (),
+        limits: Limits | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Let a tenant share this gate: with its own log, keys, stops, approvals and start keys.
+
+        Its policies are those of `policy/`, and of the layers that name it there.
+
+        Args:
+            name: letters, digits, `_` and `-`. The tenant `default` is there always: whoever runs the gate.
+            agents: those that it may run; all, if none are named.
+            limits: of each of its runs, where they are tighter than the agent's own.
+            settings: what its agents read of it with `run.settings`. JSON.
+
+        Raises:
+            TenantInvalid: it cannot be.
+        """
+        self.tenants.append(Tenant(name=name, agents=tuple(agents), limits=limits, settings=dict(settings or {})))
+
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
         """Let agents elsewhere reach a provider's models through the gate (`answerable serve`)."""
         self.upstreams.add(upstream)
@@ -409,12 +471,14 @@ class Answerable:
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
         """
+        self.credentials.open(SealedVault(self.data), os.environ)
         async with open_gate(
             self.data,
             store=self.store,
             policy=self.policy,
             specs=self.specs,
             budgets=self.budgets,
+            retention=self.retention,
             notify=self.notify,
             page=self.page,
             environment=self.environment,
@@ -424,6 +488,7 @@ class Answerable:
             agents=list(self.agents.values()),
             schedules=self.schedules,
             queues=self.queues,
+            tenants=self.tenants,
             times=self.times,
             labels=self._labelled if self.labels is None else self._labelled | read_labels(self.labels),
             engine=self.engine,

@@ -3,20 +3,27 @@
 from collections.abc import Sequence
 
 from answerable.app._app import Answerable
-from answerable.core import ActionKind, AnswerableError, Description, Effect, RunId
+from answerable.core import ActionKind, AnswerableError, Description, Effect, RunId, TenantId
 from answerable.ledger import Reader
-from answerable.runtime import Agents, Rehearsed, RunUnknown, find_run, list_runs, rehearse
+from answerable.runtime import DEFAULT_TENANT, Agents, Rehearsed, RunUnknown, find_run, list_runs, rehearse
 
 __all__ = ["check_runs"]
 
 
 async def check_runs(
-    app: Answerable, reader: Reader, runs: Sequence[RunId] = (), *, ended: bool = False, most: int = 1000
+    app: Answerable,
+    reader: Reader,
+    runs: Sequence[RunId] = (),
+    *,
+    tenant: TenantId = DEFAULT_TENANT,
+    ended: bool = False,
+    most: int = 1000,
 ) -> list[Rehearsed]:
     """Replay runs by the application's code, and do nothing: no tool, no model, no write.
 
     Args:
         runs: which; all that are open, if none are named. Sessions and roll-backs have no code to replay.
+        tenant: whose, if none are named.
         ended: those that are over, too.
         most: the newest so many.
 
@@ -26,8 +33,10 @@ async def check_runs(
     for run in runs:
         if find_run(reader, run) is None:
             raise RunUnknown(run=run, problem="there is no such run")
-    found = list(runs) or [row.run for row in list_runs(reader, most=most) if ended or row.state == "open"]
-    agents = Agents()
+    found = list(runs) or [
+        row.run for row in list_runs(reader, tenant=tenant, most=most) if ended or row.state == "open"
+    ]
+    agents = Agents(app.tenants)
     for spec, _ in app.agents.values():
         agents.add(spec)
 

@@ -13,9 +13,9 @@ from typing import Any
 from answerable.action import Effects
 from answerable.app._effects import EveryEffect
 from answerable.app._environment import bind_log, check_agents
-from answerable.app._record import Desk, all_projections
+from answerable.app._record import Desk, all_projections, start_ledger
 from answerable.app._times import Times
-from answerable.core import Action, Clock, Mac, RunId, TenantId
+from answerable.core import Action, Clock, Mac, RunId, TenantId, stable_json
 from answerable.identity import AccessKeys, AgentDeclaration, Approvers, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
@@ -55,6 +55,8 @@ from answerable.runtime import (
     Queue,
     QueueInvalid,
     Reliable,
+    Retaining,
+    Retention,
     RetryPolicy,
     Runs,
     Schedule,
@@ -64,6 +66,8 @@ from answerable.runtime import (
     Sessions,
     SharedEffects,
     StoreEngine,
+    Tenant,
+    TenantInvalid,
     Turns,
     Worker,
 )
@@ -179,8 +183,10 @@ class Gate:
         key: str = "",
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
+        subjects: Sequence[str] = (),
         mandate: str = "",
         priority: int | None = None,
+        tenant: str = "",
     ) -> RunId:
         """Open a run of an agent; it is on the record when this returns.
 
@@ -190,9 +196,11 @@ class Gate:
             key: a start key: the same key gives the same run, however often it is started.
             on_behalf_of: who asked for it, `type:id`; the record carries a pseudonym.
             resources: what it is about, as whoever asked named it: `order:1001`.
+            subjects: the people its data concern, `customer:c-7`: erasing one of them erases its texts.
             mandate: under which it acts: budgets of the scope `mandate:NAME` are charged; where none is declared, it
                 does nothing.
             priority: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
+            tenant: whose run it is; `default`, if none is named.
 
         Raises:
             QueueFull: too many runs wait already; nothing was begun, and it says when to try again.
@@ -203,8 +211,10 @@ class Gate:
             key=key,
             on_behalf_of=on_behalf_of,
             resources=tuple(resources),
+            subjects=subjects,
             mandate=mandate,
             priority=priority,
+            tenant=tenant,
         )
 
     async def result(self, run: RunId) -> Any:
@@ -220,6 +230,7 @@ async def open_gate(
     policy: Path,
     specs: Path | None,
     budgets: Sequence[Budget],
+    retention: Sequence[Retention] = (),
     notify: Sequence[Channel] = (),
     page: str = "",
     environment: str = "",
@@ -231,6 +242,7 @@ async def open_gate(
     engine: EngineOver = StoreEngine,
     schedules: Sequence[Schedule] = (),
     queues: Sequence[Queue] = (),
+    tenants: Sequence[Tenant] = (),
     clock: Clock | None = None,
     linger: timedelta = timedelta(milliseconds=50),
     slots: int = 1000,
@@ -244,6 +256,7 @@ async def open_gate(
     check_agents(environment, [declaration for _, declaration in agents])
     _check_schedules(schedules, agents)
     _check_queues(queues, agents)
+    _check_tenants(tenants, agents, [*(each.tenant for each in queues), *(each.tenant for each in budgets)])
     in_force = load_specs(specs) if specs is not None else Specs(())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(tools.close)
@@ -252,14 +265,14 @@ async def open_gate(
         await tools.start(checks_declared=False)
         await models.start()
         await upstreams.start()
-        policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=[_TENANT])
+        names = [_TENANT, *(each.name for each in tenants)]
+        policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=names)
         rules = labels or LabelRules()
         _check_labels(rules, tools, agents)
 
         projections = all_projections(budgets)
-        ledger = Ledger.open(data, projections=projections, clock=clock, isolation=isolation, store=store)
+        ledger = await start_ledger(data, projections, clock=clock, isolation=isolation, store=store)
         stack.push_async_callback(ledger.close)
-        await ledger.start()
         await bind_log(ledger, environment, tenant=_TENANT)
         stored_as = {
             name: await ledger.store_object(TenantId(name), each.snapshot()) for name, each in policies.items()
@@ -289,7 +302,8 @@ async def open_gate(
             authorizer.use(each, tenant=TenantId(name), stored_as=stored_as[name])
         reports = Reports()
         retries = _retries_of(tools)
-        known = Agents()
+        theirs = [await _with_settings(ledger, each) for each in tenants]
+        known = Agents(theirs)
         for spec, _ in agents:
             known.add(replace(spec, specs=spec_names))
         effects = EveryEffect(
@@ -344,13 +358,15 @@ async def open_gate(
             if declared.autonomy:
                 begins = {"environment": declared.environment, "tier": declared.autonomy, "role": declared.escalation}
                 await tiers.declare(declared.id, **begins)
-        desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools)
+        there_are = frozenset({_TENANT, *(each.id for each in tenants)})
+        desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools, tenants=there_are)
         await desk.pinning.start()
         by_clock = Schedules(ledger, runs, schedules)
         await by_clock.start()
         advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
+        retaining = Retaining(ledger, retention)
         serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
-        async with _background(*serving):
+        async with _background(*serving, retaining.serve()):
             yield Gate(
                 desk,
                 reports,
@@ -391,6 +407,27 @@ def _check_queues(queues: Sequence[Queue], agents: Sequence[tuple[AgentSpec, Age
             raise QueueInvalid(scope=queue.scope, problem=f"there is no agent `{queue.agent}`")
     if len({(queue.tenant, queue.scope) for queue in queues}) < len(queues):
         raise QueueInvalid(scope=queues[-1].scope, problem="two queues have the same scope")
+
+
+async def _with_settings(ledger: Ledger, tenant: Tenant) -> Tenant:
+    """The tenant, with what it set on the record: a run finds it as it was when the run began."""
+    if not tenant.settings:
+        return tenant
+    return replace(tenant, stored=await ledger.store_object(tenant.id, stable_json(dict(tenant.settings))))
+
+
+def _check_tenants(
+    tenants: Sequence[Tenant], agents: Sequence[tuple[AgentSpec, AgentDeclaration]], named: Sequence[str]
+) -> None:
+    known = {spec.name for spec, _ in agents}
+    names = [each.name for each in tenants]
+    if doubled := [name for name in names if names.count(name) > 1 or name == _TENANT]:
+        raise TenantInvalid(tenant=doubled[0], problem="the name is taken")
+    for each in tenants:
+        if unknown := set(each.agents) - known:
+            raise TenantInvalid(tenant=each.name, problem=f"there is no agent `{min(unknown)}`")
+    if nobody := set(named) - {"", _TENANT, *names}:
+        raise TenantInvalid(tenant=min(nobody), problem="a queue or a budget names it, and it is not declared")
 
 
 @contextlib.asynccontextmanager

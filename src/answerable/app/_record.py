@@ -3,12 +3,13 @@
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from answerable.app._in_flight import in_flight
-from answerable.core import Clock, RunId, StepKey, parse_time, stable_json
+from answerable.core import Clock, RunId, StepKey, TenantId, parse_time, stable_json
 from answerable.identity import (
     AccessKeys,
     AccessKeysProjection,
@@ -16,10 +17,11 @@ from answerable.identity import (
     HolderKind,
     People,
     PeopleProjection,
+    SealedVault,
     SigningKeys,
     SigningKeysProjection,
 )
-from answerable.ledger import Ledger, Projection, Reader
+from answerable.ledger import Draft, ErasuresProjection, Ledger, Projection, Reader, control_run, stand_still
 from answerable.policy import (
     Approvals,
     ApprovalsProjection,
@@ -35,23 +37,33 @@ from answerable.policy import (
     StopsProjection,
 )
 from answerable.runtime import (
+    DEFAULT_TENANT,
     Agents,
     Control,
+    Erasing,
     LinksProjection,
     OrdersProjection,
     QueuesProjection,
+    Retaining,
+    Retention,
+    RetentionProjection,
+    RunRow,
     Runs,
     RunsProjection,
+    RunUnknown,
     Schedules,
     SchedulesProjection,
     SessionsProjection,
     SharedValuesProjection,
+    TenantRefused,
+    TenantUnknown,
     TimersProjection,
     find_run,
 )
 from answerable.tools import Pinning, Pins, PinsProjection, Toolbox
+from answerable.witness import read_log_config, seen_elsewhere
 
-__all__ = ["Desk", "all_projections", "open_desk"]
+__all__ = ["Desk", "all_projections", "open_desk", "start_ledger"]
 
 
 def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
@@ -75,11 +87,47 @@ def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
         PeopleProjection(),
         SigningKeysProjection(),
         PinsProjection(),
+        ErasuresProjection(),
+        RetentionProjection(),
     )
 
 
+async def start_ledger(
+    directory: Path,
+    projections: Sequence[Projection],
+    *,
+    clock: Clock | None = None,
+    isolation: str = "same-process",
+    store: str = "",
+) -> Ledger:
+    """Own a record that may be gone on with, and begin to write; what is listed as erased is gone then.
+
+    Raises:
+        DirectoryInUse: another process owns it.
+        StoreRestored, LogBehind: it may be an old copy; whoever watches its logs is asked.
+    """
+    ledger = Ledger.open(directory, projections=projections, clock=clock, isolation=isolation, store=store)
+    try:
+        elsewhere = await seen_elsewhere(directory, read_log_config(directory))
+        if elsewhere is not None:
+            stand_still(directory, elsewhere)
+            raise elsewhere.error(directory)
+        await ledger.start()
+        await Erasing(ledger).catch_up()
+    except BaseException:
+        await ledger.close()
+        raise
+    return ledger
+
+
 class Desk:
-    """Where people write: approvals, answers to doubts, signals, stops. Every answer comes as JSON."""
+    """Where people of one tenant write: approvals, answers to doubts, signals, stops. Every answer comes as JSON.
+
+    SECURITY: what belongs to another tenant is not there, in the words in which nothing is there.
+
+    Args:
+        tenants: those there are; None where nobody knows, because no application is loaded.
+    """
 
     def __init__(
         self,
@@ -90,7 +138,11 @@ class Desk:
         approvals: Approvals,
         stops: Stops,
         tools: Toolbox | None = None,
+        tenant: TenantId = DEFAULT_TENANT,
+        tenants: frozenset[TenantId] | None = None,
     ) -> None:
+        self.tenant = tenant
+        self._tenants = tenants
         self.ledger = ledger
         self.runs = runs
         self.approvals = approvals
@@ -98,11 +150,50 @@ class Desk:
         self.labels = Labels(book=ledger, store=ledger.reader)
         self._tools = tools
         self.control = control
-        self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader)
+        self.erasing = Erasing(ledger)
+        self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader, tenant=tenant)
         self.pinning = Pinning(tools or Toolbox(), Pins(store=ledger.reader, book=ledger))
-        self.person_keys = AccessKeys("person", book=ledger, store=ledger.reader)
-        self.people = People(book=ledger, store=ledger.reader)
-        self.signing_keys = SigningKeys(book=ledger, store=ledger.reader)
+        self.person_keys = AccessKeys("person", book=ledger, store=ledger.reader, tenant=tenant)
+        self.people = People(book=ledger, store=ledger.reader, tenant=tenant)
+        self.signing_keys = SigningKeys(book=ledger, store=ledger.reader, tenant=tenant)
+
+    def of(self, tenant: str) -> "Desk":
+        """The desk of another tenant.
+
+        Raises:
+            TenantUnknown: there is no such tenant.
+        """
+        name = TenantId(tenant)
+        if name == self.tenant:
+            return self
+        if self._tenants is not None and name not in self._tenants:
+            raise TenantUnknown(tenant=tenant)
+        own = Approvers.on(self.ledger, self.reader, tenant=name)
+        return Desk(
+            self.ledger,
+            self.runs,
+            self.control,
+            approvals=replace(self.approvals, approvers=own),
+            stops=self.stops,
+            tools=self._tools,
+            tenant=name,
+            tenants=self._tenants,
+        )
+
+    def own(self, run: str) -> RunRow:
+        """A run of this tenant.
+
+        Raises:
+            RunUnknown: it has none of this id.
+        """
+        row = find_run(self.reader, RunId(run))
+        if row is None or row.tenant != self.tenant:
+            raise RunUnknown(run=RunId(run), problem="there is no such run")
+        return row
+
+    def _for_all(self, do: str) -> None:
+        if self.tenant != DEFAULT_TENANT:
+            raise TenantRefused(do=do, tenant=self.tenant)
 
     @property
     def reader(self) -> Reader:
@@ -117,6 +208,7 @@ class Desk:
         key: str = "",
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
+        subjects: Sequence[str] = (),
         mandate: str = "",
         priority: int | None = None,
     ) -> dict[str, str]:
@@ -127,8 +219,10 @@ class Desk:
             key=key,
             on_behalf_of=on_behalf_of,
             resources=tuple(resources),
+            subjects=subjects,
             mandate=mandate,
             priority=priority,
+            tenant="" if self.tenant == DEFAULT_TENANT else self.tenant,
         )
         return {"run": run}
 
@@ -144,7 +238,13 @@ class Desk:
     ) -> dict[str, str]:
         """What a person signs to give this answer with their key."""
         said = self.approvals.statement(
-            approval, decision, key=key, reason=reason, scope=scope, arguments=_json(arguments)
+            approval,
+            decision,
+            key=key,
+            reason=reason,
+            scope=scope,
+            arguments=_json(arguments),
+            tenant=self.tenant,
         )
         return {"statement": said.decode()}
 
@@ -172,6 +272,7 @@ class Desk:
             arguments=_json(arguments),
             also=also,
             signature=signature,
+            tenant=self.tenant,
         )
         said = {"approval": found.approval, "state": found.state, "run": found.run, "receipt": found.decided}
         return {**said, "votes": found.votes, "of": found.terms.n}
@@ -231,9 +332,10 @@ class Desk:
         key = await self.signing_keys.add(named, base64.b64decode(public))
         return {"person": named, "id": key.id}
 
-    async def signal(self, *, run: str, name: str, payload: Any) -> dict[str, str]:
+    async def signal(self, *, run: str, name: str, payload: Any, key: str = "") -> dict[str, str]:
         """Send a named signal to a run."""
-        await self.runs.signal(RunId(run), name, payload)
+        self.own(run)
+        await self.runs.signal(RunId(run), name, payload, key=key)
         return {"run": run, "signal": name}
 
     async def resolve(
@@ -248,12 +350,14 @@ class Desk:
         evidence: Sequence[dict[str, str]] = (),
     ) -> dict[str, str]:
         """Say what became of an effect in doubt."""
+        self.own(run)
         said: dict[str, Any] = {"happened": happened, "result": result, "by": by, "reason": reason}
         await self.runs.resolve(RunId(run), StepKey(step), evidence=evidence, **said)
         return {"run": run, "step": step, "happened": "yes" if happened else "no"}
 
     async def order(self, *, do: Literal["pause", "resume", "kill"], run: str, by: str, reason: str) -> dict[str, str]:
         """Pause, resume or kill a run."""
+        self.own(run)
         await getattr(self.control, do)(RunId(run), by=by, reason=reason)
         return {"run": run, "state": {"pause": "paused", "resume": "resumed", "kill": "killed"}[do]}
 
@@ -269,7 +373,8 @@ class Desk:
             PolicyInvalid: its policies cannot be used; nothing is opened.
         """
         differs = dict(changed or {})
-        if "policy" in differs and (row := find_run(self.reader, RunId(run))) is not None:
+        row = self.own(run)
+        if "policy" in differs:
             snapshot = PolicySet.from_snapshot(stable_json(differs["policy"]), where="the fork's policy").snapshot()
             differs["policy"] = await self.ledger.store_object(row.tenant, snapshot)
         new = await self.control.fork(RunId(run), at, by=by, reason=reason, changed=differs, key=key)
@@ -277,16 +382,53 @@ class Desk:
 
     async def retry(self, *, run: str, by: str, reason: str, key: str = "") -> dict[str, str]:
         """Try a run again from the step that it failed with."""
+        self.own(run)
         return {"run": await self.control.retry(RunId(run), by=by, reason=reason, key=key), "from": run}
 
     async def roll_back(self, *, run: str, to: str = "", by: str, reason: str, partial: bool = False) -> dict[str, str]:
         """Open a run that undoes what this one did."""
+        self.own(run)
         new = await self.control.roll_back(RunId(run), to, by=by, reason=reason, partial=partial)
         return {"run": new, "from": run}
 
+    async def erase(self, *, subject: str = "", run: str = "", by: str, reason: str) -> dict[str, Any]:
+        """Erase every text that concerns a person, or every text of a run."""
+        if run:
+            self.own(run)
+        done = await self.erasing.erase(subject=subject, run=RunId(run), tenant=self.tenant, by=by, reason=reason)
+        said = {"erasure": done.erasure.id, "texts": done.texts, "runs": done.runs, "isScrubbed": done.is_scrubbed}
+        lists = {"closed": done.closed, "unknown": done.unknown, "untold": map(str, done.untold)}
+        return {**said, **{name: list(each) for name, each in lists.items()}}
+
+    async def retain(self, *, rules: Sequence[Mapping[str, Any]], rehearsal: bool = False) -> list[dict[str, Any]]:
+        """Follow rules of retention now; or say what that would drop."""
+        self._for_all("retain")
+        said = []
+        for each in rules:
+            rule = Retention(
+                keep=timedelta(seconds=each["keep_s"]),
+                texts=each["texts"],
+                agent=each["agent"],
+                tenant=TenantId(each["tenant"]),
+            )
+            done = await Retaining(self.ledger, ()).follow(rule, is_rehearsal=rehearsal)
+            said.append({**each, "runs": done.runs, "dropped": done.texts, "kept": list(done.kept)})
+        return said
+
+    async def legal_hold(
+        self, *, do: Literal["hold", "release"], subject: str = "", run: str = "", by: str, reason: str
+    ) -> dict[str, str]:
+        """Keep what concerns a person, or of a run, or everything, from being erased; or end that."""
+        if run:
+            self.own(run)
+        scope = await self.erasing.hold(
+            subject=subject, run=RunId(run), tenant=self.tenant, by=by, reason=reason, release=do == "release"
+        )
+        return {"scope": scope, "state": {"hold": "held", "release": "released"}[do]}
+
     async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> dict[str, str]:
         """Pause or resume a schedule."""
-        await getattr(Schedules(self.ledger, self.runs), do)(name, by=by, reason=reason)
+        await getattr(Schedules(self.ledger, self.runs, tenant=self.tenant), do)(name, by=by, reason=reason)
         return {"schedule": name, "state": {"pause": "paused", "resume": "active"}[do]}
 
     async def key(
@@ -299,8 +441,27 @@ class Desk:
         key, secret = await keys.new(named, roles)
         return {kind: key.holder, "roles": list(key.roles), "id": key.id, "key": secret}
 
+    async def credential(
+        self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = ""
+    ) -> dict[str, str]:
+        """Keep a credential in the vault, or keep it no more; the record has its name, and nothing of its secret."""
+        self._for_all(f"{do} a credential")
+        vault = SealedVault(self.ledger.directory)
+        if do == "set":
+            vault.put(named, secret)
+        else:
+            vault.remove(named)
+        tenant = self.tenant
+        control = {"do": "credential", "credential": named, "state": {"set": "kept", "remove": "gone"}[do]}
+        control["by"] = self.ledger.pseudonym(tenant, f"person:{by.rpartition(':')[2]}")
+        await self.ledger.append(
+            Draft(tenant=tenant, run=control_run(tenant), phase="control", agent="", members={"control": control})
+        )
+        return {"credential": named, "state": control["state"]}
+
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> dict[str, str]:
         """Take what a tool's server says of it for good; `digest` names what was looked at."""
+        self._for_all("accept")
         found = await self.pinning.accept(tool, digest, by=by, reason=reason)
         return {"tool": found.tool, "was": found.state, "digest": found.digest}
 
@@ -308,18 +469,23 @@ class Desk:
         self, *, run: str, labels: Sequence[str] = (), values: Sequence[str] = (), by: str, reason: str
     ) -> dict[str, Any]:
         """Take labels off a run, or vouch for values that its critical arguments may have."""
+        self.own(run)
         receipt = await self.labels.drop(run, labels=labels, values=values, by=by, reason=reason)
         return {"run": run, "labels": sorted(labels), "values": len(values), "receipt": receipt}
 
     async def stop(self, *, scope: str, reason: str, by: str) -> dict[str, Any]:
         """Have nothing more done in a scope; what was dispatched before is told, because it may have happened."""
-        await self.stops.stop(scope, reason=reason, by=by)
-        under_way = [asdict(each) for each in in_flight(self.reader, scope, tools=self._tools)]
+        if scope == "all":
+            self._for_all("stop")
+        await self.stops.stop(scope, reason=reason, by=by, tenant=self.tenant)
+        under_way = [asdict(each) for each in in_flight(self.reader, scope, tools=self._tools, tenant=self.tenant)]
         return {"scope": scope, "state": "stopped", "inFlight": under_way}
 
     async def lift(self, *, scope: str, reason: str, by: str) -> dict[str, str]:
         """End a stop."""
-        await self.stops.lift(scope, reason=reason, by=by)
+        if scope == "all":
+            self._for_all("lift")
+        await self.stops.lift(scope, reason=reason, by=by, tenant=self.tenant)
         return {"scope": scope, "state": "lifted"}
 
 
@@ -336,9 +502,8 @@ async def open_desk(
         DirectoryInUse: a gate runs; it has a socket.
     """
     # No agent's code runs in a process that only writes for people.
-    ledger = Ledger.open(directory, projections=all_projections(), clock=clock, isolation="same-user")
+    ledger = await start_ledger(directory, all_projections(), clock=clock, isolation="same-user")
     try:
-        await ledger.start()
         yield Desk(
             ledger,
             Runs(ledger, Agents()),

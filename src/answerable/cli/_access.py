@@ -7,6 +7,7 @@ import typer
 from answerable.cli._desk import write
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import columns, say
+from answerable.cli._tenant import tenant
 from answerable.identity import HolderKind, list_access_keys
 from answerable.ledger import Reader
 
@@ -56,7 +57,7 @@ def key_commands(kind: HolderKind) -> typer.Typer:
     @command.command(name="list")
     def list_(data: Data = DATA, as_json: AsJson = False) -> None:
         """List the keys in use."""
-        keys = list_access_keys(kind, Reader.open(data))
+        keys = list_access_keys(kind, Reader.open(data), tenant=tenant())
         rows = [(key.id, key.holder, ", ".join(key.roles), key.since) for key in keys]
         say(keys, columns(("KEY", kind.upper(), "ROLES", "SINCE"), rows), as_json=as_json)
 

@@ -15,6 +15,7 @@ from answerable import policy
 from answerable.cli._desk import approvals_of, json_value, write
 from answerable.cli._options import DATA, AsJson, By, Data, Reason
 from answerable.cli._say import ago, columns, say
+from answerable.cli._tenant import tenant
 from answerable.core import Money
 from answerable.identity import read_public_key, sign_with_file
 from answerable.ledger import Reader
@@ -53,11 +54,11 @@ def list_approvals(
     """List what waits for a person, oldest first."""
     reader = Reader.open(data)
     approvals = approvals_of(reader)
-    found = approvals.list(state=None if every else "waiting")
+    found = approvals.list(state=None if every else "waiting", tenant=tenant())
     now = datetime.now(UTC)
     rows = []
     for each in found:
-        action = approvals.show(each.approval).action
+        action = approvals.show(each.approval, tenant=tenant()).action
         rows.append((each.approval, each.state, what_of(action), each.role, ago(each.asked, now), ago(each.due, now)))
     lines = columns(("APPROVAL", "STATE", "WHAT", "ROLE", "ASKED", "DUE"), rows) if rows else ["nothing waits"]
     say([asdict(each) for each in found], lines, as_json=as_json)
@@ -67,7 +68,7 @@ def list_approvals(
 def show(approval: Approval, data: Data = DATA, as_json: AsJson = False) -> None:
     """Show exactly what an approval would let through."""
     reader = Reader.open(data)
-    found = approvals_of(reader).show(approval)
+    found = approvals_of(reader).show(approval, tenant=tenant())
     asked = found.approval
     arguments = json.loads(found.arguments) if found.arguments is not None else None
     lines = [

@@ -8,7 +8,7 @@ import typer
 from answerable.cli._application import ConfigFile, DataInstead, find_application
 from answerable.cli._options import AsJson
 from answerable.cli._say import columns, say
-from answerable.core import RunId
+from answerable.cli._tenant import own_run, tenant
 from answerable.ledger import Reader
 
 __all__ = ["command"]
@@ -41,7 +41,8 @@ def check(
 
     found = find_application(against, config, data=data)
     reader = Reader.open(found.app.data)
-    said = asyncio.run(check_runs(found.app, reader, [RunId(run) for run in runs or ()], ended=ended, most=most))
+    named = [own_run(reader, run, data=found.app.data).run for run in runs or ()]
+    said = asyncio.run(check_runs(found.app, reader, named, tenant=tenant(), ended=ended, most=most))
     parted = [each for each in said if each.verdict != "same"]
     rows = [(each.run, each.agent, each.verdict, each.seq, each.expected, each.came) for each in parted]
     lines = columns(("RUN", "AGENT", "VERDICT", "AT", "EXPECTED", "CAME"), rows) if rows else []

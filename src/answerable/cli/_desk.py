@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from answerable.cli._errors import FileUnusable, InputNotJson
+from answerable.cli._tenant import tenant
 from answerable.core import Action, TenantId
 from answerable.identity import People, SigningKeys
 from answerable.ledger import Draft, Reader
@@ -45,7 +46,7 @@ def write(data: Path, do: Callable[[Writes], Awaitable[Any]], *, may_begin: bool
         Reader.open(data).close()
 
     async def reach() -> Any:
-        async with control(data, open_desk) as writes:
+        async with control(data, open_desk, tenant=tenant()) as writes:
             return await do(writes)
 
     return cast(dict[str, Any], asyncio.run(reach()))
@@ -90,12 +91,12 @@ def labels_of(reader: Reader) -> Labels:
 
 def people_of(reader: Reader) -> People:
     """People registered, to look at."""
-    return People(book=_Closed(reader), store=reader)
+    return People(book=_Closed(reader), store=reader, tenant=tenant())
 
 
 def signing_keys_of(reader: Reader) -> SigningKeys:
     """Keys that people sign with, to look at."""
-    return SigningKeys(book=_Closed(reader), store=reader)
+    return SigningKeys(book=_Closed(reader), store=reader, tenant=tenant())
 
 
 def stops_of(reader: Reader) -> Stops:

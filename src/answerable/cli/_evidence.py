@@ -1,20 +1,31 @@
 """`answerable evidence export RUN …`."""
 
+import contextlib
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from answerable.cli._errors import FileUnusable
-from answerable.cli._options import DATA, AsJson, Data
-from answerable.cli._say import say
-from answerable.core import RunId, TenantId
-from answerable.ledger import Reader, export_bundle, export_span, write_trust
+from answerable.cli._desk import write
+from answerable.cli._errors import FileUnusable, NotOnRecord
+from answerable.cli._options import DATA, AsJson, By, Data, Reason
+from answerable.cli._say import columns, say
+from answerable.cli._tenant import chosen, tenant
+from answerable.core import RunId, TenantId, format_time
+from answerable.ledger import Reader, export_bundle, export_span, standing_holds, write_trust
+from answerable.standing import FRAMEWORKS, PackScope, read_mapping, write_pack
 from answerable.witness import NoteMalformed, parse_head, parse_note, parse_vkey
 
 __all__ = ["command"]
 
-command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Export evidence that others can verify.")
+command = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Export evidence that others can verify; erase what must go."
+)
+
+Subject = Annotated[str, typer.Option("--subject", metavar="TYPE:ID", help="The person, as they were declared.")]
+OfRun = Annotated[str, typer.Option("--run", metavar="RUN", help="The run.")]
 
 
 @command.command()
@@ -28,7 +39,9 @@ def export(
     since: Annotated[
         Path | None, typer.Option("--since", metavar="FILE", help="With `--all`: from this checkpoint on.")
     ] = None,
-    tenant: Annotated[str, typer.Option("--tenant", help="With `--all`: whose log.")] = "default",
+    of_tenant: Annotated[
+        str, typer.Option("--tenant", help="Whose record.", show_default="that of `answerable --tenant`")
+    ] = "",
     out: Annotated[Path, typer.Option("--out", help="A file, or a directory to put `<run>.evidence.zip` in.")] = Path(),
     trust: Annotated[
         Path | None, typer.Option("--trust-out", metavar="FILE", help="Also write this gate's keys as a trust file.")
@@ -47,17 +60,19 @@ def export(
     """
     if bool(runs) == everything:
         raise typer.BadParameter("name runs, or ask for `--all`")
+    chosen.set(of_tenant or tenant())
+    whose = tenant()
     reader = Reader.open(data)
     shown: bool | list[str] = disclose if disclose else not withhold
     if everything:
         older = _checkpoint(since) if since else ""
-        path = export_span(reader, out, tenant=TenantId(tenant), since=older, disclose=shown)
+        path = export_span(reader, out, tenant=whose, since=older, disclose=shown)
     else:
-        path = export_bundle(reader, [RunId(run) for run in runs or ()], out, disclose=shown)
+        path = export_bundle(reader, [_own(reader, run, data) for run in runs or ()], out, disclose=shown)
     written: dict[str, Any] = {"bundle": str(path), "runs": runs or []}
     lines = [str(path)]
     if trust is not None:
-        written["trust"] = str(write_trust(reader, trust, tenant=TenantId(tenant)))
+        written["trust"] = str(write_trust(reader, trust, tenant=whose))
         lines.append(f"{trust}: give it to the verifier by a way they trust, not with the bundle")
     say(written, lines, as_json=as_json)
 
@@ -65,9 +80,14 @@ def export(
 @command.command("trust")
 def trust_file(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = Path("trust.toml"),
-    tenant: Annotated[
-        str, typer.Option("--tenant", help="Whose log; `_system` is that of the gate's keys.")
-    ] = "default",
+    of_tenant: Annotated[
+        str,
+        typer.Option(
+            "--tenant",
+            help="Whose log; `_system` is that of the gate's keys.",
+            show_default="that of `answerable --tenant`",
+        ),
+    ] = "",
     witness: Annotated[
         list[str] | None, typer.Option("--witness", metavar="VKEY", help="A witness to ask for; may be repeated.")
     ] = None,
@@ -85,13 +105,143 @@ def trust_file(
     written = write_trust(
         Reader.open(data),
         out,
-        tenant=TenantId(tenant),
+        tenant=TenantId(of_tenant or tenant()),
         witnesses=[str(parse_vkey(vkey, role="witness")) for vkey in witness or ()],
         quorum=quorum,
         monitors=[str(parse_vkey(vkey, role="witness")) for vkey in monitor or ()],
         tsa_roots=[_text(path) for path in tsa_root or ()],
     )
     typer.echo(written)
+
+
+@command.command()
+def erase(
+    subject: Subject = "",
+    run: OfRun = "",
+    by: By = "",
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Erase every text that concerns a person, or every text of a run. It cannot be undone.
+
+    The receipts stay and verify as before: they commit to the texts and do not hold them. Open runs that need what is
+    gone are closed as `erased`. Exit 1: it is under a legal hold, or traces are left that others still read.
+    """
+    _check(bool(subject) != bool(run), by, reason)
+    done = write(data, lambda writes: writes.erase(subject=subject, run=run, by=by, reason=reason))
+    lines = [f"{done['texts']} texts of {done['runs']} runs are erased ({done['erasure']})"]
+    lines += [f"  run {each} could not go on: closed as erased" for each in done["closed"]]
+    lines += [f"  UNKNOWN what became of the effect of {each}" for each in done["unknown"]]
+    lines += [f"  {each} could not be told: restore backups from there with `--erasures`" for each in done["untold"]]
+    if not done["isScrubbed"]:
+        lines.append("  traces are left in the write-ahead log while somebody reads an old moment: run this again")
+    say(done, lines, as_json=as_json)
+    raise typer.Exit(0 if done["isScrubbed"] else 1)
+
+
+@command.command()
+def hold(
+    subject: Subject = "",
+    run: OfRun = "",
+    by: By = "",
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Keep what concerns a person, or of a run, from being erased; everything, where neither is named."""
+    _hold("hold", subject, run, by, reason, data, as_json=as_json)
+
+
+@command.command()
+def release(
+    subject: Subject = "",
+    run: OfRun = "",
+    by: By = "",
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """End a legal hold, named as it was for `hold`."""
+    _hold("release", subject, run, by, reason, data, as_json=as_json)
+
+
+@command.command()
+def holds(
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """List what may not be erased: people by pseudonym, runs, everything."""
+    with contextlib.closing(Reader.open(data)) as reader:
+        found = standing_holds(reader, tenant())
+    rows = [(each.scope, each.since[:19], each.by, each.reason) for each in found]
+    say([asdict(each) for each in found], columns(("SCOPE", "SINCE", "BY", "REASON"), rows), as_json=as_json)
+
+
+def _hold(
+    do: Literal["hold", "release"], subject: str, run: str, by: str, reason: str, data: Path, *, as_json: bool
+) -> None:
+    _check(not (subject and run), by, reason)
+    done = write(data, lambda writes: writes.legal_hold(do=do, subject=subject, run=run, by=by, reason=reason))
+    say(done, [f"{done['scope']} is {done['state']}"], as_json=as_json)
+
+
+def _check(is_named: bool, by: str, reason: str) -> None:
+    if not is_named or not by or not reason:
+        raise typer.BadParameter("name a `--subject` or a `--run`, who you are (`--as`) and a reason")
+
+
+def _own(reader: Reader, run: str, data: Path) -> RunId:
+    """A run of the tenant's, or its control run; of one that is nowhere, the export itself says so."""
+    receipts = reader.receipts(run=RunId(run))
+    if receipts and receipts[0].predicate["tenant"] != tenant():
+        raise NotOnRecord(thing="run", name=run, data=str(data))
+    return RunId(run)
+
+
+@command.command()
+def pack(
+    framework: Annotated[
+        str, typer.Option("--framework", metavar="NAME", help=f"Which controls: {', '.join(FRAMEWORKS)}.")
+    ] = "",
+    mapping: Annotated[
+        Path | None, typer.Option("--mapping", metavar="FILE", help="Or a mapping of your own.", dir_okay=False)
+    ] = None,
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="From this date or time on, UTC.")] = "",
+    until: Annotated[str, typer.Option("--until", metavar="TIME", help="Up to this date or time, UTC.")] = "",
+    agent: Annotated[
+        list[str] | None, typer.Option("--agent", metavar="NAME", help="Only what this agent did; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="A folder that is not there yet.")] = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Write what receipts support of a framework's controls: a page, data, and the bundle to count again.
+
+    What the record supports, how often, by which receipts, and where there are gaps; not whether a control is met.
+    """
+    if bool(framework) == bool(mapping):
+        raise typer.BadParameter("name a `--framework`, or give a `--mapping`")
+    found, text = read_mapping(framework, mapping)
+    scope = PackScope(tenant=tenant(), since=_time(since), until=_time(until), agents=tuple(agent or ()))
+    folder = out or Path(f"{found.framework}-pack")
+    made = write_pack(Reader.open(data), found, text, scope, folder)
+    lines = [f"{folder}: {made.receipts} receipts of {len(made.runs)} runs"]
+    for each in made.controls:
+        lines.append(f"{each.control.id:<16} {sum(item.count for item in each.items):>6}  {each.control.title}")
+        lines += [f"{'':<16}    gap  {gap}" for gap in each.gaps]
+    say({"folder": str(folder), **made.to_json()}, lines, as_json=as_json)
+
+
+def _time(text: str) -> str:
+    """A date or a time as the record writes times; empty stays empty."""
+    if not text:
+        return ""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"`{text}` is no date or time such as 2026-11-21 or 2026-11-21T08:00:00Z") from None
+    return format_time(found if found.tzinfo else found.replace(tzinfo=UTC))
 
 
 def _checkpoint(path: Path) -> str:

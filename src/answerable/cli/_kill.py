@@ -7,6 +7,7 @@ import typer
 from answerable.cli._desk import stops_of, write
 from answerable.cli._options import DATA, AsJson, By, Data, Reason
 from answerable.cli._say import columns, say
+from answerable.cli._tenant import tenant
 from answerable.ledger import Reader
 
 __all__ = ["command"]
@@ -34,7 +35,7 @@ def kill(
 ) -> None:
     """Refuse every further action in a scope, from the next one on. Effects already dispatched go on."""
     if not scope:
-        stops = stops_of(Reader.open(data)).standing()
+        stops = stops_of(Reader.open(data)).standing(tenant=tenant())
         rows = [(stop.scope, stop.since[:19], stop.by, stop.reason) for stop in stops]
         say(
             stops,

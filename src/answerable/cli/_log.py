@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from answerable.cli._errors import NotOnRecord
-from answerable.cli._options import DATA, AsJson, Data
+from answerable.cli._options import DATA, AsJson, By, Data, Reason
 from answerable.cli._say import say
 from answerable.core import TenantId
 from answerable.ledger import (
@@ -27,6 +27,7 @@ from answerable.ledger import (
     monitor_secret,
     read_head,
     receipt_lines,
+    stand_still,
     tile_path,
     tlog_proof,
 )
@@ -51,12 +52,14 @@ def show(data: Data = DATA, as_json: AsJson = False) -> None:
 def publish(data: Data = DATA, as_json: AsJson = False) -> None:
     """Publish the logs once, and ask those whom `log.toml` names to sign. `answerable serve` does it all the time.
 
-    Exit 1: somebody did not sign.
+    Exit 1: somebody did not sign. Who has seen more than the record holds keeps it from being added to.
     """
 
     async def once() -> list[dict[str, Any]]:
         async with publishing(data, read_log_config(data)) as publisher:
             await publisher.publish()
+            if publisher.behind is not None:
+                stand_still(data, publisher.behind)
         with contextlib.closing(Reader.open(data)) as reader:
             return [_shown(reader, tenant) for tenant in reader.tenants()]
 
@@ -131,6 +134,41 @@ def consistency(
         hashes = [base64.b64encode(node).decode() for node in consistency_proof(tree, old)]
         roots = {name: base64.b64encode(tree.range_hash(0, at)).decode() for name, at in (("old", old), ("new", end))}
     say({"old": old, "new": end, "roots": roots, "proof": hashes}, hashes, as_json=as_json)
+
+
+@command.command("continue")
+def go_on(
+    nothing_lost: Annotated[
+        bool,
+        typer.Option("--nothing-lost", help="No receipt was written after what is here: the logs go on as they are."),
+    ] = False,
+    after_gap: Annotated[
+        bool,
+        typer.Option(
+            "--after-gap", help="Some may be lost: the logs go on under new origins, and open runs are paused."
+        ),
+    ] = False,
+    by: By = "",
+    reason: Reason = "",
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a record goes on that was restored, or of which somebody has seen more than it holds.
+
+    Until then nothing is written to it. Whoever watches its logs is asked before `--nothing-lost` is believed.
+    """
+    if nothing_lost == after_gap or not by or not reason:
+        raise typer.BadParameter("say either `--nothing-lost` or `--after-gap`, who you are (`--as`) and a reason")
+    # Only this needs the whole application: the other commands should answer at once.
+    from answerable.app import continue_log
+
+    done = asyncio.run(continue_log(data, is_after_gap=after_gap, by=by, reason=reason))
+    lines = [f"goes on as {origin}" for origin in done.origins]
+    if done.paused:
+        lines.append(f"{len(done.paused)} open runs are paused, because they may have done more than is on the record:")
+        lines += [f"  answerable runs resume {run}" for run in done.paused]
+    said = {"afterGap": done.is_after_gap, "origins": list(done.origins), "paused": list(done.paused)}
+    say(said, lines, as_json=as_json)
 
 
 @command.command()

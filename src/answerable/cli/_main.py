@@ -16,6 +16,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from answerable.cli._tenant import chosen
 from answerable.core import AnswerableError, ConfigError, EvidenceError
 
 __all__ = ["COMMANDS", "run"]
@@ -27,6 +28,7 @@ COMMANDS = {
     "agent": "Give agents elsewhere keys; say what agents may do by themselves.",
     "person": "Give people keys to decide over HTTP, and revoke them.",
     "keys": "List the keys that sign, rotate and retire them.",
+    "credentials": "Keep the gate's own credentials: set, list, remove.",
     "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and control runs: pause, kill, fork, undo.",
     "queues": "See how many runs are advanced, begin and wait, and the limits on that.",
@@ -35,7 +37,7 @@ COMMANDS = {
     "approvals": "See what waits for a person, and decide it.",
     "labels": "See what labels a run carries, and drop one.",
     "receipts": "Show a receipt in full.",
-    "evidence": "Export runs as evidence that others can verify.",
+    "evidence": "Export runs as evidence that others can verify; erase what must go.",
     "log": "Publish the log of all receipts, and prove things from it.",
     "witness": "Witness logs: sign that they only grow.",
     "monitor": "Follow logs elsewhere, and check every receipt.",
@@ -45,6 +47,9 @@ COMMANDS = {
     "policy": "Check and test policies, explain decisions, try other policies on them.",
     "spec": "Hold runs against the specifications that govern them.",
     "kill": "Stop a run, an agent, a tool or everything; lift a stop.",
+    "retention": "Show how long texts are kept, and drop what is due.",
+    "backup": "Make a backup of the record, while a gate runs.",
+    "restore": "Make a data directory of a backup.",
     "rebuild": "Make every table anew from the receipts, and compare.",
     "doctor": "Look whether everything here is in order.",
     "demo": "See an agent governed, killed, resumed and verified.",
@@ -88,8 +93,12 @@ def _options(
     _: bool = typer.Option(
         False, "--version", callback=_show_version, is_eager=True, help="Say which version this is."
     ),
+    tenant: str = typer.Option(
+        "default", "--tenant", metavar="NAME", envvar="ANSWERABLE_TENANT", help="Whose record the command is about."
+    ),
 ) -> None:
     """One gate for every agent action: decided by policy, survives crashes, provable to outsiders."""
+    chosen.set(tenant)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import typer
 
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import columns, say
+from answerable.cli._tenant import own_receipt, own_run, tenant
 from answerable.core import RunId, format_time
 from answerable.ledger import Reader
 from answerable.policy import (
@@ -98,8 +99,9 @@ def replay(
     Exit 1: a decision comes out differently. Exit 3: one cannot be replayed, or there is none.
     """
     reader = Reader.open(data)
-    found = replay_decisions(reader, RunId(run))
-    counted = recount_facts(reader, run) if facts else []
+    own_run(reader, run, data=data)
+    found = replay_decisions(reader, RunId(run), tenant=tenant())
+    counted = recount_facts(reader, run, tenant=tenant()) if facts else []
     moved = [each for each in counted if each.differences]
     same = sum(1 for each in found.decisions if each.is_replayable and not each.difference)
     lines = [_line(each) for each in found.decisions]
@@ -138,7 +140,9 @@ def explain_receipt(
     as_json: AsJson = False,
 ) -> None:
     """Say why an action was permitted, held or denied, on which facts, and what would have changed it."""
-    found = explain(Reader.open(data), receipt)
+    reader = Reader.open(data)
+    own_receipt(reader, receipt, data=data)
+    found = explain(reader, receipt, tenant=tenant())
     refused = f", refused by {found.refused_by}" if found.refused_by else ""
     lines = [
         f"{found.principal} → {found.action} on {found.resource}: {found.recorded}{refused}",

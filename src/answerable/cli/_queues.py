@@ -7,6 +7,7 @@ import typer
 from answerable.cli._errors import NotOnRecord
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import columns, say
+from answerable.cli._tenant import tenant
 from answerable.ledger import Reader
 from answerable.runtime import QueueRow, list_queues, runs_in_line
 
@@ -20,7 +21,7 @@ _HEADER = ("QUEUE", "WAIT", "RUN", "REST", "AT ONCE", "BEGIN", "MAY WAIT", "PRIO
 @command.command("list")
 def list_all(data: Data = DATA, as_json: AsJson = False) -> None:
     """List queues: runs that wait to begin, run and rest, and the limits on them."""
-    found = list_queues(Reader.open(data).rows)
+    found = list_queues(Reader.open(data).rows, tenant=tenant())
     say(found, columns(_HEADER, map(_cells, found)), as_json=as_json)
 
 
@@ -33,10 +34,10 @@ def show(
 ) -> None:
     """Show a queue, and the runs that are next in it."""
     reader = Reader.open(data)
-    found = next((row for row in list_queues(reader.rows) if row.scope == scope), None)
+    found = next((row for row in list_queues(reader.rows, tenant=tenant()) if row.scope == scope), None)
     if found is None:
         raise NotOnRecord(thing="queue", name=scope, data=str(data))
-    following = runs_in_line(reader.rows, agent=scope.partition(":")[2], most=most)
+    following = runs_in_line(reader.rows, tenant=tenant(), agent=scope.partition(":")[2], most=most)
     lines = columns(_HEADER, [_cells(found)])
     lines += [f"  next     {run.run}  priority {run.priority}  since {run.opened[:19]}" for run in following]
     say({"queue": found, "next": following}, lines, as_json=as_json)

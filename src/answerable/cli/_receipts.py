@@ -8,6 +8,7 @@ import typer
 from answerable.cli._errors import NotOnRecord
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import say
+from answerable.cli._tenant import own_receipt, tenant
 from answerable.core import RunId
 from answerable.ledger import ObjectErased, Reader, Receipt
 
@@ -25,9 +26,7 @@ def show(
 ) -> None:
     """Show one receipt: what was signed, and the texts behind its commitments."""
     reader = Reader.open(data)
-    found = reader.find(receipt)
-    if found is None:
-        raise NotOnRecord(thing="receipt", name=receipt, data=str(data))
+    found = own_receipt(reader, receipt, data=data)
     if envelope:
         typer.echo(found.envelope)
         return
@@ -49,7 +48,7 @@ def list_receipts(
     as_json: AsJson = False,
 ) -> None:
     """List the receipts of a run, in order."""
-    receipts = Reader.open(data).receipts(run=RunId(run))
+    receipts = [each for each in Reader.open(data).receipts(run=RunId(run)) if each.predicate["tenant"] == tenant()]
     if not receipts:
         raise NotOnRecord(thing="run", name=run, data=str(data))
     said = [receipt.predicate for receipt in receipts]

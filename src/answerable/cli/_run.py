@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +12,9 @@ from answerable.cli._application import ConfigFile, DataInstead, Found, find_app
 from answerable.cli._desk import json_value
 from answerable.cli._options import CONFIG, AsJson
 from answerable.cli._say import say
+from answerable.cli._tenant import tenant
 from answerable.core import RunId
+from answerable.runtime import DEFAULT_TENANT
 from answerable.server import ControlServer
 
 __all__ = ["command"]
@@ -42,6 +43,12 @@ def run(
     resources: Annotated[
         list[str] | None,
         typer.Option("--resource", metavar="TYPE:ID", help="What it is about: `order:1001`.", show_default=False),
+    ] = None,
+    subjects: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subject", metavar="TYPE:ID", help="Whose data it concerns: `customer:c-7`.", show_default=False
+        ),
     ] = None,
     mandate: Annotated[
         str,
@@ -76,11 +83,13 @@ def run(
         "key": key,
         "on_behalf_of": on_behalf_of,
         "resources": resources or (),
+        "subjects": subjects or (),
         "mandate": mandate,
         "priority": priority,
+        "tenant": "" if tenant() == DEFAULT_TENANT else tenant(),
     }
     with contextlib.suppress(KeyboardInterrupt):
-        said = asyncio.run(_serve(app, agent, value, asked, see=see))
+        said = asyncio.run(_serve(app, agent, value, see=see, **asked))
         say(said, [json.dumps(said["result"], indent=2, ensure_ascii=False)], as_json=as_json)
         return
     typer.echo("stopped; what is not finished goes on with `--resume` or the same `--key`", err=True)
@@ -94,7 +103,7 @@ def _only_agent(found: Found) -> str:
     return agents[0]
 
 
-async def _serve(app: Answerable, agent: str, value: Any, asked: Mapping[str, Any], *, see: str) -> dict[str, Any]:
+async def _serve(app: Answerable, agent: str, value: Any, *, see: str, **asked: Any) -> dict[str, Any]:
     """Run `agent`, or the run `see`, to its end; without either, serve what is unfinished until cancelled."""
     async with app.gate() as gate, ControlServer(app.data, gate.desk):
         if not agent and not see:
@@ -112,7 +121,7 @@ async def _tell_waiting(gate: Gate, run: RunId) -> None:
     """Tell whoever watches what the run waits for."""
     told: set[str] = set()
     while True:
-        for each in gate.approvals.list():
+        for each in gate.approvals.list(tenant=tenant()):
             if each.run == run and each.approval not in told:
                 told.add(each.approval)
                 typer.echo(f"waits for {each.role}: `answerable approvals show {each.approval}`", err=True)

@@ -3,20 +3,20 @@
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from answerable.cli._checking import command as checking
 from answerable.cli._desk import json_value, write
-from answerable.cli._errors import NotOnRecord
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._orders import RunArgument
 from answerable.cli._orders import command as orders
 from answerable.cli._say import ago, columns, say
+from answerable.cli._tenant import own_run, tenant
 from answerable.core import RunId, Usage, parse_time
 from answerable.ledger import History, ObjectErased, Reader, Receipt
-from answerable.runtime import find_order, find_run, links_from, list_runs
+from answerable.runtime import find_order, links_from, list_runs
 
 __all__ = ["command"]
 
@@ -31,7 +31,7 @@ def list_all(
 ) -> None:
     """List runs, the newest first."""
     reader = Reader.open(data)
-    found = list_runs(reader, most=most)
+    found = list_runs(reader, tenant=tenant(), most=most)
     now = datetime.now(UTC)
     rows = [(run.run, run.agent, run.state, ago(parse_time(run.started), now), run.error or "") for run in found]
     lines = columns(("RUN", "AGENT", "STATE", "STARTED", "ERROR"), rows) if rows else ["no run yet"]
@@ -42,19 +42,18 @@ def list_all(
 def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     """Show a run: what was asked, done and answered, what it cost, and what waits for a person."""
     reader = Reader.open(data)
-    row = find_run(reader, RunId(run))
-    if row is None:
-        raise NotOnRecord(thing="run", name=run, data=str(data))
+    row = own_run(reader, run, data=data)
     receipts = reader.receipts(run=RunId(run))
-    history = reader.history(RunId(run))
+    history = reader.outline(RunId(run))
     doubts, usage = _doubts(reader, history), _usage(receipts)
-    result = _text(reader, receipts[-1]) if row.result else None
+    closed = reader.find(row.result) if row.result else None
+    asked, result = _text(reader, receipts[0], "input"), _text(reader, closed, "output") if closed else None
     order = find_order(reader, RunId(run))
     origin: dict[str, Any] | None = history.opened["control"].get("origin")
     gave = links_from(reader, RunId(run))
     value = {
         **asdict(row),
-        "input": json.loads(history.input),
+        "input": asked,
         "result": result,
         "usage": usage.to_json(),
         "receipts": len(receipts),
@@ -66,7 +65,7 @@ def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     }
     lines = [
         f"{run}  {row.agent}  {row.state}" + (f"  {row.error}" if row.error else ""),
-        f"  asked    {json.dumps(value['input'], ensure_ascii=False)}",
+        f"  asked    {json.dumps(asked, ensure_ascii=False)}",
         f"  started  {row.started[:19]}" + (f", ended {row.ended[:19]}" if row.ended else ""),
         f"  used     {usage.tokens} tokens, {usage.cost_nano_usd / 1e9:.4f} USD; {len(receipts)} receipts",
     ]
@@ -119,9 +118,9 @@ def _usage(receipts: list[Receipt]) -> Usage:
     return total
 
 
-def _text(reader: Reader, receipt: Receipt) -> Any:
+def _text(reader: Reader, receipt: Receipt, which: Literal["input", "output"]) -> Any:
     try:
-        return json.loads(reader.text(receipt).output or b"null")
+        return json.loads(getattr(reader.text(receipt), which) or b"null")
     except ObjectErased:
         return "erased"
 

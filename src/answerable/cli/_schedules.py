@@ -8,6 +8,7 @@ from answerable.cli._desk import write
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._orders import Name, Why
 from answerable.cli._say import columns, say
+from answerable.cli._tenant import tenant
 from answerable.ledger import Reader
 from answerable.runtime import list_schedules
 
@@ -21,7 +22,7 @@ Schedule = Annotated[str, typer.Argument(metavar="SCHEDULE", show_default=False)
 @command.command("list")
 def list_all(data: Data = DATA, as_json: AsJson = False) -> None:
     """List schedules, and the last due time that was dealt with."""
-    found = list_schedules(Reader.open(data))
+    found = list_schedules(Reader.open(data), tenant=tenant())
     rows = [(each.name, each.state, each.rule, f"{each.last:%Y-%m-%d %H:%M:%S}") for each in found]
     lines = columns(("SCHEDULE", "STATE", "STARTS", "LAST (UTC)"), rows) if rows else ["no schedule yet"]
     say(found, lines, as_json=as_json)

@@ -6,7 +6,7 @@ import typer
 
 from answerable.cli._options import DATA, AsJson, Data, Specs
 from answerable.cli._say import say
-from answerable.core import RunId
+from answerable.cli._tenant import own_run, tenant
 from answerable.ledger import Reader
 from answerable.standing import check_record, load_specs, verdict_lines
 
@@ -35,8 +35,12 @@ def check(
 
     Exit 1: a clause is violated. Exit 3: none is, and one cannot be told.
     """
+    reader = Reader.open(data)
     verdicts = check_record(
-        Reader.open(data), [RunId(run) for run in runs] if runs else None, specs=load_specs(specs) if specs else None
+        reader,
+        [own_run(reader, run, data=data).run for run in runs] if runs else None,
+        specs=load_specs(specs) if specs else None,
+        tenant=tenant(),
     )
     say([verdict.to_json() for verdict in verdicts], verdict_lines(verdicts), as_json=as_json)
     found = {verdict.verdict for verdict in verdicts}

@@ -6,6 +6,7 @@ import typer
 
 from answerable.cli._options import DATA, AsJson, Data, Specs
 from answerable.cli._say import say
+from answerable.cli._tenant import tenant
 from answerable.ledger import Reader
 from answerable.standing import load_specs, trail_lines, why
 
@@ -28,5 +29,11 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Walk from an artefact back to the action, the decision, the person, the policy and the clause behind it."""
-    trail = why(Reader.open(data), what, specs=load_specs(specs) if specs else None, is_disclosing=not pseudonyms)
+    trail = why(
+        Reader.open(data),
+        what,
+        specs=load_specs(specs) if specs else None,
+        tenant=tenant(),
+        is_disclosing=not pseudonyms,
+    )
     say(trail.to_json(), trail_lines(trail), as_json=as_json)

@@ -10,6 +10,15 @@ from answerable.identity._access_keys import (
     list_access_keys,
 )
 from answerable.identity._approvers import Approvers
+from answerable.identity._credentials import (
+    Credential,
+    CredentialInvalid,
+    CredentialOutOfScope,
+    Credentials,
+    Grant,
+    Grants,
+    TokenNotIssued,
+)
 from answerable.identity._declaration import AgentDeclaration, AgentUndeclared, check_may_start
 from answerable.identity._people import People, PeopleProjection, Person, PersonUnknown, registered_roles
 from answerable.identity._ports import Book, Store
@@ -24,6 +33,13 @@ from answerable.identity._signing import (
     sign_with_file,
     verify_signature,
 )
+from answerable.identity._vault import (
+    CredentialMissing,
+    CredentialVault,
+    EnvironmentVault,
+    SealedVault,
+    VaultDamaged,
+)
 
 __all__ = [
     "AccessKey",
@@ -34,12 +50,22 @@ __all__ = [
     "AgentUndeclared",
     "Approvers",
     "Book",
+    "Credential",
+    "CredentialInvalid",
+    "CredentialMissing",
+    "CredentialOutOfScope",
+    "CredentialVault",
+    "Credentials",
+    "EnvironmentVault",
+    "Grant",
+    "Grants",
     "HolderKind",
     "People",
     "PeopleProjection",
     "Person",
     "PersonUnknown",
     "RoleInvalid",
+    "SealedVault",
     "SignatureInvalid",
     "SignerKeyInvalid",
     "SignerKeyUnknown",
@@ -47,6 +73,8 @@ __all__ = [
     "SigningKeys",
     "SigningKeysProjection",
     "Store",
+    "TokenNotIssued",
+    "VaultDamaged",
     "check_may_start",
     "list_access_keys",
     "read_public_key",

@@ -48,7 +48,7 @@ _keys = sa.Table(
 _P = sa.bindparam
 _PUT = Prepared(sa.insert(_keys))
 _DROP = Prepared(sa.delete(_keys).where(_keys.c.id == _P("id")))
-_COLUMNS = (_keys.c.id, _keys.c.kind, _keys.c.agent, _keys.c.roles, _keys.c.since, _keys.c.receipt)
+_COLUMNS = (_keys.c.id, _keys.c.kind, _keys.c.agent, _keys.c.roles, _keys.c.since, _keys.c.receipt, _keys.c.tenant)
 _FIND = Prepared(sa.select(*_COLUMNS).where(_keys.c.digest == _P("digest"), _keys.c.kind == _P("kind")))
 _LIST = Prepared(
     sa.select(*_COLUMNS)
@@ -91,6 +91,7 @@ class AccessKey:
         holder: the agent's name, or `person:name`.
         roles: what a person acts as with this key; an agent has none.
         since: RFC 3339 UTC.
+        tenant: whose it is; it opens nothing of any other.
     """
 
     id: str
@@ -98,6 +99,7 @@ class AccessKey:
     holder: str
     roles: tuple[str, ...] = ()
     since: str = ""
+    tenant: TenantId = TenantId("default")
 
 
 class AccessKeysProjection:
@@ -236,9 +238,9 @@ def list_access_keys(kind: HolderKind, store: Store, *, tenant: TenantId = Tenan
 
 
 def _key(row: Sequence[Any], store: Store) -> AccessKey | None:
-    id_, kind, agent, roles, since, receipt_id = row
+    id_, kind, agent, roles, since, receipt_id, tenant = row
     if kind == "agent":
-        return AccessKey(id=id_, kind="agent", holder=agent, since=since)
+        return AccessKey(id=id_, kind="agent", holder=agent, since=since, tenant=tenant)
     receipt = store.find(receipt_id)
     try:
         text = store.text(receipt).input if receipt is not None else None
@@ -247,7 +249,7 @@ def _key(row: Sequence[Any], store: Store) -> AccessKey | None:
     if text is None:
         return None
     person = orjson.loads(text)["person"]
-    return AccessKey(id=id_, kind="person", holder=person, roles=tuple(roles.split()), since=since)
+    return AccessKey(id=id_, kind="person", holder=person, roles=tuple(roles.split()), since=since, tenant=tenant)
 
 
 def _digest_of(secret: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from answerable.core import TenantId
 from answerable.identity._people import People
 from answerable.identity._ports import Book, Store
 from answerable.identity._signing import SigningKeys, verify_signature
@@ -19,9 +20,10 @@ class Approvers:
     keys: SigningKeys
 
     @classmethod
-    def on(cls, book: Book, store: Store) -> "Approvers":
-        """Those on this record."""
-        return cls(people=People(book=book, store=store), keys=SigningKeys(book=book, store=store))
+    def on(cls, book: Book, store: Store, *, tenant: TenantId = TenantId("default")) -> "Approvers":
+        """Those of a tenant on this record."""
+        people, keys = People(book=book, store=store, tenant=tenant), SigningKeys(book=book, store=store, tenant=tenant)
+        return cls(people=people, keys=keys)
 
     def roles_of(self, person: str, given: Sequence[str], now: datetime) -> frozenset[str]:
         """The roles somebody may act in now."""

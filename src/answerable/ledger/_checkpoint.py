@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from answerable.ledger._ports import Signer
 
-__all__ = ["Head", "log_vkey", "origin_of", "read_head", "sign_checkpoint"]
+__all__ = ["Head", "line_of", "log_vkey", "origin_of", "read_head", "sign_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +27,20 @@ def read_head(note: str) -> Head:
     return Head(origin=origin, size=int(size), root=base64.b64decode(root))
 
 
-def origin_of(first: str, tenant: str) -> str:
+def origin_of(first: str, tenant: str, line: int = 1) -> str:
     """The log's origin, which is also the name of its keys; it stays when the key changes.
 
     Args:
         first: id of the key that the record began with.
+        line: of history, counted from 1: a record that was restored with entries lost begins another.
     """
-    return f"answerable.local/{first[:16]}/{tenant}"
+    return f"answerable.local/{first[:16]}{f'.{line}' if line > 1 else ''}/{tenant}"
+
+
+def line_of(origin: str) -> int:
+    """Which line of history an origin names."""
+    _, _, line = origin.split("/")[1].partition(".")
+    return int(line or 1)
 
 
 def sign_checkpoint(log: Signer, origin: str, size: int, root: bytes) -> str:

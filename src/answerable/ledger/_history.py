@@ -107,8 +107,15 @@ class History:
             )
         )
 
-    def follow(self, receipt: Receipt, texts: tuple[bytes | None, bytes | None]) -> None:
-        """Take in the next receipt."""
+    def follow(
+        self, receipt: Receipt, texts: tuple[bytes | None, bytes | None] = (None, None), subjects: tuple[str, ...] = ()
+    ) -> None:
+        """Take in the next receipt.
+
+        Args:
+            texts: input and output, as far as a replay needs them.
+            subjects: the people that they concern, by pseudonym.
+        """
         said = receipt.predicate
         seq, phase, step = said["seq"], said["phase"], StepKey(said.get("step", ""))
         if seq <= self.seen:
@@ -132,7 +139,7 @@ class History:
         elif phase == "approval" and "edited" in said["control"]:
             self.edits[step] = stable_json(orjson.loads(texts[0] or b"{}").get("arguments"))
         elif phase in ("outcome", "denied"):
-            outcome = outcome_of(said, texts[1])
+            outcome = outcome_of(said, texts[1], subjects)
             self.finals[step] = outcome
             action = said["action"]
             effect = Effect(action["effect"])
@@ -142,7 +149,7 @@ class History:
         elif phase == "timer":
             self.recorded.append(Recorded(kind="timer", **common))
         elif phase == "signal":
-            self.recorded.append(_signal(said["control"], texts[0] or b"null", common))
+            self.recorded.append(_signal(said["control"], texts[0] or b"null", subjects, common))
         elif phase == "version":
             self.recorded.append(Recorded(kind="version", name=said["control"]["name"], **common))
         elif phase == "control":
@@ -172,14 +179,17 @@ class History:
             self.dropped.update(dict.fromkeys(control["labels"], seq))
 
 
-def _signal(control: dict[str, Any], payload: bytes, common: dict[str, Any]) -> Recorded:
+def _signal(control: dict[str, Any], payload: bytes, subjects: tuple[str, ...], common: dict[str, Any]) -> Recorded:
     labels = tuple(control["labels"]) if "labels" in control else None
-    subjects = tuple(control.get("subjects", ()))
     return Recorded(kind="signal", name=control["name"], payload=payload, labels=labels, subjects=subjects, **common)
 
 
-def as_recorded(outcome: Outcome, receipt: ReceiptId, seq: int, at: str) -> Outcome:
-    """The outcome as `outcome_of` would read it from the receipt it was just written to."""
+def as_recorded(outcome: Outcome, receipt: ReceiptId, seq: int, at: str, *, subjects: tuple[str, ...] = ()) -> Outcome:
+    """The outcome as `outcome_of` would read it from the receipt it was just written to.
+
+    Args:
+        subjects: the people that its receipt's texts concern: those of the action, and its own.
+    """
     labels = tuple(sorted(outcome.labels)) if len(outcome.labels) > 1 else outcome.labels
     return Outcome(
         status=outcome.status,
@@ -188,7 +198,7 @@ def as_recorded(outcome: Outcome, receipt: ReceiptId, seq: int, at: str) -> Outc
         observed_by=outcome.observed_by,
         evidence=outcome.evidence,
         labels=labels,
-        subjects=outcome.subjects,
+        subjects=subjects,
         tries=outcome.tries,
         seq=seq,
         at=at,
@@ -196,7 +206,7 @@ def as_recorded(outcome: Outcome, receipt: ReceiptId, seq: int, at: str) -> Outc
     )
 
 
-def outcome_of(said: dict[str, Any], output: bytes | None) -> Outcome:
+def outcome_of(said: dict[str, Any], output: bytes | None, subjects: tuple[str, ...]) -> Outcome:
     """The outcome that a final receipt and its text tell of."""
     effect = said.get("effect", {})
     return Outcome(
@@ -206,7 +216,7 @@ def outcome_of(said: dict[str, Any], output: bytes | None) -> Outcome:
         observed_by=effect.get("observedBy", "gate"),
         evidence=tuple(effect.get("evidence", ())),
         labels=tuple(said.get("labels", ())),
-        subjects=tuple(said.get("control", {}).get("subjects", ())),
+        subjects=subjects,
         tries=effect.get("tries", 1),
         seq=said["seq"],
         at=said["at"],

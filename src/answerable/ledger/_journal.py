@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from answerable.action import Claim, Step
 from answerable.core import (
     Action,
@@ -20,17 +18,14 @@ from answerable.core import (
     ApprovalObligation,
     Decision,
     FaultPoint,
-    Money,
     Outcome,
     ReceiptId,
     RecordedError,
     Refused,
-    canonical_json,
     format_time,
     new_approval_id,
     parse_time,
     reach,
-    sha256_name,
 )
 from answerable.ledger._drivers._failures import PASSING
 from answerable.ledger._history import History, as_recorded
@@ -39,12 +34,14 @@ from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, Tx
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Transaction
+from answerable.ledger._said import action_members, authority_of, error_code
+from answerable.ledger._tombstones import is_erased
 from answerable.ledger._vault import commitment
 
 if TYPE_CHECKING:
     from answerable.ledger._ledger import Ledger
 
-__all__ = ["RunJournal", "SliceLost", "action_digest"]
+__all__ = ["RunJournal", "SliceLost"]
 
 _log = logging.getLogger(__name__)
 Lost = Callable[[Exception, Coroutine[Any, Any, Any]], None]
@@ -134,7 +131,8 @@ class RunJournal:
             appended = await self._placed(closing, lost)
         self._ledger.forget_input(step.action)
         if self._is_next(closing, appended):
-            recorded = as_recorded(outcome, appended.id, appended.seq, appended.at)
+            about = self._ledger.called(step.action.tenant, {*step.action.subjects, *outcome.subjects})
+            recorded = as_recorded(outcome, appended.id, appended.seq, appended.at, subjects=about)
             self.history.finished(step.action, recorded)
             reach(FaultPoint.HANDED_BACK)
             return recorded
@@ -354,10 +352,12 @@ class _Closing:
 
     def record(self, tx: Transaction) -> Appended:
         step, outcome, action = self._step, self._outcome, self._step.action
-        input_, keyset, digest = self._ledger.committed_input(action)
-        subjects = action.subjects
         # After `run.close` nothing is final any more: what is learned late is an observation.
         is_late = tx.is_closed(action.run)
+        if is_late and (bare := self._bare(tx)) is not None:
+            return tx.append(bare)
+        input_, keyset, digest = self._ledger.committed_input(action)
+        subjects = action.subjects
         is_observed = outcome.status == "unknown" or is_late
         self.is_final = not is_observed
         effect: dict[str, Any] = {"status": outcome.status, "observedBy": outcome.observed_by}
@@ -403,6 +403,30 @@ class _Closing:
         )
         return tx.append(draft, keyset=keyset, committed=committed)
 
+    def _bare(self, tx: Transaction) -> Draft | None:
+        """The observation without its texts, where those whom they concern were erased meanwhile."""
+        step, outcome, action = self._step, self._outcome, self._step.action
+        concerned = self._ledger.called(action.tenant, {*action.subjects, *outcome.subjects})
+        if not is_erased(tx, action.tenant, (*concerned, action.run)):
+            return None
+        intent = self._ledger.reader.find(step.intent) if step.intent else None
+        return Draft(
+            tenant=action.tenant,
+            run=action.run,
+            phase="observation",
+            agent=action.agent,
+            build=action.build,
+            step=action.step,
+            branch=action.branch,
+            attempt=step.attempt,
+            intent=step.intent,
+            once=_once(action, is_observed=True, is_late=True),
+            members={
+                "effect": {"status": outcome.status, "observedBy": outcome.observed_by},
+                **({"action": intent.predicate["action"]} if intent is not None else {}),
+            },
+        )
+
 
 def _terms(obligation: ApprovalObligation) -> dict[str, bool]:
     """What else a verifier holds the answers to, where it is asked for."""
@@ -419,75 +443,3 @@ def _once(action: Action, *, is_observed: bool, is_late: bool) -> str:
     if is_late:
         return f"l:{action.run}:{action.step}"
     return "" if is_observed else f"o:{action.run}:{action.step}"
-
-
-def authority_of(tx: Transaction, action: Action, decision: Decision, decided: str) -> dict[str, Any]:
-    """What decided, so that it can be evaluated again from the record alone."""
-    authority: dict[str, Any] = {
-        "decision": decided,
-        "rules": list(decision.rules),
-        "request": tx.store(action.tenant, decision.request),
-        "asOf": tx.position_of(action.tenant),
-    }
-    if decision.policy:
-        authority["policy"] = decision.policy
-    if decision.obligations:
-        authority["obligations"] = [str(obligation) for obligation in decision.obligations]
-    if decision.provenance:
-        authority["provenance"] = list(decision.provenance)
-    return authority
-
-
-def action_members(action: Action, digest: str) -> dict[str, Any]:
-    """What a receipt says of the action itself."""
-    described = action.described
-    said: dict[str, Any] = {
-        "kind": action.kind,
-        "name": action.name,
-        "effect": described.effect.value,
-        "idempotencyKey": action.idempotency_key or action.step,
-        "digest": digest,
-    }
-    if described.target:
-        said["target"] = described.target
-    if described.schema:
-        said["schema"] = described.schema
-    if described.amount:
-        said["amount"] = described.amount.to_json()
-    members: dict[str, Any] = {"action": said}
-    basis: dict[str, Any] = {}
-    if described.specs:
-        basis["specs"] = list(described.specs)
-    if described.model:
-        basis["model"] = described.model
-    if basis:
-        members["basis"] = basis
-    if action.labels:
-        members["labels"] = list(action.labels)
-    return members
-
-
-def action_digest(action: Action, input_: str) -> str:
-    """Names what is to be done, over commitments: approvals are bound to it.
-
-    Source: `docs/formats/receipt.md`, "Action digest".
-    """
-    amount: Money | None = action.described.amount
-    said = {
-        "run": action.run,
-        "step": action.step,
-        "kind": action.kind,
-        "name": action.name,
-        "effect": action.described.effect.value,
-        "target": action.described.target,
-        "idempotencyKey": action.idempotency_key or action.step,
-        "input": input_,
-        "amount": amount.to_json() if amount else {},
-    }
-    return sha256_name(canonical_json(said))
-
-
-def error_code(outcome: Outcome) -> str:
-    """The code of the error that an outcome carries."""
-    code: str = orjson.loads(outcome.value).get("code", "")
-    return code

@@ -20,6 +20,7 @@ from answerable.ledger._sql import Prepared
 from answerable.ledger._tables import slices
 
 __all__ = [
+    "CALLED",
     "FIND",
     "IN_TURN",
     "IS_UNSERVED",
@@ -78,6 +79,8 @@ IN_TURN = (
     .subquery()
 )
 _UNSERVED = Prepared(sa.select(IN_TURN.c.run).order_by(IN_TURN.c.turn).limit(sa.bindparam("most")))
+CALLED = "called"
+"""In place of a due time: the run's turn has come, and it stays so when a worker takes the run before it asks."""
 _PLACE = Prepared(sa.select(slices.c.tenant, slices.c.priority).where(slices.c.run == sa.bindparam("run")))
 _NEXT_DUE = Prepared(sa.select(sa.func.min(slices.c.due)).where(slices.c.state == "parked"))
 
@@ -238,7 +241,7 @@ class Leases:
         def work(tx: Transaction) -> Sequence[RunId]:
             called = choose(tx)
             for run in called:
-                tx.run(SET, of_run=run, to="called", at=None)
+                tx.run(SET, of_run=run, to="called", at=CALLED)
                 tx.wake(run)
             return called
 

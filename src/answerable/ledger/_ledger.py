@@ -1,12 +1,13 @@
 """The record of one data directory: opened by one process, which is then its only writer."""
 
+import asyncio
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -19,21 +20,25 @@ from answerable.core import (
     RunId,
     SystemClock,
     TenantId,
+    format_time,
     new_boot_id,
     reach,
 )
+from answerable.ledger._checkpoint import read_head
 from answerable.ledger._drivers._sqlite import SqliteConnection, SqliteWriter
 from answerable.ledger._history import History
-from answerable.ledger._journal import RunJournal, action_digest
+from answerable.ledger._journal import RunJournal
 from answerable.ledger._key_files import key_draft, open_signers
 from answerable.ledger._leases import Leases, Slice
 from answerable.ledger._ports import Projection, RulingProjection, Signer, Store, Writer
 from answerable.ledger._reader import Reader
 from answerable.ledger._receipt import SYSTEM, Draft
 from answerable.ledger._record import Appended, Recorder, Transaction
+from answerable.ledger._said import action_digest
 from answerable.ledger._sql import Prepared, insert
+from answerable.ledger._standstill import Standstill, check_may_go_on, stand_still
 from answerable.ledger._stores import store_of, use_store
-from answerable.ledger._tables import keys
+from answerable.ledger._tables import keys, logs
 from answerable.ledger._vault import Keyset, Vault, commitment
 
 if TYPE_CHECKING:
@@ -43,7 +48,10 @@ __all__ = ["DirectoryInUse", "Ledger", "lock_directory"]
 
 _SAVE_KEY = Prepared(insert(keys).on_conflict_do_nothing())
 _KEY_ROWS = Prepared(sa.select(keys.c.key_id, keys.c.id, keys.c.role).order_by(keys.c.id))
+_HEADS = Prepared(sa.select(logs.c.tenant, logs.c.origin, logs.c.size, logs.c.checkpoint))
 _REMEMBERED = 4096
+_SCRUB_PAUSES_S = (0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+T = TypeVar("T")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -88,15 +96,18 @@ class Ledger:
         isolation: str = "same-process",
         gate: Signer | None = None,
         log: Signer | None = None,
+        continues: bool = False,
         store: str = "",
     ) -> "Ledger":
         """Own a data directory; what is missing in it is made.
 
         Args:
+            continues: open it although it stands still, to write down how it goes on.
             store: where its record is kept, `postgresql://…`; by default where it is already, or else in a file in it.
 
         Raises:
             DirectoryInUse: another process owns it.
+            StoreRestored, LogBehind: it may be an old copy, and nobody has said yet how it goes on.
             KeyFileUnsafe: a key file can be read by others.
             KeyRetired, KeyRoleTaken: a key was retired, or has another role.
             SignerUnavailable: who keeps a key elsewhere does not sign.
@@ -108,9 +119,13 @@ class Ledger:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _lock(directory)
         try:
+            if not continues:
+                check_may_go_on(directory)
             use_store(directory, store)
             kept_in = store_of(directory)
             kept_in.upgrade()
+            if not continues and not kept_in.is_shared:
+                _check_published(directory, kept_in)
             begun = _join if kept_in.is_shared else _own
             recorder = begun(
                 directory,
@@ -165,6 +180,16 @@ class Ledger:
         """Where the record takes its times from."""
         return self._recorder.clock
 
+    def halt(self, reason: Standstill) -> None:
+        """Write nothing any more, in this process or any later one, until it is said how the record goes on."""
+        stand_still(self.directory, reason)
+        self._recorder.halted = reason.error(self.directory)
+
+    def begin_line(self) -> int:
+        """Have every log that is written from now on bear a new origin: entries of the old one are lost."""
+        self._recorder.line += 1
+        return self._recorder.line
+
     async def append(self, draft: Draft) -> Appended:
         """Put one receipt on the record."""
         return await self.writer.submit(lambda tx: tx.append(draft))
@@ -218,6 +243,10 @@ class Ledger:
         """What the record calls a person or system."""
         return self._recorder.vault.pseudonym(tenant, name)
 
+    def called(self, tenant: TenantId, subjects: Iterable[str]) -> tuple[str, ...]:
+        """What the record calls the people that a text concerns, sorted."""
+        return self._recorder.vault.called(tenant, tuple(sorted(subjects))) if subjects else ()
+
     def party(self, action: Action) -> str:
         """What the record calls whoever the action is done for."""
         return action.on_behalf_of and self.pseudonym(action.tenant, action.on_behalf_of)
@@ -240,6 +269,21 @@ class Ledger:
             self._inputs.pop(next(iter(self._inputs)))
         self._inputs[name] = (action, input_, keyset, digest)
         return input_, keyset, digest
+
+    async def drop(self, work: Callable[[Transaction, Vault], T]) -> tuple[T, bool]:
+        """Drop texts in a transaction; whether their last traces are out of the store's files, too.
+
+        Where others read an old moment of the store, traces stay in its write-ahead log until they have done so.
+        """
+        result = await self.writer.submit(lambda tx: work(tx, self._recorder.vault))
+        self._inputs.clear()
+        for pause_s in _SCRUB_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            if await asyncio.to_thread(self._store.scrub):
+                return result, True
+            if self._store.is_shared:
+                break
+        return result, False
 
     def forget_input(self, action: Action) -> None:
         """The step is over: its arguments need not stay in memory."""
@@ -314,6 +358,22 @@ class _Glance:
 
     def wake(self, run: str) -> None:
         raise RuntimeError("a check may not write")
+
+
+def _check_published(directory: Path, store: Store) -> None:
+    """Stand still where the folders of published logs show more than the store holds: it is an older copy."""
+    with closing(store.connect(writable=False)) as connection:
+        held = {row[0]: (row[1], row[2], row[3]) for row in connection.rows(_HEADS)}
+    for path in sorted((directory / "log").glob("*/checkpoint")):
+        shown = read_head(path.read_text("utf-8"))
+        origin, size, note = held.get(path.parent.name, (shown.origin, 0, ""))
+        if shown.origin != origin or shown.size < size or (note and read_head(note) == shown):
+            continue
+        reason = Standstill.behind(
+            "the folder of the published log", origin, size, seen=shown.size, at=format_time(SystemClock().now())
+        )
+        stand_still(directory, reason)
+        check_may_go_on(directory)
 
 
 @contextmanager

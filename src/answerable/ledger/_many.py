@@ -179,7 +179,9 @@ class SharedRecorder(Recorder):
 
     def keyset_inside(self, tenant: TenantId, subjects: tuple[str, ...], run: str) -> Keyset:
         """The same, inside a transaction: a new run's key is stored with its first receipt."""
-        return self.vault.keyset(tenant, subjects or (run,), self._stored_key if not subjects else self._wrapped)
+        if not subjects:
+            return self.vault.keyset(tenant, (run,), self._stored_key)
+        return self.vault.keyset(tenant, self.vault.called(tenant, subjects), self._wrapped)
 
     def _stored_key(self, tenant: TenantId, subject: str) -> bytes | None:
         return super()._wrapped(tenant, subject)
@@ -225,6 +227,9 @@ class SharedTransaction(Transaction):
                 self._new_logs.add(tenant)
         self._frontiers[tenant] = own = known.copy()
         return own
+
+    def flush(self) -> None:
+        """Nothing: positions are given at the commit. What came in with an erasure counts as come after it."""
 
     def prepare(self) -> None:
         """Sign the receipts, keep new subjects' keys, and tell the other workers once it is committed."""

@@ -133,8 +133,12 @@ class Connection(Protocol):
     def each(self, statement: Prepared) -> Iterator[Any]:
         """The rows a query finds, however many: never all of them in memory."""
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """What is done in the block is on disk together or not at all, and nobody else writes meanwhile."""
+    def transaction(self, *, only_reads: bool = False) -> AbstractContextManager[None]:
+        """What is done in the block is on disk together or not at all, and nobody else writes meanwhile.
+
+        Args:
+            only_reads: others may write, and what is read is of one moment, up to the end of the first `each`.
+        """
 
     def close(self) -> None:
         """Let go of it."""
@@ -194,6 +198,9 @@ class Store(Protocol):
 
     def connect(self, *, writable: bool) -> Connection:
         """A connection, durable at every commit."""
+
+    def scrub(self) -> bool:
+        """Have no trace of dropped rows in its files; False where it cannot, or not yet."""
 
     def upgrade(self) -> None:
         """Bring it to this version's schema; one that is there already is only looked at."""

@@ -1,6 +1,7 @@
 """Reading the record: from the gate's own process or any other, while the gate runs."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from answerable.core import ConfigError, RunId, TenantId
 from answerable.ledger._history import History
 from answerable.ledger._key_lives import KeyLife, key_lives
 from answerable.ledger._ports import Connection
-from answerable.ledger._receipt import Receipt, control_run
-from answerable.ledger._record import object_salt, split_texts
+from answerable.ledger._receipt import Receipt, control_run, is_replayed
 from answerable.ledger._sharing import share
 from answerable.ledger._sql import Prepared
 from answerable.ledger._stores import store_of
 from answerable.ledger._tables import keys, logs, objects, receipts, subject_keys
+from answerable.ledger._texts import object_salt, split_texts
 from answerable.ledger._vault import Keyset, ObjectErased, Vault
 
 __all__ = ["NoStore", "Reader", "Texts"]
@@ -60,11 +61,11 @@ _AT = Prepared(
     )
     .order_by(receipts.c.leaf)
 )
+_STANDS_IN = ("run_", "control:")
+_TAKEN = Prepared(sa.select(receipts.c.position).where(receipts.c.once == sa.bindparam("once")))
 _TENANTS = Prepared(sa.select(logs.c.tenant).order_by(logs.c.tenant))
 _LOG = Prepared(sa.select(logs.c.origin, logs.c.size, logs.c.checkpoint).where(logs.c.tenant == sa.bindparam("tenant")))
 _KEYS = Prepared(sa.select(keys.c.id, keys.c.key_id, keys.c.public, keys.c.role).order_by(keys.c.id))
-_REPLAYED = frozenset({"run.open", "outcome", "denied", "signal", "approval"})
-"""Phases whose texts a replay needs; of approvals only those that edit."""
 _OBJECT = Prepared(sa.select(objects.c.tenant, objects.c.sealed).where(objects.c.commitment == sa.bindparam("name")))
 _SUBJECT = Prepared(
     sa.select(subject_keys.c.wrapped).where(
@@ -127,6 +128,10 @@ class Reader:
         """The rows a query finds in any table, projections' included."""
         return self._connection.rows(statement, **params)
 
+    def still(self) -> AbstractContextManager[None]:
+        """Read one moment of the record in a block, whatever is written meanwhile; up to the end of `all`."""
+        return self._connection.transaction(only_reads=True)
+
     def receipts(self, *, run: RunId | None = None, tenant: TenantId = TenantId("default")) -> list[Receipt]:
         """All receipts of a run by `seq`, or of a tenant in the order of its log."""
         rows = self.rows(_OF_RUN, run=run, after=-1) if run else self.rows(_OF_TENANT, tenant=tenant)
@@ -151,6 +156,10 @@ class Reader:
         rows = self.rows(_BY_ID, id=receipt_id)
         return self._receipt(rows[0]) if rows else None
 
+    def is_taken(self, once: str) -> bool:
+        """Whether a receipt was appended under this name (`Draft.once`)."""
+        return bool(self.rows(_TAKEN, once=once))
+
     def text(self, receipt: Receipt) -> Texts:
         """What the receipt's commitments stand for.
 
@@ -161,7 +170,7 @@ class Reader:
         row = vars(receipt).get("_row")  # where this reader found it, if it did
         if row is None:
             row = next(iter(self.rows(_BY_ID, id=said["id"])), None)
-        if row is None or row[5] is None:
+        if row is None or row[6] is None:
             return Texts()
         keyset, texts = self._unseal(said, row)
         context = said.get("step") or said["id"]
@@ -200,16 +209,25 @@ class Reader:
         return history
 
     def refresh(self, history: History) -> None:
-        """Take in what was appended to the run since."""
-        for row in self.rows(_OF_RUN, run=history.run, after=history.seen):
+        """Take in what was appended to the run since.
+
+        Raises:
+            ObjectErased: a text that a replay needs was erased; `history.closed` says if the run is over.
+        """
+        rows = self.rows(_OF_RUN, run=history.run, after=history.seen)
+        for row in rows:
             receipt = self._receipt(row)
-            said = receipt.predicate
-            wanted = (
-                row[5] is not None
-                and said["phase"] in _REPLAYED
-                and (said["phase"] != "approval" or "edited" in said["control"])
-            )
-            history.follow(receipt, self._unseal(said, row)[1] if wanted else (None, None))
+            if row[6] is None or not is_replayed(receipt):
+                history.follow(receipt)
+            else:
+                history.follow(receipt, self._unseal(receipt.predicate, row)[1], _people(row))
+
+    def outline(self, run: RunId) -> History:
+        """What the record holds of a run, without any text."""
+        history = History(run=run)
+        for row in self.rows(_OF_RUN, run=run, after=-1):
+            history.follow(self._receipt(row), subjects=_people(row))
+        return history
 
     def checkpoint(self, tenant: TenantId = TenantId("default")) -> str:
         """The latest signed checkpoint of the tenant's log; empty before its first receipt."""
@@ -248,6 +266,11 @@ class Reader:
         """The origin of the tenant's log and the raw public key (32 bytes) of its latest checkpoints."""
         return self.rows(_LOG, tenant=tenant)[0][0], self.log_keys()[-1]
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several gates write this record, each with a key of its own."""
+        return store_of(self.directory).is_shared
+
     def key_roles(self) -> dict[str, str]:
         """In which role each key was ever used, by key id."""
         return {row[1]: row[3] for row in self.rows(_KEYS)}
@@ -282,6 +305,8 @@ class Reader:
         return receipt
 
     def _unseal(self, said: dict[str, Any], row: Any) -> tuple[Keyset, tuple[bytes | None, bytes | None]]:
+        if row[5] is None:
+            raise ObjectErased(receipt=said["id"])
         subjects = tuple(row[6].split("\n"))
 
         def stored(tenant: TenantId, subject: str) -> bytes:
@@ -293,3 +318,9 @@ class Reader:
 
         keyset = self._vault.keyset(said["tenant"], subjects, stored)
         return keyset, split_texts(keyset.decrypt(row[5], said["id"]))
+
+
+def _people(row: Any) -> tuple[str, ...]:
+    """The people whom a receipt's text concerns; none where its run stands in for them."""
+    names = row[6].split("\n") if row[6] else ()
+    return tuple(name for name in names if not name.startswith(_STANDS_IN))

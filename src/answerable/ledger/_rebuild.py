@@ -1,19 +1,23 @@
 """Rebuild projections from receipts alone, and show where the live tables differ."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
+from answerable.ledger._drivers._sqlite import SqliteConnection
 from answerable.ledger._ledger import lock_directory
 from answerable.ledger._ports import Connection, Projection
 from answerable.ledger._reader import NoStore, Reader
 from answerable.ledger._sql import Prepared
 from answerable.ledger._stores import store_of
 
-__all__ = ["TableRebuilt", "rebuild"]
+__all__ = ["TableRebuilt", "compare", "rebuild"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +63,42 @@ def rebuild(directory: Path, projections: Sequence[Projection]) -> list[TableReb
             reader.close()
 
 
+def compare(directory: Path, projections: Sequence[Projection]) -> list[TableRebuilt]:
+    """Derive every projection's tables anew in memory, and compare; the record is only read, and may be in use.
+
+    Raises:
+        NoStore: there is no record.
+    """
+    tables = [table for projection in projections for table in projection.tables]
+    with closing(Reader.open(directory)) as reader, closing(sqlite3.connect(":memory:", isolation_level=None)) as raw:
+        derived = SqliteConnection(raw)
+        for table in tables:
+            raw.execute(str(sa.schema.CreateTable(table).compile(dialect=sqlite.dialect())))
+            for index in table.indexes:
+                raw.execute(str(sa.schema.CreateIndex(index).compile(dialect=sqlite.dialect())))
+        raw.execute("BEGIN")
+        with reader.still():  # the tables and the receipts of one moment, whatever a gate writes meanwhile
+            live = {table.name: _rows(reader, table) for table in tables}
+            _derive(reader, projections, derived)
+        return [_compare(table.name, live[table.name], _rows(derived, table)) for table in tables]
+
+
 def _rebuilt(connection: Connection, reader: Reader, projections: Sequence[Projection]) -> list[TableRebuilt]:
     tables = [table for projection in projections for table in projection.tables]
     live = {table.name: _rows(connection, table) for table in tables}
     for table in reversed(tables):
         connection.run(Prepared(sa.delete(table)))
-    replay = _Replay(connection)
+    _derive(reader, projections, connection)
+    return [_compare(table.name, live[table.name], _rows(connection, table)) for table in tables]
+
+
+def _derive(reader: Reader, projections: Sequence[Projection], into: Connection) -> None:
+    replay = _Replay(into)
     for receipt in reader.all():
         replay.now = receipt.predicate["at"]
         for projection in projections:
             if receipt.phase in projection.phases:
                 projection.apply(replay, receipt)
-    return [_compare(table.name, live[table.name], _rows(connection, table)) for table in tables]
 
 
 class _Replay:
@@ -85,7 +113,7 @@ class _Replay:
         """Nobody is waiting."""
 
 
-def _rows(connection: Connection, table: sa.Table) -> set[tuple[Any, ...]]:
+def _rows(connection: Connection | Reader, table: sa.Table) -> set[tuple[Any, ...]]:
     return {tuple(row) for row in connection.rows(Prepared(sa.select(table)))}
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "Receipt",
     "control_run",
     "envelope_json",
+    "is_replayed",
     "pae",
 ]
 
@@ -117,6 +118,15 @@ class Receipt:
     def envelope(self) -> bytes:
         """The DSSE envelope as it is exported, canonical JSON."""
         return envelope_json(self.body, self.signature, self.key_id)
+
+
+_REPLAYED = frozenset({"run.open", "outcome", "denied", "signal", "approval"})
+
+
+def is_replayed(receipt: Receipt) -> bool:
+    """Whether a replay of its run needs its text; of approvals, only those that edit."""
+    said = receipt.predicate
+    return said["phase"] in _REPLAYED and (said["phase"] != "approval" or "edited" in said["control"])
 
 
 def control_run(tenant: TenantId) -> RunId:

@@ -1,15 +1,24 @@
 """The one place where receipts are numbered, chained, signed and entered in the log."""
 
+import copy
 import functools
 import hashlib
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from answerable.core import Clock, ReceiptId, RunId, TenantId, canonical_json, format_time, new_receipt_id
-from answerable.ledger._checkpoint import origin_of, sign_checkpoint
+from answerable.core import (
+    AnswerableError,
+    Clock,
+    ReceiptId,
+    RunId,
+    TenantId,
+    canonical_json,
+    format_time,
+    new_receipt_id,
+)
+from answerable.ledger._checkpoint import line_of, origin_of, sign_checkpoint
 from answerable.ledger._merkle import Frontier
 from answerable.ledger._ports import Connection, Projection, Signer
 from answerable.ledger._receipt import (
@@ -24,13 +33,13 @@ from answerable.ledger._receipt import (
 from answerable.ledger._signing import SignQueue
 from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
+from answerable.ledger._texts import commitments, join_texts, object_salt
 from answerable.ledger._vault import Keyset, Vault, commitment
 
-__all__ = ["USUAL_PRIORITY", "Appended", "Recorder", "Transaction", "join_texts", "split_texts"]
+__all__ = ["USUAL_PRIORITY", "Appended", "Recorder", "Transaction"]
 
 # By `_journal`, from typed fields: no float can be in them.
 _BUILT_HERE = frozenset({"action", "authority", "basis", "labels", "usage"})
-_LENGTHS = struct.Struct(">ii")
 USUAL_PRIORITY = 5
 """Of a run whose `run.open` gives none; the lower goes first."""
 _INSERT = Prepared(sa.insert(receipts))
@@ -45,7 +54,7 @@ _PUT_LOG = insert(logs)
 _SAVE_LOG = Prepared(
     _PUT_LOG.on_conflict_do_update(
         index_elements=[logs.c.tenant],
-        set_={name: _PUT_LOG.excluded[name] for name in ("size", "peaks", "checkpoint")},
+        set_={name: _PUT_LOG.excluded[name] for name in ("origin", "size", "peaks", "checkpoint")},
     )
 )
 _SAVE_OBJECT = Prepared(insert(objects).on_conflict_do_nothing())
@@ -56,6 +65,7 @@ _FIND_SUBJECT = Prepared(
         subject_keys.c.tenant == sa.bindparam("tenant"), subject_keys.c.subject == sa.bindparam("subject")
     )
 )
+_ORIGINS = Prepared(sa.select(logs.c.origin))
 _LAST_AT = Prepared(sa.select(receipts.c.body).order_by(receipts.c.position.desc()).limit(1))
 _WAKE = Prepared(
     sa.update(slices)
@@ -137,6 +147,9 @@ class Recorder:
         self.stored: dict[bytes, str] = {}
         self.woken: Callable[[Sequence[str]], None] = lambda runs: None
         self.last_at = self._last_at()
+        self.line = max((line_of(row[0]) for row in connection.rows(_ORIGINS)), default=1)
+        self.halted: AnswerableError | None = None
+        """Why nothing may be appended any more."""
 
     def close(self) -> None:
         """Let go of what was opened for it."""
@@ -150,7 +163,7 @@ class Recorder:
 
     def keyset(self, tenant: TenantId, subjects: tuple[str, ...], run: str) -> Keyset:
         """Keys for texts concerning these people, or the run itself."""
-        return self.vault.keyset(tenant, subjects or (run,), self._wrapped)
+        return self.vault.keyset(tenant, self.vault.called(tenant, subjects) if subjects else (run,), self._wrapped)
 
     def _wrapped(self, tenant: TenantId, subject: str) -> bytes | None:
         rows = self._lookups.rows(_FIND_SUBJECT, tenant=tenant, subject=subject)
@@ -184,6 +197,7 @@ class Transaction:
         self._once: dict[str, str] = {}
         self._fences: dict[str, int | None] = {}
         self._stored: dict[bytes, str] = {}
+        self._forgotten: set[tuple[TenantId, str]] = set()
         self._woken: list[str] = []
         self._closed: list[str] = []
         self._opened: list[str] = []
@@ -235,6 +249,8 @@ class Transaction:
         Where the caller has the texts' keys and commitments already, it passes them.
         """
         of, run, tenant = self._of, draft.run, draft.tenant
+        if of.halted is not None:
+            raise copy.copy(of.halted)
         if draft.fence is not None and self.fence(run) != draft.fence:
             return Appended("stale")
         head, is_over = self._heads.get(run) or of.heads.get(run), run in self._closed
@@ -261,7 +277,7 @@ class Transaction:
             keyset = keyset or of.keyset(tenant, draft.subjects, run)
             committed = committed or commitments(keyset, draft, receipt_id)
             sealed = keyset.encrypt(join_texts(draft.input, draft.output), receipt_id)
-            subjects = "\n".join(draft.subjects) or run
+            subjects = "\n".join(of.vault.called(tenant, draft.subjects)) if draft.subjects else run
         statement = self._statement(draft, receipt_id, seq, head, n, committed)
         given = [part for name, part in draft.members.items() if name not in _BUILT_HERE]
         body = canonical_json(statement, unproven=given)
@@ -339,6 +355,9 @@ class Transaction:
             predicate["onBehalfOf"] = draft.on_behalf_of
         if committed:
             predicate["commitments"] = committed
+        if subjects := predicate.get("control", {}).get("subjects"):
+            named = self._of.vault.called(draft.tenant, tuple(subjects))
+            predicate["control"] = {**predicate["control"], "subjects": list(named)}
         if draft.phase == "run.close":
             predicate["control"] = {**predicate.get("control", {}), "count": seq, "last": head[1] if head else ""}
         subject = [_artefact(draft.run)]
@@ -388,13 +407,24 @@ class Transaction:
         self._frontiers[tenant] = own = known.copy()
         return own
 
+    def flush(self) -> None:
+        """Have every receipt so far in its table, where statements find it."""
+        if self._unsigned:
+            self._seal()
+        self._of.connection.insert(_INSERT, self._rows)
+        self._rows.clear()
+
+    def forget(self, tenant: TenantId, names: Iterable[str]) -> None:
+        """The keys of these people or runs are dropped: once this is on disk, memory does not hold them either."""
+        self._forgotten.update((tenant, name) for name in names)
+
     def prepare(self) -> None:
         """Sign the receipts and the checkpoint of every log that grew, and keep new subjects' keys."""
         of = self._of
         if self._unsigned:
             self._seal()
         for tenant, frontier in self._frontiers.items():
-            origin = origin_of(of.log_name, tenant)
+            origin = origin_of(of.log_name, tenant, of.line)
             self.run(
                 _SAVE_LOG,
                 tenant=tenant,
@@ -405,6 +435,8 @@ class Transaction:
             )
         self._subjects = list(of.vault.unsaved)
         for (tenant, subject), wrapped in of.vault.unsaved.items():
+            if (tenant, subject) in self._forgotten:
+                continue
             self.run(_SAVE_SUBJECT, tenant=tenant, subject=subject, wrapped=wrapped)
 
     def write(self) -> None:
@@ -429,6 +461,7 @@ class Transaction:
             if fence is None:
                 of.fences.pop(run, None)
                 of.names.pop(run, None)
+                of.heads.pop(run, None)  # a run that waits is a row: what comes for it looks its head up
             else:
                 of.fences[run] = fence
         of.stored.update(self._stored)
@@ -437,41 +470,10 @@ class Transaction:
         for run in self._closed:
             of.heads.pop(run, None)
         of.vault.saved(self._subjects)
+        of.vault.forget(self._forgotten)
         of.last_at = self.now
         if self._woken:
             of.woken(self._woken)
-
-
-def commitments(keyset: Keyset, draft: Draft, receipt_id: str) -> dict[str, str]:
-    """Commitments to a draft's texts, by the step they belong to, or by receipt outside a step."""
-    context = draft.step or receipt_id
-    found = {}
-    if draft.input is not None:
-        found["input"] = commitment(keyset.salt(draft.run, context, "input"), draft.input)
-    if draft.output is not None:
-        found["output"] = commitment(keyset.salt(draft.run, context, "output"), draft.output)
-    return found
-
-
-def object_salt(keyset: Keyset, text: bytes) -> bytes:
-    """The salt of a text that is kept once: derives from the tenant's key and the text itself."""
-    return keyset.salt("", hashlib.sha256(text).hexdigest(), "object")
-
-
-def join_texts(first: bytes | None, second: bytes | None) -> bytes:
-    """Input and output as one text to seal; absent and empty stay apart."""
-    head = _LENGTHS.pack(-1 if first is None else len(first), -1 if second is None else len(second))
-    return head + (first or b"") + (second or b"")
-
-
-def split_texts(joined: bytes) -> tuple[bytes | None, bytes | None]:
-    """What `join_texts` joined."""
-    first, second = _LENGTHS.unpack_from(joined)
-    middle = _LENGTHS.size + max(first, 0)
-    return (
-        None if first < 0 else joined[_LENGTHS.size : middle],
-        None if second < 0 else joined[middle : middle + second],
-    )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -5,17 +5,31 @@ Needs the data directory to itself: a gate signs with one key from its start to 
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from answerable.core import Clock
+from answerable.core import Clock, ConfigError
 from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, check_fit, key_draft, key_path, open_signer
 from answerable.ledger._key_lives import KeyLife
 from answerable.ledger._ledger import Ledger
 from answerable.ledger._ports import Projection, Signer
 from answerable.ledger._receipt import SYSTEM, Draft, control_run
 from answerable.ledger._record import Transaction
+from answerable.ledger._stores import store_of
 
-__all__ = ["retire_key", "rotate_key"]
+__all__ = ["KeyShared", "retire_key", "rotate_key"]
+
+
+@dataclass(eq=False, kw_only=True)
+class KeyShared(ConfigError):
+    """The log's key of a record that several gates share is to change."""
+
+    code = "config.key_shared"
+    what = "the log key of the record behind `{directory}` cannot be changed: several gates share it"
+    why = "each may hold this key, and one that runs elsewhere would go on signing with it"
+    fix = "gate keys are each gate's own and can be rotated; the log key of a shared record cannot, yet"
+
+    directory: str
 
 
 async def rotate_key(
@@ -40,9 +54,11 @@ async def rotate_key(
 
     Raises:
         DirectoryInUse: a gate runs.
+        KeyShared: it is the log's key of a record that several gates share.
         KeyRoleTaken: the new key had a role before.
         SignerUnavailable, PluginError: who keeps the new key does not sign.
     """
+    _check_alone(directory, role)
     waiting = key_path(directory, role, is_next=True)
     try:
         ledger = Ledger.open(directory, projections=projections, clock=clock)
@@ -88,7 +104,9 @@ async def retire_key(
 
     Raises:
         DirectoryInUse: a gate runs.
+        KeyShared: it is the log's key of a record that several gates share.
     """
+    _check_alone(directory, role)
     async with _started(directory, projections, clock) as ledger:
         old = ledger.signers[role]
         said = {"by": ledger.pseudonym(SYSTEM, _typed(by)), "reason": reason}
@@ -97,6 +115,12 @@ async def retire_key(
         found = next(life for life in ledger.reader.keys_of(SYSTEM) if life.id == old.key_id)
     key_path(directory, role).unlink(missing_ok=True)
     return found
+
+
+def _check_alone(directory: Path, role: str) -> None:
+    """SECURITY: other gates may hold the log's key and sign with it meanwhile; nothing here could stop them."""
+    if role == "log" and store_of(directory).is_shared:
+        raise KeyShared(directory=str(directory))
 
 
 def _made(waiting: Path, write: Callable[[Path], None] | None) -> Signer:

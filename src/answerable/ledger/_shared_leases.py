@@ -45,11 +45,12 @@ _TAKEN: dict[str, Any] = {
     "state": "leased",
     "fence": slices.c.fence + 1,
     "seen": slices.c.wake,
-    "due": None,
-    "begun": sa.func.coalesce(slices.c.begun, _P("moment")),
     "worker": _P("me"),
 }
-_TAKE = Prepared(sa.update(slices).where(slices.c.run == _P("of_run")).values(_TAKEN))
+_BEGUN: dict[str, Any] = {"due": None, "begun": sa.func.coalesce(slices.c.begun, _P("moment"))}
+_TAKE = Prepared(sa.update(slices).where(slices.c.run == _P("of_run")).values({**_TAKEN, **_BEGUN}))
+# What is taken out of the line is asked of its queues only when it is claimed: until then it has not begun.
+_BEGIN = Prepared(sa.update(slices).where(slices.c.run == _P("of_run")).values(_BEGUN))
 # Two workers that look at the same time see the same line: each may have those in it that the other has not locked.
 _TAKE_SOME = Prepared(
     sa.update(slices)
@@ -124,6 +125,7 @@ class SharedLeases(Leases):
                 return Queued()
             if is_taken:
                 assert taken is not None
+                tx.run(_BEGIN, of_run=run, moment=tx.now)
                 return taken
             tx.run(_TAKE, of_run=run, me=self._recorder.worker, moment=tx.now)
             tx.set_fence(run, fence + 1)

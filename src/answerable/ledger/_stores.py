@@ -13,9 +13,9 @@ from answerable.core import ConfigError
 from answerable.ledger._drivers._sqlite import SqliteStore
 from answerable.ledger._ports import Store
 
-__all__ = ["DriverMissing", "KeysElsewhere", "StoreElsewhere", "store_of", "use_store", "write_address"]
+__all__ = ["DATABASE", "DriverMissing", "KeysElsewhere", "StoreElsewhere", "store_of", "use_store", "write_address"]
 
-_DATABASE = "answerable.sqlite3"
+DATABASE = "answerable.sqlite3"
 _ADDRESS = "store.toml"
 _SCHEMES = ("postgresql", "postgres")
 
@@ -64,7 +64,7 @@ def store_of(directory: Path) -> Store:
     """The store that the record of a data directory is in, or would be."""
     path = directory / _ADDRESS
     if not path.exists():
-        return SqliteStore(directory / _DATABASE)
+        return SqliteStore(directory / DATABASE)
     return _shared(tomllib.loads(path.read_text(encoding="utf-8"))["url"])
 
 

@@ -27,6 +27,15 @@ receipts = sa.Table(
     sa.UniqueConstraint("run", "seq"),
     sa.UniqueConstraint("tenant", "leaf"),
 )
+# Texts that concern people, by whom: of the others, whose only subject is their run, there are many more.
+_of_people = sa.and_(receipts.c.subjects >= "party_", receipts.c.subjects < "party`")
+sa.Index(
+    "receipts_of_people",
+    receipts.c.tenant,
+    receipts.c.subjects,
+    sqlite_where=_of_people,
+    postgresql_where=_of_people,
+)
 
 objects = sa.Table(
     "objects",

@@ -6,6 +6,7 @@ of those keys erases the text, its salts and with them all meaning of its commit
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from answerable.core import EvidenceError, Mac, RunId, TenantId
 from answerable.ledger._keys import read_or_make_secret
 
-__all__ = ["Keyset", "ObjectErased", "SubjectKeys", "Vault", "commitment"]
+__all__ = ["PARTY", "Keyset", "ObjectErased", "SubjectKeys", "Vault", "commitment"]
+
+PARTY = "party_"
+"""What every pseudonym begins with."""
 
 SubjectKeys = Callable[[TenantId, str], bytes | None]
 """Looks up a subject's wrapped key: `None` for a subject never seen."""
 
 _CACHED_KEYSETS = 4096
+_PSEUDONYM = re.compile(PARTY + "[0-9a-f]{16}").fullmatch
 
 
 @dataclass(eq=False, kw_only=True)
@@ -72,6 +77,7 @@ class Vault:
         self._subject_keys: dict[tuple[str, str], bytes] = {}
         """In clear, of new subjects, until they are on disk."""
         self._keysets: dict[tuple[str, tuple[str, ...]], Keyset] = {}
+        self._called: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self.unsaved: dict[tuple[str, str], bytes] = {}
         """Wrapped keys of new subjects, to be stored with the first receipt that uses them."""
 
@@ -81,7 +87,17 @@ class Vault:
 
     def pseudonym(self, tenant: TenantId, name: str) -> str:
         """What the record calls a person or system: linkable within a tenant, meaningless outside."""
-        return "party_" + self._tenant(tenant)[0].digest(b"party\n" + name.encode()).hex()[:16]
+        return PARTY + self._tenant(tenant)[0].digest(b"party\n" + name.encode()).hex()[:16]
+
+    def called(self, tenant: TenantId, subjects: tuple[str, ...]) -> tuple[str, ...]:
+        """The pseudonyms of these people, sorted, each once; one who is called by it already keeps it."""
+        found = self._called.get((tenant, subjects))
+        if found is None:
+            names = {each if _PSEUDONYM(each) else self.pseudonym(tenant, each) for each in subjects}
+            if len(self._called) >= _CACHED_KEYSETS:
+                self._called.pop(next(iter(self._called)))
+            found = self._called[tenant, subjects] = tuple(sorted(names))
+        return found
 
     def tenant_keyset(self, tenant: TenantId) -> Keyset:
         """Keys for texts that name nobody and outlive an erasure."""
@@ -114,7 +130,7 @@ class Vault:
         return _derive(self._master, b"mark").hex()
 
     def forget(self, keys: Iterable[tuple[str, str]]) -> None:
-        """These new keys never came to be on disk: nothing may be sealed under them."""
+        """These keys are not on disk, or not any more: nothing may be sealed under them."""
         for tenant, subject in list(keys):
             self.unsaved.pop((tenant, subject), None)
             self._subject_keys.pop((tenant, subject), None)

@@ -1,6 +1,7 @@
 """Providers behind the wire: an agent's own request goes to one of them, and its answer comes back as it is."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,6 +11,7 @@ import orjson
 
 from answerable.action import Finding, Step
 from answerable.core import ActionKind, AnswerableError, Description, Effect, Outcome, Usage, stable_json
+from answerable.identity import CredentialMissing, CredentialOutOfScope, Grant, Grants, TokenNotIssued, VaultDamaged
 from answerable.models._chat import ChatDialect
 from answerable.models._dialects import Asked, Check, Dialect
 from answerable.models._drivers import HttpAnswer, HttpClient, LocalProvider, cost_nano_usd, load_prices, refusal_of
@@ -50,6 +52,7 @@ class Upstream:
         prices_of: address of the provider whose list prices apply; by default `base_url`.
         proxy: as for `OpenAIConfig`.
         ca_file: as for `OpenAIConfig`.
+        grants: who has the provider's credential, instead of `key`.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Upstream:
     prices_of: str = ""
     proxy: str = ""
     ca_file: str = ""
+    grants: Grants | None = None
 
 
 class Upstreams:
@@ -185,6 +189,7 @@ class WireCall:
         self._passed = passed
         self._answer = dialect.answer(check, asked)
         self._cloak = cloak
+        self._agent = ""
 
     def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
         """A read whose cost is reserved: its input as estimated, and all that it may write.
@@ -210,6 +215,7 @@ class WireCall:
             passage.end()
             nobody = ModelUnavailable(model=self.name, reason="the agent hung up before it was asked")
             return Outcome.of_error("failed", nobody)
+        self._agent = step.action.agent
         clock = asyncio.timeout(self._upstream.first_byte.total_seconds())
         try:
             async with clock:
@@ -221,6 +227,8 @@ class WireCall:
             return self._lost(ModelLost(model=self.name, reason=self._why_late()))
         except (ModelUnavailable, ModelRejected) as error:
             return Outcome.of_error("failed", error, usage=Usage(calls=1))
+        except (CredentialMissing, CredentialOutOfScope, TokenNotIssued, VaultDamaged) as error:
+            return Outcome.of_error("failed", error)  # never sent
         except ModelLost as error:
             return self._lost(error)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -230,21 +238,36 @@ class WireCall:
             passage.end()
 
     async def _ask(self) -> Outcome:
+        granted = await self._granted()
+        async with self._post(granted) as answer:
+            if answer.status != 401 or granted is None or not granted.is_minted:
+                return await self._taken(answer)
+        # It did nothing with it: the token was revoked, or had run out by its clock.
+        async with self._post(await self._granted(is_again=True)) as answer:
+            return await self._taken(answer)
+
+    async def _granted(self, *, is_again: bool = False) -> Grant | None:
+        up = self._upstream
+        return await up.grants.grant(tool=self.name, agent=self._agent, is_again=is_again) if up.grants else None
+
+    def _post(self, granted: Grant | None) -> contextlib.AbstractAsyncContextManager[HttpAnswer]:
         up, dialect = self._upstream, self._dialect
-        headers = {**dialect.headers(up.key), **self._passed}
+        headers = {**dialect.headers(granted.token if granted else up.key), **self._passed}
         url = up.base_url.rstrip("/") + dialect.path
         body = self._asked.body if self._cloak is None else self._cloak.hide(self._asked.body)
-        async with self._client.post(url, orjson.dumps(body), headers=headers, model=self.name) as answer:
-            if answer.status != 200:
-                body = await self._read(answer)
-                self.passage.rejected = answer.status, body
-                raise refusal_of(self.name, answer.status, answer.headers, body)
-            if self.streams:
-                return self._done(await self._stream(answer), kind="text/event-stream")
-            whole = await self._read(answer)
-            # Revealed before it is checked: a tool call is decided with the values that it is made with.
-            whole = whole if self._cloak is None else self._cloak.reveal_body(whole)
-            return self._done(await self._answer.body(whole), kind="application/json")
+        return self._client.post(url, orjson.dumps(body), headers=headers, model=self.name)
+
+    async def _taken(self, answer: HttpAnswer) -> Outcome:
+        if answer.status != 200:
+            body = await self._read(answer)
+            self.passage.rejected = answer.status, body
+            raise refusal_of(self.name, answer.status, answer.headers, body)
+        if self.streams:
+            return self._done(await self._stream(answer), kind="text/event-stream")
+        whole = await self._read(answer)
+        # Revealed before it is checked: a tool call is decided with the values that it is made with.
+        whole = whole if self._cloak is None else self._cloak.reveal_body(whole)
+        return self._done(await self._answer.body(whole), kind="application/json")
 
     async def _stream(self, answer: HttpAnswer) -> bytes:
         reader = SseReader()

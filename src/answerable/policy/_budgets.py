@@ -85,6 +85,7 @@ class Budget:
         calls: actions in this scope, reads too; under such a limit a read leaves an intent.
         alerts: in percent of a limit; people are told when what is spent and reserved reaches one.
         tell: the role whose mail box an alert goes to; webhooks get all.
+        tenant: whose; every tenant's, each by itself, if none is named.
     """
 
     scope: str
@@ -95,6 +96,7 @@ class Budget:
     calls: int | None = None
     alerts: tuple[int, ...] = ()
     tell: str = ""
+    tenant: str = ""
 
     def __post_init__(self) -> None:
         kind, _, name = self.scope.partition(":")
@@ -186,11 +188,12 @@ class BudgetProjection:
             yield budget.scope_on(tx.now[:10]), budget.limits
 
     def _over(self, action: Action) -> Iterator[Budget]:
-        """The budgets of its agent, its mandate and its tenant."""
-        yield from self._of.get(f"agent:{action.agent}", ())
-        if action.mandate:
-            yield from self._of.get(f"mandate:{action.mandate}", ())
-        yield from self._of.get("tenant", ())
+        """The budgets of its agent, its mandate and its tenant; a tenant's own take the place of everybody's."""
+        mandate = f"mandate:{action.mandate}" if action.mandate else ""
+        for scope in (f"agent:{action.agent}", mandate, "tenant"):
+            found = self._of.get(scope, ())
+            own = [budget for budget in found if budget.tenant == action.tenant]
+            yield from own or (budget for budget in found if not budget.tenant)
 
     def _of_another_currency(self, action: Action) -> BudgetExceeded | None:
         """Where a scope limits money, money in a currency that it does not limit has no limit but this one: none."""

@@ -9,6 +9,7 @@ from answerable.runtime._control import Control, Order, OrdersProjection, find_o
 from answerable.runtime._decisions import DecisionEffects
 from answerable.runtime._delegation import DelegationEffects
 from answerable.runtime._engine import StoreEngine
+from answerable.runtime._erasing import Erased, Erasing, ErasureHeld, ErasureUnnamed
 from answerable.runtime._errors import (
     AgentFailed,
     AgentUnknown,
@@ -37,6 +38,9 @@ from answerable.runtime._errors import (
     SignalTimedOut,
     StepLimitExceeded,
     TemporalMissing,
+    TenantInvalid,
+    TenantRefused,
+    TenantUnknown,
     TimedOut,
     TimeLimitExceeded,
 )
@@ -48,6 +52,7 @@ from answerable.runtime._ports import Advance, Advanced, Busy, Done, Engine, Eng
 from answerable.runtime._queues import Queue, QueueRow, QueuesProjection, list_queues, runs_in_line
 from answerable.runtime._rehearsal import Describe, Rehearsed, rehearse
 from answerable.runtime._reliable import Reliable, RetryPolicy
+from answerable.runtime._retention import Retained, Retaining, Retention, RetentionInvalid, RetentionProjection
 from answerable.runtime._run import Run
 from answerable.runtime._runs import RunRow, Runs, RunsProjection, find_run, list_runs
 from answerable.runtime._schedules import Schedule, ScheduleRow, Schedules, SchedulesProjection, list_schedules
@@ -55,11 +60,13 @@ from answerable.runtime._session import Session
 from answerable.runtime._sessions import Sessions, SessionsProjection
 from answerable.runtime._shared import SharedEffects, SharedState, SharedValue, SharedValuesProjection
 from answerable.runtime._temporal import Temporal
+from answerable.runtime._tenants import DEFAULT_TENANT, Tenant
 from answerable.runtime._timers import Timer, TimersProjection, list_timers
 from answerable.runtime._turns import Turns
 from answerable.runtime._worker import Worker
 
 __all__ = [
+    "DEFAULT_TENANT",
     "Advance",
     "Advanced",
     "AgentFailed",
@@ -79,6 +86,10 @@ __all__ = [
     "Done",
     "Engine",
     "EngineOver",
+    "Erased",
+    "Erasing",
+    "ErasureHeld",
+    "ErasureUnnamed",
     "Gate",
     "Held",
     "InputInvalid",
@@ -100,6 +111,11 @@ __all__ = [
     "Reliable",
     "RepeatedCall",
     "ReplayDiverged",
+    "Retained",
+    "Retaining",
+    "Retention",
+    "RetentionInvalid",
+    "RetentionProjection",
     "Retry",
     "RetryPolicy",
     "RollbackIncomplete",
@@ -132,6 +148,10 @@ __all__ = [
     "StoreEngine",
     "Temporal",
     "TemporalMissing",
+    "Tenant",
+    "TenantInvalid",
+    "TenantRefused",
+    "TenantUnknown",
     "TimeLimitExceeded",
     "TimedOut",
     "Timer",

@@ -1,12 +1,13 @@
 """What the runtime knows of an agent."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from answerable.core import AgentId, TenantId
-from answerable.runtime._errors import AgentUnknown
+from answerable.runtime._errors import AgentUnknown, TenantUnknown
 from answerable.runtime._limits import Limits
+from answerable.runtime._tenants import Tenant
 
 __all__ = ["AgentSpec", "Agents", "OnChange"]
 
@@ -29,6 +30,7 @@ class AgentSpec:
             a worker with that build (`pin`), or ends with `BuildChanged` (`fail`).
         specs: clause ids that govern it, with the digest of their text.
         groups: of agents that it belongs to; policy may permit something to a group.
+        settings: of its tenant, by their name on the record.
     """
 
     name: str
@@ -45,6 +47,7 @@ class AgentSpec:
     specs: dict[str, str] = field(default_factory=dict)
     on_change: OnChange = "continue"
     groups: tuple[str, ...] = ()
+    settings: str = ""
 
     @property
     def agent_id(self) -> AgentId:
@@ -54,30 +57,46 @@ class AgentSpec:
     @property
     def declared(self) -> dict[str, Any]:
         """What `run.open` says of it, beside its limits: the clauses that govern it, its groups."""
-        said: dict[str, Any] = {"specs": self.specs, "groups": list(self.groups)}
+        said: dict[str, Any] = {"specs": self.specs, "groups": list(self.groups), "settings": self.settings}
         return {name: value for name, value in said.items() if value}
 
 
 class Agents:
     """The agents of this process, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, tenants: Iterable[Tenant] = ()) -> None:
         self._by_name: dict[str, AgentSpec] = {}
+        self._tenants = {tenant.id: tenant for tenant in tenants}
+        self._of_tenant: dict[tuple[str, TenantId], AgentSpec] = {}
 
     def add(self, spec: AgentSpec) -> None:
         """Register an agent; a second one of the same name replaces it."""
         self._by_name[spec.name] = spec
+        self._of_tenant.clear()
 
-    def get(self, name: str) -> AgentSpec:
-        """The agent of this name.
+    def get(self, name: str, tenant: str = "") -> AgentSpec:
+        """The agent of this name, as it is for a tenant; without one, as it was declared.
 
         Raises:
-            AgentUnknown: there is none.
+            AgentUnknown: there is none, or the tenant has none.
+            TenantUnknown: there is no such tenant.
         """
         spec = self._by_name.get(name)
-        if spec is None:
-            raise AgentUnknown(agent=name, known=", ".join(sorted(self._by_name)) or "none")
-        return spec
+        if spec is not None and tenant in ("", spec.tenant) and TenantId(tenant) not in self._tenants:
+            return spec
+        its = self._tenants.get(TenantId(tenant))
+        if tenant and its is None and (spec is None or tenant != spec.tenant):
+            raise TenantUnknown(tenant=tenant)
+        if spec is None or (its is not None and not its.may_run(name)):
+            known = sorted(each for each in self._by_name if its is None or its.may_run(each))
+            raise AgentUnknown(agent=name, known=", ".join(known) or "none")
+        assert its is not None
+        found = self._of_tenant.get((name, its.id))
+        if found is None:
+            limits = spec.limits if its.limits is None else spec.limits.within(its.limits)
+            found = replace(spec, tenant=its.id, limits=limits, settings=its.stored)
+            self._of_tenant[name, its.id] = found
+        return found
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name

@@ -18,7 +18,7 @@ from answerable.runtime._links import links_of_tx
 from answerable.runtime._runs import agent_of
 from answerable.runtime._typed import to_json
 
-__all__ = ["close_run", "seen_labels", "successor_draft"]
+__all__ = ["close_run", "end_run", "seen_labels", "seen_subjects", "successor_draft"]
 
 _LEFT_BEHIND = ("startKey", "origin", "models", "names", "schedule")
 
@@ -42,8 +42,7 @@ async def close_run(
         if appended.status != "ok":
             return appended
         if successor is None:
-            _answer(tx, history, draft)
-            _end_children(tx, RunId(draft.run), draft.tenant)
+            _pass_on(tx, history, draft)
             return appended
         if appended.seq != history.seen + 1:
             raise _NewsCameInError
@@ -61,6 +60,31 @@ async def close_run(
                 return None
 
 
+def end_run(tx: Any, history: History, draft: Draft) -> Appended:
+    """Write the end of a run inside a transaction of somebody else's.
+
+    Args:
+        history: of the run; without texts is enough.
+    """
+    appended: Appended = tx.append(draft)
+    if appended.status == "ok":
+        _pass_on(tx, history, draft)
+    return appended
+
+
+def seen_subjects(history: History) -> tuple[str, ...]:
+    """All people whose data a run has seen, by pseudonym."""
+    found = {who for outcome in history.finals.values() for who in outcome.subjects}
+    found.update(who for one in history.recorded for who in one.subjects)
+    return tuple(sorted(found | set(history.opened["control"].get("subjects", ()))))
+
+
+def _pass_on(tx: Any, history: History, draft: Draft) -> None:
+    """Tell whoever delegated the run, and end its children."""
+    _answer(tx, history, draft)
+    _end_children(tx, RunId(draft.run), draft.tenant)
+
+
 def successor_draft(ledger: Ledger, history: History, ending: Ending, spec: AgentSpec) -> Draft:
     """The `run.open` of the run that a run goes on as: of the same agent, or of the one it hands over to."""
     opened = history.opened
@@ -72,6 +96,8 @@ def successor_draft(ledger: Ledger, history: History, ending: Ending, spec: Agen
         control = {name: value for name, value in above.items() if name not in _LEFT_BEHIND}
         control.update(labels=labels, family=above.get("family", history.run))
     control.update({"answers": above["answers"]} if "answers" in above else {})
+    subjects = seen_subjects(history)
+    control.update({"subjects": list(subjects)} if subjects else {})
     # The first of the line is charged for all of it: going on as new is no way round a budget.
     ancestors = above.get("ancestors", [])
     control["ancestors"] = ancestors if "line" in above else [*ancestors, history.run]
@@ -88,7 +114,7 @@ def successor_draft(ledger: Ledger, history: History, ending: Ending, spec: Agen
         members={"control": control},
         input=to_json(ending.result),
         output=ledger.reader.text(receipt).output if receipt is not None else None,
-        subjects=tuple(sorted(control.get("subjects", ()))),
+        subjects=subjects,
     )
 
 
@@ -110,9 +136,9 @@ def _answer(tx: Any, history: History, draft: Draft) -> None:
         return
     said = orjson.loads(draft.output or b"null")
     state = draft.members["control"]["state"]
-    subjects = sorted({who for outcome in history.finals.values() for who in outcome.subjects})
+    subjects = seen_subjects(history)
     control: dict[str, Any] = {"name": answers["name"], "labels": seen_labels(history)}
-    control.update({"subjects": subjects} if subjects else {})
+    control.update({"subjects": list(subjects)} if subjects else {})
     tx.append(
         Draft(
             tenant=draft.tenant,
@@ -122,7 +148,7 @@ def _answer(tx: Any, history: History, draft: Draft) -> None:
             once=f"{answers['name']}:answer",
             members={"control": control},
             input=stable_json({"state": state, "result": said} if state == "done" else {"state": state, "error": said}),
-            subjects=tuple(subjects),
+            subjects=subjects,
             wake=True,
         )
     )
@@ -166,6 +192,7 @@ def _untaken(history: History) -> list[Recorded]:
 def _passed_on(signal: Recorded, successor: Draft) -> Draft:
     control: dict[str, Any] = {"name": signal.name, "from": signal.receipt}
     control.update({} if signal.labels is None else {"labels": list(signal.labels)})
+    control.update({"subjects": list(signal.subjects)} if signal.subjects else {})
     return Draft(
         tenant=successor.tenant,
         run=successor.run,
@@ -173,4 +200,5 @@ def _passed_on(signal: Recorded, successor: Draft) -> Draft:
         agent=successor.agent,
         members={"control": control},
         input=signal.payload,
+        subjects=signal.subjects,
     )

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from answerable.core import Action, RunId, new_run_id, stable_json
 from answerable.ledger import Appended, Draft, Ledger, Phase, Prepared, Receipt, Ruling, Tx, metadata
-from answerable.runtime._agents import Agents
-from answerable.runtime._errors import ControlRefused, RunKilled, RunUnknown
+from answerable.runtime._agents import Agents, AgentSpec
+from answerable.runtime._errors import AgentUnknown, ControlRefused, RunKilled, RunUnknown, TenantUnknown
 from answerable.runtime._fork import fork_draft, place_of, retry_place
 from answerable.runtime._rollback import open_rollback, rollback_draft
 from answerable.runtime._runs import RunRow, find_by_key, find_run
@@ -224,7 +224,7 @@ class Control:
         self, place: tuple[RunId, int], do: str, *, by: str, reason: str, changed: Mapping[str, Any], key: str
     ) -> RunId:
         row = self._find(place[0])
-        spec = self._agents.get(row.agent) if row.agent in self._agents else None
+        spec = self._spec_of(row)
         new = new_run_id()
         draft = fork_draft(
             self._ledger, place, new=new, do=do, spec=spec, changed=changed, by=_person(by), reason=reason, key=key
@@ -246,6 +246,12 @@ class Control:
             raise ControlRefused(run=run, do=do, problem=problem)
         if appended.status == "closed":
             raise RunUnknown(run=run, problem="the run has ended")
+
+    def _spec_of(self, row: RunRow) -> AgentSpec | None:
+        try:
+            return self._agents.get(row.agent, row.tenant)
+        except (AgentUnknown, TenantUnknown):
+            return None
 
     def _named(self, run: RunId, do: str, by: str, reason: str) -> RunRow:
         row = self._find(run)

@@ -29,7 +29,7 @@ from answerable.core import (
 )
 from answerable.ledger import Draft, Ledger
 from answerable.runtime._agents import Agents, AgentSpec
-from answerable.runtime._errors import DelegationRefused, DelegationTooDeep, InputInvalid, NotDelegated
+from answerable.runtime._errors import AgentUnknown, DelegationRefused, DelegationTooDeep, InputInvalid, NotDelegated
 from answerable.runtime._links import find_delegate
 from answerable.runtime._typed import from_json, input_type, to_json
 
@@ -140,7 +140,11 @@ class DelegationEffects:
     async def execute(self, step: Step) -> Outcome:
         """Open the child; its id comes back."""
         action = step.action
-        spec = self._agents.get(action.name)
+        try:
+            spec = self._agents.get(action.name, action.tenant)
+        except AgentUnknown:
+            problem = "this tenant has no such agent"
+            return Outcome.of_error("refused", DelegationRefused(agent=action.name, problem=problem))
         said = orjson.loads(action.arguments)
         if spec.environment != action.environment:
             problem = f"it belongs to `{spec.environment}`, and this run to `{action.environment}`"
@@ -151,6 +155,7 @@ class DelegationEffects:
         opened = reader.opened(action.run)
         new = new_run_id()
         control = delegated_control(opened, spec, given=said.get("limits", {}), labels=action.labels)
+        control.update({"subjects": list(action.subjects)} if action.subjects else {})
         control["chain"] = list(dict.fromkeys((*control.get("chain", ()), opened["agent"]["id"])))
         control["scope"] = [*control.get("scope", ()), *([said["allow"]] if "allow" in said else [])]
         control["ancestors"] = [*opened["control"].get("ancestors", ()), action.run]

@@ -36,6 +36,9 @@ __all__ = [
     "SignalTimedOut",
     "StepLimitExceeded",
     "TemporalMissing",
+    "TenantInvalid",
+    "TenantRefused",
+    "TenantUnknown",
     "TimeLimitExceeded",
     "TimedOut",
 ]
@@ -73,6 +76,44 @@ class BuildChanged(Refused):
     agent: str
     was: str
     now: str
+
+
+@dataclass(eq=False, kw_only=True)
+class TenantInvalid(ConfigError):
+    """A tenant that cannot be."""
+
+    code = "config.tenant_invalid"
+    what = "tenant `{tenant}` cannot be used: {problem}"
+    why = "a tenant's name stands in the origin of its log, and in every receipt"
+    fix = "declare it as `docs/guides/tenants.md` shows"
+
+    tenant: str
+    problem: str
+
+
+@dataclass(eq=False, kw_only=True)
+class TenantUnknown(Refused):
+    """Nobody declared this tenant here."""
+
+    code = "refused.tenant_unknown"
+    what = "there is no tenant `{tenant}` here"
+    why = "what a tenant may do is declared, and nothing is declared of this one"
+    fix = "declare it with `app.tenant(...)` or `[tenants.{tenant}]`, or name another"
+
+    tenant: str
+
+
+@dataclass(eq=False, kw_only=True)
+class TenantRefused(Refused):
+    """It would concern others than the tenant that asks."""
+
+    code = "refused.tenant_refused"
+    what = "`{do}` refused: it concerns every tenant, and `{tenant}` asks"
+    why = "no tenant changes what others may do"
+    fix = "ask whoever runs the gate; theirs is the tenant `default`"
+
+    do: str
+    tenant: str
 
 
 @dataclass(eq=False, kw_only=True)

@@ -19,7 +19,18 @@ from answerable.runtime._typed import to_json
 __all__ = ["fork_draft", "place_of", "retry_place"]
 
 _CHANGES = {"input", "model", "policy"}
-_NOT_INHERITED = ("startKey", "origin", "models", "names", "specs", "session", "answers", "family", "schedule")
+_NOT_INHERITED = (
+    "startKey",
+    "origin",
+    "models",
+    "names",
+    "specs",
+    "settings",
+    "session",
+    "answers",
+    "family",
+    "schedule",
+)
 
 
 def place_of(reader: Reader, run: RunId, at: str) -> tuple[RunId, int]:
@@ -123,6 +134,7 @@ def fork_draft(
         control["models"] = models
     control.update({"startKey": key} if key else {})
     control.update({"specs": spec.specs} if spec is not None and spec.specs else {})
+    control.update({"settings": spec.settings} if spec is not None and spec.settings else {})
     named = orjson.loads(reader.text(receipts[0]).output or b"{}")
     return Draft(
         tenant=tenant,

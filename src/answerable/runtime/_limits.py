@@ -1,6 +1,6 @@
 """Bounds on one run, from its agent's declaration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +31,14 @@ class Limits:
     cost_nano_usd: int | None = None
     identical_calls: int | None = 5
     depth: int | None = 3
+
+    def within(self, other: "Limits") -> "Limits":
+        """Each bound of the two that is the tighter."""
+        names = [each.name for each in fields(self)]
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        return Limits(
+            **{name: min((each for each in pair if each is not None), default=None) for name, pair in pairs.items()}
+        )
 
     def to_json(self) -> dict[str, int]:
         """As `run.open` states them, so that budgets follow from the record alone."""

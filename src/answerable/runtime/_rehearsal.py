@@ -29,6 +29,7 @@ from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._calling import call_agent, outcome_of
 from answerable.runtime._calls import Call
+from answerable.runtime._errors import AgentUnknown, TenantUnknown
 from answerable.runtime._gate import Ending, Gate
 from answerable.runtime._journal import Performing
 from answerable.runtime._slice import Slice
@@ -88,9 +89,10 @@ async def rehearse(
     opened = history.opened
     common: dict[str, Any] = {"run": run, "agent": opened["control"]["agent"], "of": len(history.recorded)}
     common["build"] = history.build or opened["agent"].get("build", "")
-    if common["agent"] not in agents:
+    try:
+        spec = agents.get(common["agent"], opened["tenant"])
+    except (AgentUnknown, TenantUnknown):
         return Rehearsed(verdict="unknown", **common)
-    spec = agents.get(common["agent"])
     common["now"] = spec.build
     slice_ = _Rehearsal(reader, spec, history, describe)
     try:

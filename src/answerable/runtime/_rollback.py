@@ -12,7 +12,7 @@ import orjson
 
 from answerable.core import AnswerableError, RunId, StepKey, TenantId, stable_json
 from answerable.ledger import Draft, History, Ledger, ObjectErased, Reader, Receipt, begun_at
-from answerable.runtime._closing import seen_labels
+from answerable.runtime._closing import seen_labels, seen_subjects
 from answerable.runtime._errors import ControlRefused, RollbackIncomplete
 from answerable.runtime._fork import place_of
 from answerable.runtime._gate import Compensation
@@ -140,7 +140,7 @@ class RollBack:
 def open_rollback(reader: Reader, run: RunId) -> RunId | None:
     """The roll-back of a run that is under way, if one is."""
     found = [link.run for link in links_from(reader, run) if link.how == "rollback"]
-    return next((each for each in found if reader.history(each).closed is None), None)
+    return next((each for each in found if reader.outline(each).closed is None), None)
 
 
 def rollback_draft(ledger: Ledger, run: RunId, *, new: RunId, to: str, partial: bool, by: str, reason: str) -> Draft:
@@ -161,13 +161,16 @@ def rollback_draft(ledger: Ledger, run: RunId, *, new: RunId, to: str, partial: 
     opened = receipts[0].predicate
     control: dict[str, Any] = {
         name: opened["control"][name]
-        for name in ("agent", "environment", "resources", "subjects", "chain", "ancestors", "groups", "mandate")
+        for name in ("agent", "environment", "resources", "chain", "ancestors", "groups", "mandate")
         if name in opened["control"]
     }
     tenant = TenantId(opened["tenant"])
+    history = reader.history(run)
+    subjects = seen_subjects(history)
+    control.update({"subjects": list(subjects)} if subjects else {})
     control["limits"] = {}  # the plan is finite, and a bound would leave a run half undone
     # SECURITY: what is undone is said by the record of what the run saw, so it is as trusted as that.
-    control["labels"] = seen_labels(reader.history(run))
+    control["labels"] = seen_labels(history)
     control["origin"] = {
         "how": "rollback",
         "run": run,
@@ -187,7 +190,7 @@ def rollback_draft(ledger: Ledger, run: RunId, *, new: RunId, to: str, partial: 
         members={"control": control},
         input=b"null",
         output=stable_json({"onBehalfOf": by}),
-        subjects=tuple(sorted(control.get("subjects", ()))),
+        subjects=subjects,
     )
 
 
@@ -201,7 +204,7 @@ def _is_in_doubt(history: History, step: StepKey) -> bool:
 
 
 def _check_ended(reader: Reader, of: RunId, run: RunId) -> None:
-    if reader.history(run).closed is None:
+    if reader.outline(run).closed is None:
         problem = "it has not ended: kill it first" if of == run else f"run `{run}`, which came of it, has not ended"
         raise ControlRefused(run=of, do="rollback", problem=problem)
     for link in links_from(reader, run):

@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
-from answerable.core import RunId, error_from_json, parse_time, stable_json
+import orjson
+
+from answerable.core import RunId, TenantId, error_from_json, parse_time, stable_json
 from answerable.runtime._calls import SliceFuture
 from answerable.runtime._errors import RunCancelled, SignalInvalid
 from answerable.runtime._gate import Ending
@@ -43,6 +45,19 @@ class Run:
     def shared(self) -> SharedState:
         """State shared with the runs that this one delegates, goes on as, or came of."""
         return SharedState(self._slice, self._branch)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the run's tenant set for its agents, as it was when the run began."""
+        name = self._slice.control.get("settings")
+        stored = self._slice.gate.ledger.reader.stored(name) if name else None
+        said: dict[str, Any] = orjson.loads(stored[0]) if stored is not None else {}
+        return said
+
+    @property
+    def tenant(self) -> TenantId:
+        """Whose run it is."""
+        return self._slice.tenant
 
     @property
     def id(self) -> RunId:

@@ -18,7 +18,16 @@ from answerable.runtime._queues import check_priority, limits_of
 from answerable.runtime._turns import full_queue
 from answerable.runtime._typed import from_json, input_type, to_json
 
-__all__ = ["RunRow", "Runs", "RunsProjection", "agent_of", "find_by_key", "find_run", "list_runs"]
+__all__ = [
+    "RunRow",
+    "Runs",
+    "RunsProjection",
+    "agent_of",
+    "ended_between",
+    "find_by_key",
+    "find_run",
+    "list_runs",
+]
 
 _runs = sa.Table(
     "runs",
@@ -35,6 +44,7 @@ _runs = sa.Table(
     sa.Column("start_key", sa.Text),
     sa.Index("runs_by_key", "tenant", "agent", "start_key", unique=True),
     sa.Index("runs_by_start", "tenant", "started"),
+    sa.Index("runs_by_end", "tenant", "ended"),
 )
 _COLUMNS = (
     _runs.c.run,
@@ -61,6 +71,15 @@ _LIST = Prepared(
     .where(_runs.c.tenant == sa.bindparam("tenant"))
     .order_by(_runs.c.started.desc(), _runs.c.run)
     .limit(sa.bindparam("most"))
+)
+_ENDED = Prepared(
+    sa.select(_runs.c.run, _runs.c.ended, _runs.c.agent)
+    .where(
+        _runs.c.tenant == sa.bindparam("tenant"),
+        _runs.c.ended >= sa.bindparam("since"),
+        _runs.c.ended <= sa.bindparam("until"),
+    )
+    .order_by(_runs.c.ended, _runs.c.run)
 )
 _BY_KEY = Prepared(
     sa.select(_runs.c.run).where(
@@ -112,7 +131,8 @@ class RunRow:
     """A run as it stands on the record.
 
     Args:
-        state: `open`, `done`, `failed`, `killed`, or `continued`: it goes on as another run.
+        state: `open`, `done`, `failed`, `killed`, `erased`: a text it could not go on without is gone; or
+            `continued`: it goes on as another run.
         started, ended: RFC 3339 UTC.
         result: id of its `run.close` receipt.
         error: code of the error it ended with.
@@ -151,6 +171,14 @@ def list_runs(reader: Reader, *, tenant: TenantId = TenantId("default"), most: i
     return [_row(row) for row in reader.rows(_LIST, tenant=tenant, most=most)]
 
 
+def ended_between(
+    reader: Reader, tenant: TenantId, since: str, until: str, *, agent: str = ""
+) -> list[tuple[RunId, str]]:
+    """The tenant's runs that ended from one time up to another, and when, the earliest first."""
+    rows = reader.rows(_ENDED, tenant=tenant, since=since, until=until)
+    return [(RunId(row[0]), row[1]) for row in rows if agent in ("", row[2])]
+
+
 def _row(row: Sequence[Any]) -> RunRow:
     names = ("run", "tenant", "agent", "agent_id", "state", "started", "ended", "result", "error")
     return RunRow(**dict(zip(names, row, strict=True)))
@@ -178,6 +206,7 @@ class Runs:
         mandate: str = "",
         schedule: Mapping[str, str] | None = None,
         priority: int | None = None,
+        tenant: str = "",
     ) -> RunId:
         """Start a run, on disk when this returns; the same `key` gives the same run.
 
@@ -191,14 +220,15 @@ class Runs:
             limits: instead of the agent's own.
             mandate: under which it acts; charged to the budgets of that name.
             schedule: name and due time of the schedule that starts it.
+            tenant: whose run it is; the agent's own, if none is named.
             priority: before other runs of the tenant: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
 
         Raises:
-            AgentUnknown: no such agent here.
+            AgentUnknown, TenantUnknown: no such agent here, or no such tenant.
             InputInvalid: the input does not fit.
             QueueFull: too many wait already; nothing was begun, and it says when to try again.
         """
-        spec = self._agents.get(agent)
+        spec = self._agents.get(agent, tenant)
         body = to_json(given)
         try:
             from_json(input_type(spec.fn), body)
@@ -293,6 +323,7 @@ class Runs:
                     once=once,
                     members={"control": {"name": name}},
                     input=to_json(payload),
+                    subjects=tuple(self._ledger.reader.opened(row.run)["control"].get("subjects", ())),
                     wake=True,
                 )
             )
@@ -320,7 +351,7 @@ class Runs:
         """
         row = self._find_open(run)
         unknown = RunUnknown(run=run, problem=f"step `{step}` is not in doubt in this run")
-        history = self._ledger.reader.history(run)
+        history = self._ledger.reader.outline(run)
         intent = history.intents.get(step)
         if intent is None or intent.is_written_off or step in history.finals:
             raise unknown
@@ -335,6 +366,7 @@ class Runs:
             "step": step,
             "branch": said.get("branch", ""),
             "wake": True,
+            "subjects": tuple(who for who in self._ledger.reader.subjects(receipt) if who != run),
         }
         control = {"do": "resolve" if happened else "write-off", "intent": intent.receipt}
         word = Draft(

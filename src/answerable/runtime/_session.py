@@ -24,7 +24,7 @@ from answerable.core import (
     parse_time,
     stable_json,
 )
-from answerable.ledger import RunJournal
+from answerable.ledger import ObjectErased, RunJournal
 from answerable.ledger import Slice as Lease
 from answerable.runtime._actions import ActionMaker
 from answerable.runtime._agents import AgentSpec
@@ -121,11 +121,17 @@ class Session:
         self._works: dict[StepKey, _Work] = {}
         self._latest: dict[_Series, int] = {}
         self._in_a_hurry = asyncio.Event()
+        self._is_over = False
 
     @property
     def killed(self) -> AnswerableError | None:
         """That a person killed it, if one did."""
         return killed(self._history) if self._history.order == "kill" else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether somebody else closed it: what it held was erased."""
+        return self._is_over or self._history.closed is not None
 
     @property
     def is_busy(self) -> bool:
@@ -202,7 +208,10 @@ class Session:
 
     def wake(self) -> None:
         """Something was recorded that a step may wait for."""
-        self._gate.ledger.refresh(self._history)
+        try:
+            self._gate.ledger.refresh(self._history)
+        except ObjectErased:
+            self._is_over = True
         if self._history.dropped:
             self._labels = self._history.exposed()
         for work in self._works.values():

@@ -9,13 +9,14 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from answerable.core import Outcome, RunId, new_run_id, stable_json
+from answerable.core import Outcome, RunId, TenantId, new_run_id, stable_json
 from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, metadata
 from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
-from answerable.runtime._errors import AgentUnknown, SessionUnknown
+from answerable.runtime._errors import AgentUnknown, SessionUnknown, TenantUnknown
 from answerable.runtime._gate import Gate
 from answerable.runtime._session import Session
+from answerable.runtime._tenants import DEFAULT_TENANT
 
 __all__ = ["Sessions", "SessionsProjection"]
 
@@ -83,7 +84,7 @@ class Sessions:
         self._patience = patience
         self._retry_window = retry_window
         self._by_run: dict[str, Session] = {}
-        self._by_name: dict[tuple[str, str], Session] = {}
+        self._by_name: dict[tuple[str, str, str], Session] = {}
         self._opening = asyncio.Lock()
         self._ending: set[asyncio.Task[None]] = set()
         gate.ledger.leases.listen(self._told)
@@ -94,7 +95,7 @@ class Sessions:
             self._gate.driven.add(run)
             try:
                 await self._take(RunId(run), "")
-            except AgentUnknown as error:
+            except (AgentUnknown, TenantUnknown) as error:
                 log.warning("session %s stays closed to calls: %s", run, error)
         self._told(list(self._by_run))
 
@@ -115,25 +116,31 @@ class Sessions:
         for session in self._by_run.values():
             await session.finish()
 
-    async def get(self, agent: str, name: str = "") -> Session:
+    async def get(self, agent: str, name: str = "", *, tenant: TenantId = DEFAULT_TENANT) -> Session:
         """The agent's session of this name or id; without one, its current session. Opened if need be.
 
         Raises:
-            AgentUnknown: no such agent here.
+            AgentUnknown, TenantUnknown: no such agent here, or no such tenant.
             SessionUnknown: an id that is not that of an open session of this agent.
         """
         if name.startswith("run_"):
             session = self._by_run.get(name)
-            if session is None or session.spec.name != agent:
+            if session is None or (session.spec.tenant, session.spec.name) != (tenant, agent):
                 raise SessionUnknown(session=name, agent=agent)
-        elif (session := self._by_name.get((agent, name))) is None:
+        elif (session := self._by_name.get((tenant, agent, name))) is None:
             async with self._opening:
-                session = self._by_name.get((agent, name)) or await self._open(agent, name)
+                session = self._by_name.get((tenant, agent, name)) or await self._open(agent, name, tenant=tenant)
         session.last_used = self._gate.clock.now()  # now, not at its first call: a body may take its time to come
         return session
 
     async def open(
-        self, agent: str, *, name: str = "", on_behalf_of: str = "", resources: Sequence[str] = ()
+        self,
+        agent: str,
+        *,
+        name: str = "",
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        tenant: TenantId = DEFAULT_TENANT,
     ) -> Session:
         """A new session; it takes the place of an open one of the same name, which then idles out.
 
@@ -141,7 +148,7 @@ class Sessions:
             AgentUnknown: no such agent here.
         """
         async with self._opening:
-            return await self._open(agent, name, on_behalf_of=on_behalf_of, resources=resources)
+            return await self._open(agent, name, on_behalf_of=on_behalf_of, resources=resources, tenant=tenant)
 
     async def close(self, session: Session) -> None:
         """End a session: its run is closed as done, or as killed where a person ordered it."""
@@ -167,6 +174,12 @@ class Sessions:
         await session.drop()
         self._gate.driven.discard(session.run)
 
+    async def _let_go(self, session: Session) -> None:
+        """The session's run was closed by somebody else."""
+        await session.finish()
+        await session.drop()
+        self._gate.driven.discard(session.run)
+
     async def close_idle(self) -> None:
         """Close the sessions that nobody used for a while."""
         now = self._gate.clock.now()
@@ -174,8 +187,16 @@ class Sessions:
             if not session.is_busy and now - session.last_used > self._idle:
                 await self.close(session)
 
-    async def _open(self, agent: str, name: str, *, on_behalf_of: str = "", resources: Sequence[str] = ()) -> Session:
-        spec = self._agents.get(agent)
+    async def _open(
+        self,
+        agent: str,
+        name: str,
+        *,
+        on_behalf_of: str = "",
+        resources: Sequence[str] = (),
+        tenant: TenantId,
+    ) -> Session:
+        spec = self._agents.get(agent, tenant)
         run = new_run_id()
         # INVARIANT: before the run is on the record, so that no engine ever advances it.
         self._gate.driven.add(run)
@@ -209,7 +230,7 @@ class Sessions:
         assert isinstance(lease, Lease)
         journal = await ledger.journal(lease)
         opened = journal.history.opened
-        spec: AgentSpec = self._agents.get(opened["control"]["agent"])
+        spec: AgentSpec = self._agents.get(opened["control"]["agent"], opened["tenant"])
         session = Session(
             self._gate,
             spec,
@@ -220,7 +241,7 @@ class Sessions:
             retry_window=self._retry_window,
         )
         self._by_run[run] = session
-        self._by_name[spec.name, session.name] = session
+        self._by_name[spec.tenant, spec.name, session.name] = session
         return session
 
     def _initiator(self, opened: dict[str, Any]) -> str:
@@ -233,8 +254,9 @@ class Sessions:
 
     def _forget(self, session: Session) -> None:
         self._by_run.pop(session.run, None)
-        if self._by_name.get((session.spec.name, session.name)) is session:
-            del self._by_name[session.spec.name, session.name]
+        place = session.spec.tenant, session.spec.name, session.name
+        if self._by_name.get(place) is session:
+            del self._by_name[place]
 
     def _told(self, runs: Sequence[str]) -> None:
         for run in runs:
@@ -242,7 +264,12 @@ class Sessions:
             if session is None:
                 continue
             session.wake()
-            if session.killed is not None:
+            if session.is_over:
+                self._forget(session)
+                ending = asyncio.get_running_loop().create_task(self._let_go(session))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
+            elif session.killed is not None:
                 ending = asyncio.get_running_loop().create_task(self.close(session))
                 self._ending.add(ending)
                 ending.add_done_callback(self._ending.discard)

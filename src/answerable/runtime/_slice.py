@@ -207,11 +207,11 @@ class Slice:
         try:
             self.gate.ledger.refresh(self.history)
         except Exception as error:  # noqa: BLE001 - the record cannot be read: the slice cannot go on
-            self.lost(error)
-            return
+            return self.lost(error)
+        if self.history.closed is not None:  # by somebody else: what it needs was erased
+            return self.lost(SliceLost(run=self.run))
         if self.history.order:
-            self._end(ordered(self.history))
-            return
+            return self._end(ordered(self.history))
         self._back.absorb()
         for wait in list(self._waits.values()):
             if not wait.done():

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from answerable.core import RunId, TenantId, format_time, parse_time
-from answerable.ledger import Draft, Ledger, Prepared, Tx, control_run, metadata, slices
+from answerable.ledger import CALLED, Draft, Ledger, Prepared, Tx, control_run, metadata, slices
 from answerable.runtime._errors import QueueFull
 from answerable.runtime._queues import EVERY_TENANT, IS_RUN, Queue, limits_of, standing_queues
 
@@ -30,7 +30,9 @@ _UNBOUNDED = 1 << 30
 _queues = metadata.tables["queues"]
 _OWN = sa.and_(slices.c.tenant == _P("tenant"), sa.or_(_P("agent") == "", slices.c.agent == _P("agent")))
 _ENTRY = Prepared(
-    sa.select(slices.c.tenant, slices.c.agent, slices.c.state, slices.c.begun).where(slices.c.run == _P("run"))
+    sa.select(slices.c.tenant, slices.c.agent, slices.c.state, slices.c.begun, slices.c.due).where(
+        slices.c.run == _P("run")
+    )
 )
 _LOCK = Prepared(
     sa.update(_queues)
@@ -48,11 +50,7 @@ _RECENTLY = Prepared(sa.select(sa.func.count()).select_from(_RECENT.limit(_P("mo
 _WAITING = Prepared(
     sa.select(sa.func.count()).select_from(
         sa.select(slices.c.run)
-        .where(
-            sa.or_(slices.c.state == "ready", slices.c.state == "queued", slices.c.state == "called"),
-            slices.c.begun.is_(None),
-            _OWN,
-        )
+        .where(slices.c.begun.is_(None), slices.c.state != "closed", _OWN)
         .limit(_P("most"))
         .subquery()
     )
@@ -158,15 +156,16 @@ class Turns:
 
     def admit(self, tx: Tx, run: RunId) -> bool:
         """Whether it is the run's turn; asked inside the transaction that would take it."""
-        tenant, agent, state, begun = tx.rows(_ENTRY, run=run)[0]
+        tenant, agent, state, begun, due = tx.rows(_ENTRY, run=run)[0]
         limits = limits_of(tx.rows, tenant, agent)
         if not limits or tx.rows(_ORDERED, run=run):  # a killed run is taken to be closed, a paused one to be parked
             return True
-        is_called = state == "called"
+        is_taken = state == "leased"  # by this worker, out of a shared store, which has not asked yet
+        is_called = due == CALLED
         for queue in limits:
             _lock(tx, queue)
             room = _room(tx, tenant, queue, beside_called=not is_called)
-            if room.slots <= 0 or (begun is None and room.fresh <= 0):
+            if room.slots + is_taken <= 0 or (begun is None and room.fresh <= 0):
                 return False
         if is_called:
             return True
@@ -179,7 +178,7 @@ class Turns:
 
     def ended(self) -> None:
         """A slice ended: there may be room for the next."""
-        if self._has_queued:
+        if self._has_queued or self._declared:  # runs that another gate refused wait for this one's places, too
             self._news.set()
 
     # -- calls of agents elsewhere ------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._calling import call_agent, outcome_of
 from answerable.runtime._changes import changed, is_changed
-from answerable.runtime._closing import close_run, successor_draft
-from answerable.runtime._errors import AgentUnknown
+from answerable.runtime._closing import close_run, seen_subjects, successor_draft
+from answerable.runtime._errors import AgentUnknown, TenantUnknown
 from answerable.runtime._gate import Ending, Gate, ordered
 from answerable.runtime._ports import Advanced, Busy, Done, Parked, Retry
 from answerable.runtime._rollback import RollBack
@@ -94,8 +94,8 @@ class Worker:
         if journal.history.order == "pause":
             return await self._park(lease, None)
         try:
-            spec = self._agents.get(opened["control"]["agent"])
-        except AgentUnknown as error:
+            spec = self._agents.get(opened["control"]["agent"], opened["tenant"])
+        except (AgentUnknown, TenantUnknown) as error:
             log.warning("run %s waits: %s", lease.run, error)
             return await self._give_back(lease)
         if opened["control"].get("origin", {}).get("how") == "rollback":
@@ -128,7 +128,7 @@ class Worker:
         ledger, successor = self._gate.ledger, None
         outcome = outcome_of(lease.run, ending)
         if ending.kind == "continued" and spec is not None:
-            by = self._agents.get(ending.agent) if ending.agent else spec
+            by = self._agents.get(ending.agent, spec.tenant) if ending.agent else spec
             successor = successor_draft(ledger, history, ending, by)
             outcome = Outcome(status="ok", value=to_json({"continuedBy": successor.run}))
         state = "done" if successor is None else "continued"
@@ -146,6 +146,7 @@ class Worker:
             once=f"c:{lease.run}",
             members={"control": {"state": state}, "effect": effect},
             output=outcome.value,
+            subjects=seen_subjects(history),
             fence=lease.fence,
             wake=True,
         )

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 from answerable.app import Gate
 from answerable.core import AnswerableError, ConfigError, Refused, stable_json
 from answerable.identity import AccessKey
-from answerable.policy import Approval, ApprovalClosed, ApprovalUnknown, ApproverAnswered, passages_of
+from answerable.policy import Approval, ApprovalClosed, Approvals, ApprovalUnknown, ApproverAnswered, passages_of
 from answerable.server._errors import PersonKeyRefused, RequestMalformed
 from answerable.server._front import secret_of
 
@@ -53,7 +53,7 @@ class _Approvals:
             state = request.query_params.get("state", "waiting")
             if state not in _STATES:
                 raise RequestMalformed(problem=f"`state` is one of {', '.join(_STATES)}")
-            found = self._gate.approvals.list(state=None if state == "all" else state)
+            found = self._approvals(person).list(state=None if state == "all" else state, tenant=person.tenant)
         except AnswerableError as error:
             return refused(error)
         return as_json({"approvals": [_said(each, person) for each in found]})
@@ -62,7 +62,7 @@ class _Approvals:
         """One approval, with exactly what it would let through."""
         try:
             person = self._person(request)
-            found = self._gate.approvals.show(request.path_params["approval"])
+            found = self._approvals(person).show(request.path_params["approval"], tenant=person.tenant)
         except AnswerableError as error:
             return refused(error)
         said = {**_said(found.approval, person), "action": found.action, "rules": found.rules}
@@ -86,11 +86,12 @@ class _Approvals:
     async def statement(self, request: Request) -> Response:
         """What a person signs to give an answer, and the passkey challenge that stands for it."""
         try:
-            self._person(request)
+            person = self._person(request)
             asked = await _answer(request, more=frozenset({"decision", "key"}))
             decision = _decision(asked.pop("decision", "approve"))
             key = str(asked.pop("key", ""))
-            said = self._gate.approvals.statement(request.path_params["approval"], decision, key=key, **asked)
+            approvals, approval = self._approvals(person), request.path_params["approval"]
+            said = approvals.statement(approval, decision, key=key, tenant=person.tenant, **asked)
         except AnswerableError as error:
             return refused(error)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(said).digest()).rstrip(b"=").decode()
@@ -102,12 +103,20 @@ class _Approvals:
             answer = await _answer(request, more=frozenset({"signature", "also"}))
             if decision == "reject" and not answer["reason"].strip():
                 raise RequestMalformed(problem="a rejection needs a `reason`, which the agent is told")
-            decided = await self._gate.approvals.decide(
-                request.path_params["approval"], decision, by=person.holder, roles=person.roles, **answer
+            decided = await self._approvals(person).decide(
+                request.path_params["approval"],
+                decision,
+                by=person.holder,
+                roles=person.roles,
+                tenant=person.tenant,
+                **answer,
             )
         except AnswerableError as error:
             return refused(error)
         return as_json({**_said(decided, person), "receipt": decided.decided})
+
+    def _approvals(self, person: AccessKey) -> Approvals:
+        return self._gate.desk.of(person.tenant).approvals
 
     def _person(self, request: Request) -> AccessKey:
         return person_of(self._gate, request)
@@ -124,7 +133,7 @@ def person_of(gate: Gate, request: Request) -> AccessKey:
     found = gate.person_keys.find(secret)
     if found is None:
         raise PersonKeyRefused(is_agent=gate.agent_keys.find(secret) is not None)
-    people = gate.desk.people
+    people = gate.desk.of(found.tenant).people
     roles = people.roles_of(people.called(found.holder), found.roles, gate.approvals.clock.now())
     return replace(found, roles=tuple(sorted(roles)))
 

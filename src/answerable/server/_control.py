@@ -4,8 +4,8 @@ One process owns a data directory. The command line writes through that process,
 where no gate runs, it takes the free lock and does the same itself. `control` gives the same
 `Writes` either way.
 
-On the wire: one JSON object a line. `{"do": "decide", "with": {…}}` is answered by `{"said": …}` or
-`{"error": {…}}`, the error as receipts write it.
+On the wire: one JSON object a line. `{"do": "decide", "tenant": "default", "with": {…}}` is answered by
+`{"said": …}` or `{"error": {…}}`, the error as receipts write it.
 """
 
 import asyncio
@@ -27,14 +27,18 @@ __all__ = ["SOCKET", "ControlServer", "Writes", "control"]
 SOCKET = "gate.sock"
 _WRITES = (
     *("decide", "signal", "resolve", "order", "fork", "retry", "roll_back", "schedule"),
-    *("stop", "lift", "declassify", "key", "accept"),
+    *("stop", "lift", "declassify", "key", "credential", "accept"),
     *("person", "signer", "statement", "autonomy"),
+    *("erase", "legal_hold", "retain"),
 )
 _RETRY_S = 0.05
 
 
 class Writes(Protocol):
     """What people write. Each answer is on the record before it is given; each comes as JSON."""
+
+    def of(self, tenant: str) -> "Writes":
+        """The same, for a tenant."""
 
     async def decide(
         self,
@@ -127,6 +131,17 @@ class Writes(Protocol):
     async def schedule(self, *, do: Literal["pause", "resume"], name: str, by: str, reason: str) -> Any:
         """Pause or resume a schedule."""
 
+    async def erase(self, *, subject: str = "", run: str = "", by: str, reason: str) -> Any:
+        """Erase every text that concerns a person, or every text of a run."""
+
+    async def retain(self, *, rules: Sequence[Mapping[str, Any]], rehearsal: bool = False) -> Any:
+        """Follow rules of retention now; or say what that would drop."""
+
+    async def legal_hold(
+        self, *, do: Literal["hold", "release"], subject: str = "", run: str = "", by: str, reason: str
+    ) -> Any:
+        """Keep what concerns a person, or of a run, or everything, from being erased; or end that."""
+
     async def declassify(
         self, *, run: str, labels: Sequence[str] = (), values: Sequence[str] = (), by: str, reason: str
     ) -> Any:
@@ -147,6 +162,9 @@ class Writes(Protocol):
         roles: Sequence[str] = (),
     ) -> Any:
         """Issue a key to the agent or person named, or revoke the key (or all of the holder's) that is named."""
+
+    async def credential(self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = "") -> Any:
+        """Keep one of the gate's own credentials in the vault, or keep it no more."""
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> Any:
         """Take what a tool's server says of it for good."""
@@ -194,7 +212,7 @@ class ControlServer:
             asked = json.loads(line)
             if asked["do"] not in _WRITES:
                 raise KeyError(asked["do"])
-            said = await getattr(self._writes, asked["do"])(**asked["with"])
+            said = await getattr(self._writes.of(asked.get("tenant", "default")), asked["do"])(**asked["with"])
         except AnswerableError as error:
             return _error_line(error)
         except Exception as error:  # noqa: BLE001 - the socket's edge: the caller is told, the gate goes on
@@ -206,15 +224,16 @@ class ControlServer:
 class _Remote:
     """`Writes` over the socket of the gate that owns the directory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tenant: str) -> None:
         self._path = path
+        self._tenant = tenant
 
     def __getattr__(self, do: str) -> Callable[..., Any]:
         if do not in _WRITES:
             raise AttributeError(do)
 
         async def write(**arguments: Any) -> Any:
-            answer = await ask(self._path, json.dumps({"do": do, "with": arguments}).encode())
+            answer = await ask(self._path, json.dumps({"do": do, "tenant": self._tenant, "with": arguments}).encode())
             if not answer:
                 raise GateSilent(socket=str(self._path), asked=do)
             told = json.loads(answer)
@@ -227,12 +246,17 @@ class _Remote:
 
 @contextlib.asynccontextmanager
 async def control(
-    directory: Path, owned: Callable[[Path], AbstractAsyncContextManager[Writes]], *, patience_s: float = 2.0
+    directory: Path,
+    owned: Callable[[Path], AbstractAsyncContextManager[Writes]],
+    *,
+    tenant: str = "default",
+    patience_s: float = 2.0,
 ) -> AsyncIterator[Writes]:
     """Write to the record in `directory`, through its gate or as its owner for the moment.
 
     Args:
         owned: opens the record here, where no gate runs; raises `DirectoryInUse` where one does.
+        tenant: who writes.
         patience_s: how long to wait for an owner that does not listen: a gate that starts or ends, or
             another command that writes just now.
 
@@ -240,7 +264,7 @@ async def control(
         DirectoryInUse: it still does not listen.
     """
     async with contextlib.AsyncExitStack() as stack:
-        yield await _reach(directory, owned, stack, asyncio.get_running_loop().time() + patience_s)
+        yield await _reach(directory, owned, stack, asyncio.get_running_loop().time() + patience_s, tenant)
 
 
 async def _reach(
@@ -248,12 +272,13 @@ async def _reach(
     owned: Callable[[Path], AbstractAsyncContextManager[Writes]],
     stack: contextlib.AsyncExitStack,
     until: float,
+    tenant: str,
 ) -> Writes:
     while True:
         if await ask(directory / SOCKET, b"") is not None:
-            return cast(Writes, _Remote(directory / SOCKET))
+            return cast(Writes, _Remote(directory / SOCKET, tenant))
         try:
-            return await stack.enter_async_context(owned(directory))
+            return (await stack.enter_async_context(owned(directory))).of(tenant)
         except DirectoryInUse:
             if asyncio.get_running_loop().time() > until:
                 raise

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from answerable.app import Gate
-from answerable.core import Outcome
-from answerable.runtime import AgentUnknown, Session
+from answerable.core import Outcome, TenantId
+from answerable.runtime import AgentUnknown, Session, TenantUnknown
 from answerable.server._errors import AgentNotServed, KeyMissing, KeyRefused
 
 __all__ = ["RECEIPT", "SESSION", "agent_of", "headers_of", "secret_of", "session_for", "session_of"]
@@ -34,14 +34,15 @@ async def session_for(gate: Gate, agent: str, headers: Mapping[str, str], *, nam
         AgentNotServed: nobody here is served by this name.
         SessionUnknown: the id is not that of an open session of this agent.
     """
+    known, _, tenant = agent.rpartition("@")
     try:
-        return await gate.sessions.get(agent, name or headers.get(SESSION, ""))
-    except AgentUnknown:
-        raise AgentNotServed(agent=agent) from None
+        return await gate.sessions.get(known, name or headers.get(SESSION, ""), tenant=TenantId(tenant))
+    except (AgentUnknown, TenantUnknown):
+        raise AgentNotServed(agent=known) from None
 
 
 def agent_of(gate: Gate, headers: Mapping[str, str]) -> str:
-    """The agent whose key a request carries.
+    """The agent whose key a request carries, as `name@tenant`: what is kept for one is found by no other.
 
     Raises:
         KeyMissing, KeyRefused: nobody is served by this key.
@@ -52,7 +53,7 @@ def agent_of(gate: Gate, headers: Mapping[str, str]) -> str:
     key = gate.agent_keys.find(secret)
     if key is None:
         raise KeyRefused
-    return key.holder
+    return f"{key.holder}@{key.tenant}"
 
 
 def secret_of(headers: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import hmac
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from answerable.core import TenantId
-from answerable.ledger import WIDTH, Reader, log_folder, monitor_secret, receipt_lines
+from answerable.ledger import WIDTH, Reader, Standstill, log_folder, monitor_secret, receipt_lines
 from answerable.witness import publishing, read_log_config
 
 __all__ = ["log_routes", "publishing_logs"]
@@ -67,10 +67,14 @@ def log_routes(directory: Path) -> Sequence[BaseRoute]:
 
 
 @contextlib.asynccontextmanager
-async def publishing_logs(directory: Path) -> AsyncIterator[None]:
-    """Publish the logs behind the record while the block runs, and once more at its end."""
+async def publishing_logs(directory: Path, *, on_behind: Callable[[Standstill], None]) -> AsyncIterator[None]:
+    """Publish the logs behind the record while the block runs, and once more at its end.
+
+    Args:
+        on_behind: called when somebody turns out to have seen more than the record holds.
+    """
     async with publishing(directory, read_log_config(directory)) as publisher:
-        running = asyncio.create_task(publisher.run())
+        running = asyncio.create_task(publisher.run(on_behind=on_behind))
         try:
             yield
         finally:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from answerable.app import Gate
+from answerable.app import Desk, Gate
 from answerable.core import AnswerableError, ExecutionError, RunId
 from answerable.identity import AccessKey
 from answerable.runtime import (
@@ -24,7 +24,6 @@ from answerable.runtime import (
     QueueInvalid,
     RunUnknown,
     find_order,
-    find_run,
     links_from,
     list_queues,
     list_runs,
@@ -75,7 +74,7 @@ class _Desk:
             most = request.query_params.get("most", "50")
             if not most.isascii() or not most.isdigit() or not 0 < int(most) <= _MOST_RUNS:
                 raise RequestMalformed(problem=f"`most` is a number from 1 to {_MOST_RUNS}")
-            return {"runs": [asdict(row) for row in list_runs(self._gate.reader, most=int(most))]}
+            return {"runs": [asdict(row) for row in list_runs(self._gate.reader, tenant=person.tenant, most=int(most))]}
 
         return await self._answer(request, found)
 
@@ -94,7 +93,7 @@ class _Desk:
             said = _checked(await _body(request), takes, needs=("agent",))
             if any(not isinstance(each, str) for each in said.get("resources", ())):
                 raise RequestMalformed(problem="`resources` is a list of texts")
-            return await self._gate.desk.start(**{"input": None, **said})
+            return await self._desk(person).start(**{"input": None, **said})
 
         return await self._answer(request, started)
 
@@ -102,7 +101,7 @@ class _Desk:
         """The queues: their limits, and how many runs they hold."""
 
         async def found(person: AccessKey) -> Any:
-            return {"queues": [asdict(row) for row in list_queues(self._gate.reader.rows)]}
+            return {"queues": [asdict(row) for row in list_queues(self._gate.reader.rows, tenant=person.tenant)]}
 
         return await self._answer(request, found)
 
@@ -111,9 +110,7 @@ class _Desk:
 
         async def found(person: AccessKey) -> Any:
             run = RunId(request.path_params["run"])
-            row = find_run(self._gate.reader, run)
-            if row is None:
-                raise RunUnknown(run=run, problem="there is no such run")
+            row = self._desk(person).own(run)
             order = find_order(self._gate.reader, run)
             opened = self._gate.reader.opened(run)["control"]
             gave = [asdict(link) for link in links_from(self._gate.reader, run)]
@@ -133,8 +130,7 @@ class _Desk:
             takes = {"name": (str,), "payload": (object,), "key": (str,)}
             said = _checked(await _body(request), takes, needs=("name",))
             run = RunId(request.path_params["run"])
-            await self._gate.runs.signal(run, said["name"], said.get("payload"), key=said.get("key", ""))
-            return {"run": run, "signal": said["name"]}
+            return await self._desk(person).signal(run=run, **{"payload": None, **said})
 
         return await self._answer(request, sent)
 
@@ -149,12 +145,15 @@ class _Desk:
             said = dict(_checked(await _body(request), {"reason": (str,), **_TAKES[do]}, needs=needs))
             if not said["reason"].strip():
                 raise RequestMalformed(problem="it gives no `reason`, which goes on the record")
-            return await self._do(do, run, person.holder, said)
+            return await self._do(self._desk(person), do, run, person.holder, said)
 
         return await self._answer(request, ordered)
 
-    async def _do(self, do: str, run: str, by: str, said: dict[str, Any]) -> Any:
-        desk = self._gate.desk
+    def _desk(self, person: AccessKey) -> Desk:
+        """SECURITY: whoever asks sees and orders what is their tenant's, by their key, whatever the request says."""
+        return self._gate.desk.of(person.tenant)
+
+    async def _do(self, desk: Desk, do: str, run: str, by: str, said: dict[str, Any]) -> Any:
         if do == "fork":
             return await desk.fork(run=run, by=by, at=said.pop("at", ""), **said)
         if do == "retry":

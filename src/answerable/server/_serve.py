@@ -53,7 +53,7 @@ async def serve_gate(
     # A page in a browser on this machine must not reach the gate by a name of its own.
     hosts = _BY_LOOPBACK if at is None and host in _LOOPBACK else ()
     data = gate.reader.directory
-    async with mcp_routes(gate, hosts=hosts) as mounted, publishing_logs(data):
+    async with mcp_routes(gate, hosts=hosts) as mounted, publishing_logs(data, on_behind=gate.desk.ledger.halt):
         app = http_app(gate, draining, mounted=[*mounted, *log_routes(data)])
         await listen_until_signal(
             app, host=host, port=port, at=at, on_listening=on_listening, before_end=drain, patience_s=_CUT_S

@@ -6,7 +6,10 @@ Specifications are files under version control. Verdicts and trails are computed
 from answerable.standing._conformance import ClauseVerdict, check_record, check_run
 from answerable.standing._errors import ArtefactUnknown, SpecInvalid, SpecsMissing
 from answerable.standing._evaluate import Finding
+from answerable.standing._mapping import FRAMEWORKS, FrameworkMapping, MappingInvalid, read_mapping
 from answerable.standing._markdown import Clause, Governs
+from answerable.standing._pack import Pack, PackScope, make_pack
+from answerable.standing._pack_files import PackNotWritten, write_pack
 from answerable.standing._ports import Record
 from answerable.standing._render import trail_lines, verdict_lines
 from answerable.standing._specs import Spec, Specs, load_specs, parse_snapshot
@@ -14,6 +17,7 @@ from answerable.standing._trail import ActionTrail, ApprovalLink, ClauseLink, De
 from answerable.standing._why import why
 
 __all__ = [
+    "FRAMEWORKS",
     "ActionTrail",
     "ApprovalLink",
     "ArtefactUnknown",
@@ -22,8 +26,13 @@ __all__ = [
     "ClauseVerdict",
     "DecisionLink",
     "Finding",
+    "FrameworkMapping",
     "Governs",
+    "MappingInvalid",
     "ModelLink",
+    "Pack",
+    "PackNotWritten",
+    "PackScope",
     "PartyLink",
     "Record",
     "Spec",
@@ -34,8 +43,11 @@ __all__ = [
     "check_record",
     "check_run",
     "load_specs",
+    "make_pack",
     "parse_snapshot",
+    "read_mapping",
     "trail_lines",
     "verdict_lines",
     "why",
+    "write_pack",
 ]

@@ -1,6 +1,8 @@
 """What the toolbox needs from whoever carries a tool out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol, runtime_checkable
@@ -10,6 +12,7 @@ from answerable.core import Action, Description, Outcome
 from answerable.tools._declaration import ToolDeclaration
 
 __all__ = [
+    "CALLER",
     "Answer",
     "ClientSaid",
     "ListedTool",
@@ -19,6 +22,7 @@ __all__ = [
     "ServerFace",
     "Tool",
     "ToolServer",
+    "calling",
 ]
 
 
@@ -86,6 +90,20 @@ class ServerFace:
     instructions: str = ""
     streams: bool = False
     retry_ms: int | None = None
+
+
+CALLER: ContextVar[tuple[str, str]] = ContextVar("CALLER", default=("", ""))
+"""The full name of the tool that is called, and the agent that calls it: for whom a credential is asked."""
+
+
+@contextmanager
+def calling(tool: str, agent: str) -> Iterator[None]:
+    """For this block, requests to servers are for this tool and agent."""
+    token = CALLER.set((tool, agent))
+    try:
+        yield
+    finally:
+        CALLER.reset(token)
 
 
 class Tool(Protocol):

@@ -13,7 +13,7 @@ from answerable.core import Action, AnswerableError, Description, Effect, Outcom
 from answerable.tools._declaration import ToolDeclaration
 from answerable.tools._errors import ArgumentsInvalid, ToolLeftWaiting, ToolResultInvalid, ToolServerLost, ToolTimedOut
 from answerable.tools._outcomes import lost, succeeded, told
-from answerable.tools._ports import Peer, RelayedServer
+from answerable.tools._ports import Peer, RelayedServer, calling
 
 __all__ = ["ANSWERED", "RELAYED", "AnswerTool", "RelayedTool"]
 
@@ -43,7 +43,8 @@ class RelayedTool:
     async def execute(self, action: Action, *, peer: Peer | None = None) -> Outcome:
         timeout = self.declaration.timeout
         try:
-            said = await self._server.ask(self._method, self._parsed(action.arguments), timeout=timeout, peer=peer)
+            with calling(self.name, action.agent):
+                said = await self._server.ask(self._method, self._parsed(action.arguments), timeout=timeout, peer=peer)
         except (ToolServerLost, ToolTimedOut, ToolResultInvalid, ToolLeftWaiting) as error:
             return lost(error, effect=self._effect, labels=self._labels)
         except AnswerableError as error:

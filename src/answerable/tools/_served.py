@@ -18,7 +18,7 @@ from answerable.tools._errors import (
 )
 from answerable.tools._outcomes import lost, succeeded, told
 from answerable.tools._pins import listing_of
-from answerable.tools._ports import Answer, ListedTool, Peer, ToolServer
+from answerable.tools._ports import Answer, ListedTool, Peer, ToolServer, calling
 
 __all__ = ["ServedTool"]
 
@@ -77,7 +77,8 @@ class ServedTool:
             arguments[self.declaration.idempotency] = action.idempotency_key
         try:
             timeout = self.declaration.timeout
-            answer = await self._server.call(self._listed.name, arguments, timeout=timeout, peer=peer)
+            with calling(self.name, action.agent):
+                answer = await self._server.call(self._listed.name, arguments, timeout=timeout, peer=peer)
         except (ToolServerLost, ToolTimedOut, ToolResultInvalid, ToolLeftWaiting) as error:
             return lost(error, effect=self._effect, labels=self._labels)
         except AnswerableError as error:  # never sent
@@ -96,7 +97,8 @@ class ServedTool:
         if self.declaration.idempotency is not None:
             known[self.declaration.idempotency] = action.idempotency_key
         asked = {name: known[name] for name in self._probe.schema.get("properties", {}) if name in known}
-        answer = await self._server.call(self._probe.name, asked, timeout=self.declaration.timeout)
+        with calling(self.name, action.agent):
+            answer = await self._server.call(self._probe.name, asked, timeout=self.declaration.timeout)
         value = None if answer.error else _value(answer)
         if not isinstance(value, dict) or not isinstance(value.get("found"), bool):
             return "cannot say"

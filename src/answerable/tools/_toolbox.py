@@ -10,6 +10,7 @@ from typing import Any
 
 from answerable.action import Finding, Step
 from answerable.core import ActionKind, AnswerableError, ConfigError, Description, Effect, Money, Outcome
+from answerable.identity import Grants
 from answerable.tools._compensation import undoing_arguments
 from answerable.tools._declaration import Arguments, Probe, ToolDeclaration
 from answerable.tools._drivers import Http, McpServer, Stdio
@@ -92,6 +93,7 @@ class Toolbox:
         command: Sequence[str] = (),
         url: str = "",
         headers: Mapping[str, str] | None = None,
+        grants: Grants | None = None,
         declare: Mapping[str, ToolDeclaration] | None = None,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
@@ -108,8 +110,10 @@ class Toolbox:
         """
         if bool(command) == bool(url):
             raise ToolUnusable(tool=server, problem="an MCP server has either a command or a URL")
+        if grants is not None and not url:
+            raise ToolUnusable(tool=server, problem="a credential is sent to a URL, and it has a command")
         transport = (
-            Http(url=url, headers=dict(headers or {}))
+            Http(url=url, headers=dict(headers or {}), grants=grants)
             if url
             else Stdio(command=tuple(command), environment=dict(environment or {}), directory=directory)
         )

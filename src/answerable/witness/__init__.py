@@ -19,7 +19,7 @@ from answerable.witness._notes import (
     vkey_of,
 )
 from answerable.witness._ports import Http, HttpReply
-from answerable.witness._publisher import Publisher, Watched, publishing
+from answerable.witness._publisher import Publisher, Watched, publishing, seen_elsewhere
 from answerable.witness._quorum import Quorum, QuorumMalformed, WitnessAt, parse_quorum
 from answerable.witness._timestamps import TimestampInvalid, TimestampsNotInstalled
 from answerable.witness._witness import (
@@ -65,5 +65,6 @@ __all__ = [
     "parse_vkey",
     "publishing",
     "read_log_config",
+    "seen_elsewhere",
     "vkey_of",
 ]

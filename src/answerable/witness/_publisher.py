@@ -6,12 +6,22 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from answerable.core import AnswerableError, Clock, SystemClock, TenantId, format_time
-from answerable.ledger import Head, LogContradicted, LogFolder, Reader, RecordTiles, Tree, consistency_proof, log_folder
+from answerable.ledger import (
+    Head,
+    LogContradicted,
+    LogFolder,
+    Reader,
+    RecordTiles,
+    Standstill,
+    Tree,
+    consistency_proof,
+    log_folder,
+)
 from answerable.witness._config import NAME, LogConfig, LogConfigInvalid
 from answerable.witness._drivers import AsyncHttp
 from answerable.witness._errors import Unreachable
@@ -29,7 +39,7 @@ from answerable.witness._ports import Http, HttpReply
 from answerable.witness._quorum import WitnessAt
 from answerable.witness._timestamps import CONTENT_TYPE, TimestampInvalid, ask_for, check_answer
 
-__all__ = ["Publisher", "Watched", "publishing"]
+__all__ = ["Publisher", "Watched", "publishing", "seen_elsewhere"]
 
 _log = logging.getLogger(__name__)
 _TRIES = 3  # at a witness: it says which size it knows, and another publisher may have been there in between
@@ -74,17 +84,25 @@ class Publisher:
         self._stamped: dict[tuple[str, str], float] = {}
         self._told: dict[str, dict[str, str]] = {}
         self.rounds = 0
+        self.behind: Standstill | None = None
+        """What somebody has seen that the record does not hold: it must not be added to."""
 
     def close(self) -> None:
         """Let go of the record."""
         self._reader.close()
 
-    async def run(self) -> None:
-        """Publish until cancelled."""
+    async def run(self, *, on_behind: Callable[[Standstill], None] = lambda reason: None) -> None:
+        """Publish until cancelled.
+
+        Args:
+            on_behind: called when somebody turns out to have seen more than the record holds.
+        """
         while True:
             try:
                 for watched in await self.publish():
                     self._tell(watched)
+                if self.behind is not None:
+                    on_behind(self.behind)
             except Exception as error:  # noqa: BLE001 - a full disk, a record that was changed: the gate goes on
                 said = error.message if isinstance(error, AnswerableError) else repr(error)
                 self._tell(Watched(origin="", size=0, at="", troubles={"publication": said}))
@@ -103,6 +121,7 @@ class Publisher:
         try:
             head = await asyncio.to_thread(folder.publish, self._reader, tenant)
         except LogContradicted as error:
+            self._is_behind("the folder of the published log", error.origin, error.size, error.published)
             at, troubles = format_time(self._clock.now()), {"record": error.message}
             stuck = Watched(origin=error.origin, size=error.published, at=at, troubles=troubles)
             return self._state(folder, stuck)
@@ -168,6 +187,11 @@ class Publisher:
         try:
             for _ in range(_TRIES):
                 if old > tree.size:
+                    # Another publisher may have shown it what the record has by now.
+                    held = self._reader.log_size(TenantId(origin.rpartition("/")[2]))
+                    if old <= held:
+                        return "it has cosigned a later checkpoint meanwhile"
+                    self._is_behind(f"the witness `{at.key.name}`", origin, held, old)
                     return f"it cosigned {old} entries: this record is behind it, restored from a backup or rewritten"
                 proof = await asyncio.to_thread(consistency_proof, tree, old)
                 lines = [f"old {old}", *(base64.b64encode(node).decode() for node in proof)]
@@ -185,6 +209,7 @@ class Publisher:
         self, at: WitnessAt, place: tuple[str, str], size: int, note: Note, reply: HttpReply
     ) -> NoteLine | str:
         if reply.status == 422:
+            self._is_behind(f"the witness `{at.key.name}`", parse_head(note).origin, size, self._sizes.get(place, 0))
             return "it saw another history of this log: the record was rewritten, or the witness was shown a forgery"
         if reply.status != 200:
             return f"it answered {reply.status}: {reply.body[:200].decode(errors='replace').strip()}"
@@ -237,6 +262,10 @@ class Publisher:
         self._stamped[place] = now
         return ""
 
+    def _is_behind(self, who: str, origin: str, size: int, seen: int) -> None:
+        at = format_time(self._clock.now())
+        self.behind = Standstill.behind(who, origin, size, seen=seen, at=at)
+
     def _tell(self, watched: Watched) -> None:
         """Log what is new of what is wrong, and nothing twice."""
         for who, problem in watched.troubles.items():
@@ -254,6 +283,15 @@ async def publishing(directory: Path, config: LogConfig) -> AsyncIterator[Publis
             yield publisher
         finally:
             publisher.close()
+
+
+async def seen_elsewhere(directory: Path, config: LogConfig) -> Standstill | None:
+    """Show everyone who watches where the logs stand; what one of them has seen that the record does not hold."""
+    if not config.is_watched:
+        return None
+    async with publishing(directory, config) as publisher:
+        await publisher.publish()
+        return publisher.behind
 
 
 def _check_apart(directory: Path, config: LogConfig, reader: Reader) -> None:

@@ -1,6 +1,7 @@
 """From a `Config` to the application that it describes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from answerable.app._app import Answerable
@@ -18,7 +19,7 @@ from answerable.app._config._file import (
 from answerable.app._times import Times
 from answerable.models import Upstream
 from answerable.policy import Budget, Channel, Mail, Webhook
-from answerable.runtime import Limits, StoreEngine, Temporal
+from answerable.runtime import Limits, Retention, StoreEngine, Temporal
 from answerable.tools import AmountOf, ToolDeclaration
 
 __all__ = ["configured"]
@@ -75,15 +76,21 @@ def configured(
             calls=each.calls,
             alerts=tuple(each.alerts),
             tell=each.tell,
+            tenant=each.tenant or "",
         )
         for each in config.budgets
     )
+    app.retention += tuple(Retention(keep=each.keep, texts=each.texts, agent=each.agent) for each in config.retention)
     app.notify += tuple(_channel(f"notify[{n}]", each, secrets) for n, each in enumerate(config.notify))
     app.page = config.page or app.page
     app.environment = config.environment or app.environment
+    for name, tenant in config.tenants.items():
+        limits = None if tenant.limits is None else _tighter(tenant.limits)
+        app.tenant(name, agents=tenant.agents, limits=limits, settings=tenant.settings)
     for queue in config.queues:
         app.queue(
             queue.scope,
+            tenant=queue.tenant or "",
             concurrency=queue.concurrency,
             rate=queue.rate,
             per=queue.per,
@@ -105,6 +112,21 @@ def configured(
             stop=agent.stop,
             limits=None if agent.limits is None else _limits(agent.limits),
         )
+    for name, said in config.credentials.items():
+        app.credential(
+            name,
+            kind=said.kind,
+            variable=said.from_env or "",
+            header=said.header,
+            token_url=said.token_url,
+            client_id=said.client_id,
+            client_secret=said.client_secret or "",
+            scope=said.scope,
+            audience=said.audience,
+            resource=said.resource,
+            tools=tuple(said.tools),
+            agents=tuple(said.agents),
+        )
     for name, server in config.servers.items():
         declared = {
             tool.partition(".")[2]: _declaration(said)
@@ -113,7 +135,7 @@ def configured(
         }
         _serve(app, name, server, declared, secrets)
     for name, provider in config.providers.items():
-        app.upstream(_upstream(name, provider, secrets))
+        app.upstream(_upstream(name, provider, secrets, app))
     for model, served in config.models.items():
         app.route(model, *served)
     return app
@@ -131,6 +153,7 @@ def _serve(
         command=server.command,
         url=server.url,
         headers=headers,
+        credential=server.credential,
         declare=declared,
         environment={**server.environment, **secrets.values(f"{place}.environment_from", server.environment_from)},
         directory=server.directory,
@@ -204,7 +227,14 @@ def _temporal(said: EngineTable, folder: Path, secrets: _Secrets) -> Temporal:
     )
 
 
-def _upstream(name: str, said: ProviderTable, secrets: _Secrets) -> Upstream:
+def _tighter(said: LimitsTable) -> Limits:
+    """Bounds of a tenant: what its table does not name, it does not tighten."""
+    whole, named = _limits(said), {"cost_nano_usd" if each == "cost_usd" else each for each in said.model_fields_set}
+    none = Limits(steps=None, identical_calls=None, depth=None)
+    return replace(none, **{name: getattr(whole, name) for name in named})
+
+
+def _upstream(name: str, said: ProviderTable, secrets: _Secrets, app: Answerable) -> Upstream:
     return Upstream(
         name=name,
         dialect=said.dialect,
@@ -216,4 +246,5 @@ def _upstream(name: str, said: ProviderTable, secrets: _Secrets) -> Upstream:
         prices_of=said.prices_of,
         proxy=said.proxy,
         ca_file=said.ca_file,
+        grants=app.grants(said.credential),
     )

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from answerable.app._config._words import Amount, Bound, Count, Dollars, Duration, Name, Template, Variable
 
@@ -60,6 +60,35 @@ class AgentTable(_Table):
     limits: LimitsTable | None = Field(default=None, description="The most that one of its sessions may do.")
 
 
+class CredentialTable(_Table):
+    """A credential of the gate's own: sent by the gate, never seen by the agent, the model, the log or the record."""
+
+    kind: Literal["bearer", "header", "client-credentials", "token-exchange"] = Field(
+        default="bearer",
+        description="`bearer` and `header` are sent as they are kept; the others buy a token for minutes "
+        "(RFC 6749 §4.4, RFC 8693).",
+    )
+    from_env: Variable | None = Field(
+        default=None, description="The environment variable that holds it; the vault does by default."
+    )
+    header: str = Field(default="", description="Of kind `header`, the one that holds it.")
+    token_url: str = Field(
+        default="", pattern=r"^(https?://.*)?$", description="The authorization server's token endpoint."
+    )
+    client_id: str = Field(default="", description="Who the gate is there.")
+    client_secret: Name | None = Field(
+        default=None,
+        description="Of `token-exchange`, the credential with the client's secret; a public client without.",
+    )
+    scope: str = Field(default="", description="What a token is to be good for.")
+    audience: str = Field(default="", description="Where a token is to be good.")
+    resource: str = Field(default="", description="The same as an address (RFC 8707).")
+    tools: list[str] = Field(
+        default=["*"], description="Tools (`shop.refund`) and models (`openai:gpt-5`) it is for; `*` for any text."
+    )
+    agents: list[str] = Field(default=["*"], description="Agents it is for, in the same way.")
+
+
 class ServerTable(_Table):
     """An MCP server behind the gate: a command to start and speak to over stdio, or the URL where it listens."""
 
@@ -76,6 +105,10 @@ class ServerTable(_Table):
     )
     bearer_from: Variable | None = Field(
         default=None, description="The environment variable that holds the bearer token."
+    )
+    credential: list[str] = Field(
+        default=[],
+        description="Names of credentials that requests carry; the first that is meant for tool and agent.",
     )
     startup_timeout: Duration = Field(default=timedelta(seconds=30), description="How long it may take to start.")
     call_timeout: Duration = Field(default=timedelta(seconds=60), description="How long a call may take.")
@@ -124,6 +157,10 @@ class ProviderTable(_Table):
     key_from: Variable | None = Field(
         default=None, description="The environment variable that holds the provider's key."
     )
+    credential: list[str] = Field(
+        default=[],
+        description="Names of credentials, instead of `key_from`; the first that is meant for model and agent.",
+    )
     first_byte: Duration = Field(default=timedelta(seconds=60), description="How long it may be silent at first.")
     between_bytes: Duration = Field(default=timedelta(seconds=60), description="How long it may be silent later.")
     max_tokens: Count = Field(default=4096, description="The most an answer may have where the agent sets no limit.")
@@ -148,6 +185,7 @@ class BudgetTable(_Table):
         default=[], description="People are told when these percentages of a limit are used."
     )
     tell: str = Field(default="", description="The role whose mail box is told; webhooks always are.")
+    tenant: Name | None = Field(default=None, description="Whose; every tenant's, each by itself, if none is named.")
 
 
 class NotifyTable(_Table):
@@ -181,6 +219,29 @@ class QueueTable(_Table):
     priority: Annotated[int, Field(ge=1, le=9)] | None = Field(
         default=None, description="Of the agent's runs that are started without one: 1 goes first, 9 last."
     )
+    tenant: Name | None = Field(default=None, description="Whose; every tenant's, each by itself, if none is named.")
+
+
+class TenantTable(_Table):
+    """Somebody who shares the gate, with a log, keys, stops and approvals of their own."""
+
+    agents: list[str] = Field(default=[], description="Agents that it may run; all, if none are named.")
+    limits: LimitsTable | None = Field(
+        default=None, description="Of each of its runs, where they are tighter than the agent's own."
+    )
+    settings: dict[str, JsonValue] = Field(default={}, description="What its agents read of it with `run.settings`.")
+
+
+class RetentionTable(_Table):
+    """How long texts of runs that are over are kept; receipts stay."""
+
+    keep: Duration = Field(description="For so long after the end of their run.")
+    texts: Literal["all", "tool", "model", "memory", "decision", "delegation", "run", "people"] = Field(
+        default="all",
+        description="Of calls of tools, models, memory, of decisions and delegations; inputs, results and signals "
+        "of runs; reasons of people; or all.",
+    )
+    agent: str = Field(default="", description="The agent whose runs; of every agent, if not given.")
 
 
 class TimesTable(_Table):
@@ -243,6 +304,9 @@ class Config(_Table):
     times: TimesTable = Field(default=TimesTable(), description="How long the gate is patient.")
     engine: EngineTable = Field(default=EngineTable(), description="What has runs advanced.")
     agents: Mapping[Name, AgentTable] = Field(default={}, description="Agents that exist elsewhere, by name.")
+    credentials: Mapping[Name, CredentialTable] = Field(
+        default={}, description="The gate's own credentials, by name; no secret stands here."
+    )
     servers: Mapping[Name, ServerTable] = Field(default={}, description="MCP servers, by name.")
     tools: Mapping[str, ToolTable] = Field(default={}, description="What their tools do, by full name.")
     providers: Mapping[Name, ProviderTable] = Field(default={}, description="Providers of models, by name.")
@@ -251,7 +315,9 @@ class Config(_Table):
         description="Names of models, and the `provider:model` that serve each, in the order in which they are tried.",
     )
     budgets: list[BudgetTable] = Field(default=[], description="Limits of agents, mandates and the whole tenant.")
+    retention: list[RetentionTable] = Field(default=[], description="How long texts are kept once their run is over.")
     notify: list[NotifyTable] = Field(default=[], description="How people are told that something waits for them.")
+    tenants: Mapping[Name, TenantTable] = Field(default={}, description="Who shares the gate, by name.")
     queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")
     environment: str = Field(
         default="",

@@ -133,6 +133,16 @@ def _misfits(config: Config) -> Iterator[_Problem]:
     for name, server in config.servers.items():
         for problem in _of_server(server):
             yield ("servers", name), problem
+    named = [("servers", name, each.credential) for name, each in config.servers.items()]
+    named += [("providers", name, each.credential) for name, each in config.providers.items()]
+    for kind, name, wanted in named:
+        for credential in wanted:
+            if credential not in config.credentials:
+                close = _meant(credential, config.credentials)
+                yield (kind, name, "credential"), f"names `{credential}`, which is none of the credentials{close}"
+    for name, table in config.providers.items():
+        if table.credential and table.key_from:
+            yield ("providers", name), "has both `key_from` and a `credential`"
     for name, tool in config.tools.items():
         owner = name.partition(".")[0]
         if owner not in config.servers or owner == name:
@@ -160,6 +170,9 @@ def _misfits(config: Config) -> Iterator[_Problem]:
             yield ("budgets", n, "scope"), f"names no agent{_meant(agent, config.agents)}"
         if all(each is None for each in (budget.tokens, budget.cost_usd, budget.amount, budget.calls)):
             yield ("budgets", n), "limits nothing"
+    for n, retention in enumerate(config.retention):
+        if retention.agent and retention.agent not in config.agents and config.app is None:
+            yield ("retention", n, "agent"), f"names no agent{_meant(retention.agent, config.agents)}"
     for n, notify in enumerate(config.notify):
         for problem in _of_notify(notify):
             yield ("notify", n), problem
@@ -200,7 +213,7 @@ def _of_server(server: ServerTable) -> Iterator[str]:
         yield "has credentials in its `url`; name them in `headers_from` or `bearer_from`"
     if server.url and (server.environment or server.environment_from or server.directory):
         yield "has a `url`, and an environment or directory is for a `command`"
-    if server.command and (server.headers or server.headers_from or server.bearer_from):
+    if server.command and (server.headers or server.headers_from or server.bearer_from or server.credential):
         yield "has a `command`, and headers are for a `url`"
     for header in server.headers:
         if header.lower() in _SECRET_HEADERS:

@@ -1,6 +1,7 @@
 """The command line, over a real application and its record."""
 
 import asyncio
+import io
 import json
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from answerable.cli._application import find_application
 from answerable.cli._main import COMMANDS, run
+from answerable.identity import SealedVault
 from answerable.server import ControlServer
 from answerable_verify import read_trust
 
@@ -355,6 +357,25 @@ def test_the_trust_file_names_the_keys_of_people_and_when_they_were_in_use(
     assert trust.people_keys == {key}
     assert all(trust.periods[key])
     assert [each["state"] for each in said(capsys, "keys", "list", "--all") if each["role"] == "person"] == ["retired"]
+
+
+@pytest.mark.requirement("TL-5")
+def test_a_credential_is_read_from_standard_input_listed_by_name_and_removed(
+    lent: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("s3cret-of-the-shop\n"))
+    assert said(capsys, "credentials", "set", "shop", "--as", "ada") == {"credential": "shop", "state": "kept"}
+
+    assert [each["credential"] for each in said(capsys, "credentials", "list")] == ["shop"]
+    assert SealedVault(Path(".answerable/data")).secret("shop") == "s3cret-of-the-shop"
+    records = [path for path in Path(".answerable/data").rglob("*") if path.is_file()]
+    assert not any(b"s3cret-of-the-shop" in path.read_bytes() for path in records)
+
+    said(capsys, "credentials", "remove", "shop", "--as", "ada")
+    assert said(capsys, "credentials", "list") == []
+    assert run(["credentials", "remove", "shop", "--as", "ada"]) == 2
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert run(["credentials", "set", "shop", "--as", "ada"]) == 2
 
 
 @pytest.mark.requirement("GV-10")

@@ -36,6 +36,7 @@ _OUR_MISTAKE = "08P01"  # a message that is none: among the connection errors, a
 _UPGRADE = Prepared(sa.text("SELECT pg_advisory_lock(4272019001)"))
 _VERSION = Prepared(sa.text("SELECT version_num FROM alembic_version"))
 _HAS_STORE = Prepared(sa.text("SELECT to_regclass('alembic_version') IS NOT NULL"))
+_STILL = Prepared(sa.text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
 _PEN = Prepared(sa.text("SELECT pg_advisory_xact_lock(4272019002)"))
 """Held by whoever writes receipts, from the first statement to the commit: they come one batch after the other."""
 _FETCH = Prepared(sa.text("FETCH 1000 FROM answerable_each"))
@@ -95,6 +96,10 @@ class PostgresStore:
     def connect(self, *, writable: bool) -> "PostgresConnection":
         """A connection to the database."""
         return PostgresConnection(self, writable=writable)
+
+    def scrub(self) -> bool:
+        """False: a server overwrites what was dropped when it needs the room."""
+        return False
 
     def upgrade(self) -> None:
         """Bring the database to this version's schema; of several that try, one does it."""
@@ -174,12 +179,17 @@ class PostgresConnection:
             self.roll_back()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, only_reads: bool = False) -> Iterator[None]:
         """What is done in the block is on disk together or not at all, and nobody else writes receipts meanwhile."""
-        self.begin()
+        if only_reads:
+            self.is_in_transaction = True
+            self.ask((_STILL, ()))
+        else:
+            self.begin()
         try:
             yield
-            self.commit()
+            if self.is_in_transaction:  # `each` ends it, and then there was only reading
+                self.commit()
         except BaseException:
             self.roll_back()
             raise

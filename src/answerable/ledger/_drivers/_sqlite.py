@@ -101,9 +101,9 @@ class SqliteConnection:
             raise _told(self.raw, error) from None
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, only_reads: bool = False) -> Iterator[None]:
         """What is done in the block is on disk together or not at all, and nobody else writes meanwhile."""
-        self.raw.execute("BEGIN IMMEDIATE")
+        self.raw.execute("BEGIN" if only_reads else "BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
@@ -144,6 +144,16 @@ class SqliteStore:
     def connect(self, *, writable: bool) -> "SqliteConnection":
         """A connection to the file."""
         return connect(self._path, writable=writable)
+
+    def scrub(self) -> bool:
+        """Have nothing of dropped rows in the write-ahead log; False where somebody reads an old moment still.
+
+        The pages themselves are overwritten as rows go (`secure_delete`).
+        """
+        with contextlib.closing(self.connect(writable=True)) as connection:
+            # Briefly: meanwhile nobody writes.
+            connection.raw.execute("PRAGMA busy_timeout=50")
+            return bool(connection.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
 
     def upgrade(self) -> None:
         """Bring the file to this version's schema."""

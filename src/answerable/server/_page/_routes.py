@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from answerable.app import Gate
+from answerable.app import Desk, Gate
 from answerable.core import AnswerableError
 from answerable.identity import AccessKey
 from answerable.server._approvals import as_json, person_of, refused
@@ -63,7 +63,7 @@ class _Passkeys:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._pending: dict[str, tuple[bytes, float]] = {}
+        self._pending: dict[tuple[str, str], tuple[bytes, float]] = {}
 
     async def me(self, request: Request) -> Response:
         """Who the key says one is, and the keys that one signs with."""
@@ -86,7 +86,7 @@ class _Passkeys:
         challenge = secrets.token_bytes(32)
         if len(self._pending) >= _MOST_PENDING:
             self._pending.pop(next(iter(self._pending)))
-        self._pending[person.holder] = challenge, self._gate.approvals.clock.monotonic_s() + _LIFE_S
+        self._pending[person.tenant, person.holder] = challenge, self._gate.approvals.clock.monotonic_s() + _LIFE_S
         name = person.holder.rpartition(":")[2]
         user = {"id": _text(secrets.token_bytes(16)), "name": name, "displayName": name}
         return as_json({"challenge": _text(challenge), "rp": {"id": rp, "name": "Answerable"}, "user": user})
@@ -97,17 +97,21 @@ class _Passkeys:
             person = person_of(self._gate, request)
             rp, origin = self._site(request)
             self._check_first(person)
-            challenge, until = self._pending.pop(person.holder, (b"", 0.0))
+            challenge, until = self._pending.pop((person.tenant, person.holder), (b"", 0.0))
             if not challenge or self._gate.approvals.clock.monotonic_s() > until:
                 raise PasskeyRefused(problem="it was not asked for, or too long ago")
             public, credential = _verified(await request.body(), challenge, rp, origin)
-            key = await self._gate.desk.signing_keys.add(person.holder, public, rp=rp, credential=credential)
+            key = await self._desk(person).signing_keys.add(person.holder, public, rp=rp, credential=credential)
         except AnswerableError as error:
             return refused(error)
         return as_json({"id": key.id, "kind": key.kind, "credential": key.credential, "rp": key.rp})
 
     def _keys(self, person: AccessKey) -> Any:
-        return self._gate.desk.signing_keys.of(self._gate.desk.people.called(person.holder))
+        desk = self._desk(person)
+        return desk.signing_keys.of(desk.people.called(person.holder))
+
+    def _desk(self, person: AccessKey) -> Desk:
+        return self._gate.desk.of(person.tenant)
 
     def _check_first(self, person: AccessKey) -> None:
         if self._keys(person):

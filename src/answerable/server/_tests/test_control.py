@@ -24,6 +24,11 @@ class Desk:
         self.fails = fails
         self.began = asyncio.Event()
         self.hold: asyncio.Event | None = None
+        self.tenants: list[str] = []
+
+    def of(self, tenant: str) -> "Desk":
+        self.tenants.append(tenant)
+        return self
 
     async def _write(self, do: str, **arguments: Any) -> Any:
         self.asked.append((do, arguments))
@@ -80,8 +85,20 @@ class Desk:
     async def key(self, *, do: str, named: str, kind: str = "agent", roles: Sequence[str] = ()) -> Any:
         return await self._write("key", named=named, kind=kind, roles=list(roles))
 
+    async def credential(self, *, do: str, named: str, by: str, secret: str = "") -> Any:
+        return await self._write("credential", named=named, by=by)
+
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> Any:
         return await self._write("accept", tool=tool, digest=digest, by=by, reason=reason)
+
+    async def erase(self, **said: Any) -> Any:
+        return await self._write("erase", **said)
+
+    async def retain(self, **said: Any) -> Any:
+        return await self._write("retain", **said)
+
+    async def legal_hold(self, **said: Any) -> Any:
+        return await self._write("legal_hold", **said)
 
     async def lift(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("lift", scope=scope, reason=reason, by=by)

@@ -15,7 +15,10 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from answerable.core import AnswerableError
+from answerable.identity import Grants
 from answerable.tools._drivers._wires import Heard, NotSent, Outgoing, WireLost
+from answerable.tools._ports import CALLER
 
 if TYPE_CHECKING:
     import aiohttp
@@ -26,6 +29,7 @@ _CONNECT_S = 10.0
 _KEPT_S = 4.0  # servers hang up after 5: a call sent into that moment would be in doubt
 _MOST_RETURNS = 20
 _USUAL_PAUSE_S = 1.0
+_MOST_SECRETS, _INSTEAD = 64, b"[credential]"
 _BASE = {"accept": "application/json, text/event-stream", "accept-encoding": "identity"}
 
 
@@ -35,10 +39,12 @@ class Http:
 
     Args:
         headers: sent with every request; the agent never sees them.
+        grants: who has the credentials that the gate sends beside them.
     """
 
     url: str
     headers: Mapping[str, str]
+    grants: Grants | None = None
 
     @property
     def address(self) -> str:
@@ -70,6 +76,7 @@ class HttpWire:
         self._http: aiohttp.ClientSession | None = None
         self._heard: Heard = lambda message, outgoing: None
         self._ended: Callable[[], None] = lambda: None
+        self._secrets: dict[bytes, None] = {}
 
     async def open(self, stderr: IO[bytes], heard: Heard, ended: Callable[[], None]) -> None:
         import aiohttp
@@ -93,9 +100,20 @@ class HttpWire:
         assert self._http is not None
         body = orjson.dumps(outgoing.message)
         headers = self._headers(outgoing.headers, {"content-type": "application/json"})
+        granted, can_renew = await self._granted()
         try:
             # SECURITY: a redirect would take the operator's headers elsewhere.
-            async with self._http.post(self._where.url, data=body, headers=headers, allow_redirects=False) as answer:
+            async with self._http.post(
+                self._where.url, data=body, headers={**headers, **granted}, allow_redirects=False
+            ) as answer:
+                if answer.status != 401 or not can_renew:
+                    await self._take(answer, outgoing)
+                    return
+            # It did nothing with it: the token was revoked, or had run out by its clock.
+            granted, _ = await self._granted(is_again=True)
+            async with self._http.post(
+                self._where.url, data=body, headers={**headers, **granted}, allow_redirects=False
+            ) as answer:
                 await self._take(answer, outgoing)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise NotSent(f"no connection ({type(error).__name__})") from None
@@ -109,8 +127,11 @@ class HttpWire:
         last_id, pause_s = "", _USUAL_PAUSE_S
         while True:
             more = {"last-event-id": last_id} if last_id else {}
-            with contextlib.suppress(aiohttp.ClientError, OSError):
-                async with self._http.get(self._where.url, headers=self._headers(headers, more)) as answer:
+            with contextlib.suppress(aiohttp.ClientError, OSError, AnswerableError):
+                granted, _ = await self._granted()
+                async with self._http.get(
+                    self._where.url, headers=self._headers(headers, more, granted), allow_redirects=False
+                ) as answer:
                     if answer.status != 200 or answer.content_type != "text/event-stream":
                         return  # it has nothing to say by itself
                     async for event in _events(answer):
@@ -125,14 +146,34 @@ class HttpWire:
         if self._http is None:
             return
         if self._session_id:
-            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-                async with (
-                    asyncio.timeout(_USUAL_PAUSE_S),
-                    self._http.delete(self._where.url, headers=self._headers(headers)),
-                ):
-                    pass
+            # Without a credential the session is left to end by itself.
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, AnswerableError):
+                async with asyncio.timeout(_USUAL_PAUSE_S):
+                    granted, _ = await self._granted()
+                    async with self._http.delete(
+                        self._where.url, headers=self._headers(headers, granted), allow_redirects=False
+                    ):
+                        pass
         await self._http.close()
         self._http = None
+
+    async def _granted(self, *, is_again: bool = False) -> tuple[Mapping[str, str], bool]:
+        """The headers of the credential for whom the request is, and whether another could be had."""
+        if self._where.grants is None:
+            return {}, False
+        tool, agent = CALLER.get()
+        granted = await self._where.grants.grant(tool=tool, agent=agent, is_again=is_again)
+        for form in (granted.token, orjson.dumps(granted.token).decode()[1:-1]):
+            self._secrets[form.encode()] = None
+        while len(self._secrets) > _MOST_SECRETS:
+            self._secrets.pop(next(iter(self._secrets)))
+        return granted.headers, granted.is_minted
+
+    def _without_secrets(self, said: bytes) -> bytes:
+        """SECURITY: a server that repeats what it was sent must not hand the agent the gate's credential."""
+        for secret in self._secrets:
+            said = said.replace(secret, _INSTEAD)
+        return said
 
     def _headers(self, *parts: Mapping[str, str]) -> dict[str, str]:
         session = {"mcp-session-id": self._session_id} if self._session_id else {}
@@ -142,7 +183,8 @@ class HttpWire:
         if answer.content_type == "text/event-stream":
             await self._follow(answer, outgoing)
             return
-        said = _object(await answer.read()) if answer.content_type == "application/json" else None
+        is_json = answer.content_type == "application/json"
+        said = _object(self._without_secrets(await answer.read())) if is_json else None
         if answer.status == 404 and self._session_id:
             self._ended()
             raise NotSent("its session has ended")
@@ -184,7 +226,8 @@ class HttpWire:
                 {"last-event-id": last_id},
             )
             answer.release()
-            answer = await self._http.get(self._where.url, headers=headers)
+            granted, _ = await self._granted()
+            answer = await self._http.get(self._where.url, headers={**headers, **granted}, allow_redirects=False)
             if answer.status != 200:
                 raise WireLost
         raise WireLost
@@ -193,7 +236,7 @@ class HttpWire:
         """Pass an event on; whether it was the answer."""
         if not event.data:
             return False
-        said = _object(b"\n".join(event.data)) or {}
+        said = _object(self._without_secrets(b"\n".join(event.data))) or {}
         self._heard(said, outgoing)
         return outgoing is not None and "method" not in said and said.get("id") == outgoing.number
 

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
-from answerable.core import stable_json
+from answerable.core import AnswerableError, stable_json
 from answerable.tools._drivers._kept import Kept
 from answerable.tools._drivers._wires import NotSent, Wire, WireLost
 from answerable.tools._errors import (
@@ -259,7 +259,7 @@ class McpServer:
             try:
                 async with asyncio.timeout(self._startup_s):
                     await opening
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, AnswerableError):
                 await link.close()
                 raise
             except (TimeoutError, NotSent, WireLost, module.RpcError) as error:

@@ -2,13 +2,15 @@
 
 import asyncio
 import hashlib
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from answerable.core import TenantId
-from answerable.ledger import Draft, FileSigner, Ledger, control_run, log_folder, read_head
+from answerable.ledger import Draft, FileSigner, Ledger, LogBehind, Standstill, control_run, log_folder, read_head
 from answerable.witness import (
     HttpReply,
     LogConfig,
@@ -142,6 +144,64 @@ def test_a_witness_that_knows_a_longer_log_shows_that_the_record_was_restored(wo
     world.http.posts["http://ada/add-checkpoint"] = lambda body: HttpReply(status=409, body=b"900\n")
 
     assert "this record is behind it" in world.publish().troubles["ada"]
+
+
+@pytest.mark.requirement("EV-2")
+def test_a_gate_that_learns_that_it_is_behind_writes_nothing_more_and_no_later_one_does(
+    world: World, tmp_path: Path
+) -> None:
+    world.connect()
+    shutil.copytree(world.data, tmp_path / "older")
+    world.grow(5)
+    world.publish()
+    world.data = tmp_path / "older"
+
+    async def main() -> None:
+        ledger = Ledger.open(world.data)
+        await ledger.start()
+        publisher = Publisher(world.data, world.config, world.http)
+        told = asyncio.Event()
+
+        def halt(reason: Standstill) -> None:
+            ledger.halt(reason)
+            told.set()
+
+        publishing = asyncio.create_task(publisher.run(on_behind=halt))
+        async with asyncio.timeout(20):
+            await told.wait()
+        publishing.cancel()
+        with pytest.raises(LogBehind, match="ada"):
+            await ledger.append(Draft(tenant=TENANT, run=control_run(TENANT), phase="signal", agent="a"))
+        publisher.close()
+        await ledger.close()
+
+    asyncio.run(main())
+
+    with pytest.raises(LogBehind, match="ada"):
+        Ledger.open(world.data)
+
+
+@pytest.mark.requirement("EV-2")
+def test_a_witness_that_cosigned_what_another_publisher_showed_it_does_not_stop_the_gate(world: World) -> None:
+    world.connect()
+    publisher, shown = Publisher(world.data, world.config, world.http), world.http.posts["http://ada/add-checkpoint"]
+
+    def meanwhile(body: bytes) -> HttpReply:
+        world.http.posts["http://ada/add-checkpoint"] = shown
+        with ThreadPoolExecutor() as elsewhere:
+            elsewhere.submit(world.grow, 4).result()
+            elsewhere.submit(world.publish).result()
+        return shown(body)
+
+    world.http.posts["http://ada/add-checkpoint"] = meanwhile
+
+    async def main() -> None:
+        await publisher.publish()
+        publisher.close()
+
+    asyncio.run(main())
+
+    assert publisher.behind is None
 
 
 @pytest.mark.parametrize(

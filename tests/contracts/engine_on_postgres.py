@@ -1,0 +1,33 @@
+"""The engine contract's worlds, with their records on Postgres."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import Databases
+
+__all__ = ["OnPostgres"]
+
+
+class OnPostgres:
+    """Mixed into an engine's tests: each data directory has a database.
+
+    A crash leaves a copy of it, in which the worker that crashed is gone.
+    """
+
+    @pytest.fixture(autouse=True)
+    def on_a_server(self, postgres: Databases) -> None:
+        self.databases = postgres
+        self.of: dict[Path, str] = {}
+
+    def store(self, directory: Path) -> str:
+        if directory not in self.of:
+            self.of[directory] = self.databases.new()
+        return self.of[directory]
+
+    def crash(self, here: Path, there: Path) -> None:
+        shutil.copytree(here, there)
+        (there / "store.toml").unlink()
+        self.of[there] = self.databases.copy(self.of[here])
+        self.databases.server.sql(self.of[there], "UPDATE workers SET until = ''")

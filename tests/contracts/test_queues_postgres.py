@@ -1,0 +1,104 @@
+"""Queues between gates that share a record: the limits are the store's, whoever advances the runs."""
+
+import asyncio
+import contextlib
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from answerable.core import RunId
+from answerable.runtime import Queue, QueueFull, Run
+from answerable.runtime._tests.house import House, Shed
+from tests.postgres import Databases
+
+pytestmark = pytest.mark.requirement("RT-5")
+
+_RUNS = 24
+
+
+class Crowd:
+    """Runs that wait inside a tool, and who advances them."""
+
+    def __init__(self) -> None:
+        self.inside = self.most = 0
+        self.by: Counter[str] = Counter()
+        self.begun: list[int] = []
+        self.door = asyncio.Event()
+
+    def of(self, worker: str) -> Callable[[Run, int], Awaitable[int]]:
+        async def agent(run: Run, given: int) -> int:
+            self.begun.append(given)
+            self.by[worker] += 1
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            try:
+                await run.tool("write", n=given)
+            finally:
+                self.inside -= 1
+            return given
+
+        return agent
+
+
+@contextlib.asynccontextmanager
+async def two_gates(directory: Path, url: str, queue: Queue) -> AsyncIterator[tuple[House, House, Crowd]]:
+    shed, crowd = Shed(), Crowd()
+    shed.gates["write"] = crowd.door
+    async with asyncio.timeout(50), House(directory / "a", shed, queues=[queue], store=url) as one:
+        shutil.copytree(directory / "a" / "keys", directory / "b" / "keys")
+        async with House(directory / "b", shed, queues=[queue], store=url) as two:
+            one.agent(crowd.of("one"))
+            two.agent(crowd.of("two"))
+            yield one, two, crowd
+
+
+async def results(house: House, runs: list[RunId]) -> list[Any]:
+    return [await house.runs.result(run) for run in runs]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_no_more_runs_are_advanced_by_all_gates_together_than_the_queue_admits(
+    tmp_path: Path, postgres: Databases, limit: int
+) -> None:
+    async def main() -> None:
+        queue = Queue(scope="agent:agent", concurrency=limit)
+        async with two_gates(tmp_path, postgres.new(), queue) as (one, two, crowd):
+            one.serve()
+            two.serve()
+            runs = [await (one, two)[n % 2].runs.start("agent", n) for n in range(_RUNS)]
+            while crowd.inside < limit:  # noqa: ASYNC110 - counted by the agents
+                await asyncio.sleep(0.005)
+
+            crowd.door.set()
+
+            assert sorted(await results(one, runs)) == list(range(_RUNS))
+            assert crowd.most == limit
+            assert sorted(one.shed.books.values()) == [1] * _RUNS
+            assert set(crowd.by) == {"one", "two"}, "both gates did their share"
+
+    asyncio.run(main())
+
+
+def test_the_rate_and_the_bound_on_what_waits_are_counted_over_all_gates(tmp_path: Path, postgres: Databases) -> None:
+    async def main() -> None:
+        queue = Queue(scope="tenant", rate=4, per=timedelta(hours=1), waiting=6)
+        async with two_gates(tmp_path, postgres.new(), queue) as (one, two, crowd):
+            crowd.door.set()
+            one.serve()
+            two.serve()
+            runs = [await (one, two)[n % 2].runs.start("agent", n) for n in range(4)]
+            await results(one, runs)
+            for n in range(4, 10):
+                await (one, two)[n % 2].runs.start("agent", n)
+            for house in (one, two):
+                with pytest.raises(QueueFull):
+                    await house.runs.start("agent", 99)
+
+            assert sorted(crowd.begun) == [0, 1, 2, 3]
+
+    asyncio.run(main())
