@@ -157,6 +157,28 @@ def _office(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "office.cedar", folder / "policy" / "authorize")
 
 
+def _a_misled_assistant(folder: Path) -> None:
+    for name, place in (
+        ("mailer.py", "mailer.py"),
+        ("mailer.labels.toml", "labels.toml"),
+        ("mailer.cedar", "policy/authorize/mailer.cedar"),
+        ("mailer.obligations.cedar", "policy/obligations/injection.cedar"),
+    ):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_GUIDES / "code" / name, folder / place)
+    app = _app(folder, "mailer")
+    app.labels = folder / "labels.toml"
+
+    async def main() -> None:
+        async with asyncio.timeout(_PATIENCE_S), app.gate() as gate:
+            for request in ("Sum up my mail", "Sum up my mail again"):
+                await gate.start("assistant", {"request": request})
+            while len(gate.approvals.list()) < 2:  # noqa: ASYNC110 - what is awaited stands on the record
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
 def _desk(folder: Path) -> None:
     shutil.copy(_GUIDES / "code" / "desk.py", folder)
 
@@ -190,6 +212,7 @@ _READY: dict[str, Callable[[Path], None]] = {
     "docs/guides/credentials.md": _one_run,
     "docs/guides/separate-users.md": _one_run,
     "docs/guides/write-policies.md": _starter,
+    "docs/guides/contain-prompt-injection.md": _a_misled_assistant,
     "docs/guides/serve-from-a-file.md": lambda folder: None,
     "docs/guides/from-one-process-to-many-machines.md": lambda folder: None,
     "docs/guides/govern-a-tool.md": _tools,

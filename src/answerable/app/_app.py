@@ -13,7 +13,7 @@ from answerable.app._times import Times
 from answerable.core import AgentId, Clock, sha256_name
 from answerable.identity import AgentDeclaration, Credential, Credentials, Grants, SealedVault
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
-from answerable.policy import Budget, Channel, LabelRules, Sink, Source, UserSpeech, read_labels
+from answerable.policy import Budget, Channel, LabelRules, Recogniser, Sink, Source, UserSpeech, read_labels
 from answerable.runtime import (
     AgentSpec,
     EngineOver,
@@ -81,6 +81,7 @@ class Answerable:
         self.times = times or Times()
         self.labels = Path(labels) if labels is not None else None
         self._labelled = LabelRules()
+        self._recognisers: list[Recogniser] = []
         self.engine = engine
         self.tools = Toolbox()
         self.models = Models()
@@ -135,6 +136,10 @@ class Answerable:
             messages: what has the role `user` in its model calls over the wire.
         """
         self._labelled |= LabelRules(speech={agent: UserSpeech(input=tuple(input), messages=messages)})
+
+    def recognise(self, recogniser: Recogniser) -> None:
+        """Look for more personal data than is recognised by form: names, addresses, whatever this finds in a text."""
+        self._recognisers.append(recogniser)
 
     def mcp(
         self,
@@ -491,6 +496,7 @@ class Answerable:
             tenants=self.tenants,
             times=self.times,
             labels=self._labelled if self.labels is None else self._labelled | read_labels(self.labels),
+            recognisers=self._recognisers,
             engine=self.engine,
             clock=clock,
             isolation=isolation,

@@ -41,8 +41,10 @@ from answerable.policy import (
     PersonalEffects,
     PolicyInvalid,
     PolicySet,
+    Recogniser,
     Stops,
     StopsProjection,
+    load_recognisers,
 )
 from answerable.runtime import (
     Agents,
@@ -185,6 +187,7 @@ class Gate:
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
         mandate: str = "",
+        allow: Sequence[str] | None = None,
         priority: int | None = None,
         tenant: str = "",
     ) -> RunId:
@@ -199,6 +202,8 @@ class Gate:
             subjects: the people its data concern, `customer:c-7`: erasing one of them erases its texts.
             mandate: under which it acts: budgets of the scope `mandate:NAME` are charged; where none is declared, it
                 does nothing.
+            allow: names of what it may use for this task, `*` at will: `mail.*`, `model:*`, `decision:approval`; None
+                for whatever policy permits. What it delegates has no more.
             priority: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
             tenant: whose run it is; `default`, if none is named.
 
@@ -213,6 +218,7 @@ class Gate:
             resources=tuple(resources),
             subjects=subjects,
             mandate=mandate,
+            allow=allow,
             priority=priority,
             tenant=tenant,
         )
@@ -248,6 +254,7 @@ async def open_gate(
     slots: int = 1000,
     decision_cache: int = 4096,
     labels: LabelRules | None = None,
+    recognisers: Sequence[Recogniser] = (),
     isolation: str = "same-process",
 ) -> AsyncIterator[Gate]:
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
@@ -269,6 +276,7 @@ async def open_gate(
         policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=names)
         rules = labels or LabelRules()
         _check_labels(rules, tools, agents)
+        further = (*recognisers, *load_recognisers(rules.recognisers))
 
         projections = all_projections(budgets)
         ledger = await start_ledger(data, projections, clock=clock, isolation=isolation, store=store)
@@ -280,7 +288,7 @@ async def open_gate(
         spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
-        flows = Flows(rules, ledger.reader, ledger.settled) if rules else None
+        flows = Flows(rules, ledger.reader, ledger.settled, further=further) if rules else None
         cache = DecisionCache(decision_cache) if decision_cache else None
 
         def by(policies: PolicySet, name: str) -> CedarAuthorizer:
@@ -317,7 +325,7 @@ async def open_gate(
         )
         kept = KeptLabels(ledger, ledger.reader.rows)
 
-        cloaks = Cloaks(rules, lambda tenant, run: Mac(ledger.run_key(tenant, run)).digest)
+        cloaks = Cloaks(rules, lambda tenant, run: Mac(ledger.run_key(tenant, run)).digest, further=further)
 
         def labelled(inner: Effects) -> Effects:
             if cloaks:

@@ -210,6 +210,7 @@ class Desk:
         resources: Sequence[str] = (),
         subjects: Sequence[str] = (),
         mandate: str = "",
+        allow: Sequence[str] | None = None,
         priority: int | None = None,
     ) -> dict[str, str]:
         """Open a run; an agent's start key that was used before gives the run it opened then."""
@@ -221,6 +222,7 @@ class Desk:
             resources=tuple(resources),
             subjects=subjects,
             mandate=mandate,
+            allow=allow,
             priority=priority,
             tenant="" if self.tenant == DEFAULT_TENANT else self.tenant,
         )

@@ -54,6 +54,15 @@ def run(
         str,
         typer.Option("--mandate", metavar="NAME", help="Under which it acts: charged to the budgets `mandate:NAME`."),
     ] = "",
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="NAME",
+            help="A tool that it may use for this task, `*` at will (`mail.*`, `model:*`); may be repeated.",
+            show_default="whatever policy permits",
+        ),
+    ] = None,
     priority: Annotated[
         int | None,
         typer.Option("--priority", min=1, max=9, help="1 goes first, 9 last.", show_default="its queue's, or 5"),
@@ -85,6 +94,7 @@ def run(
         "resources": resources or (),
         "subjects": subjects or (),
         "mandate": mandate,
+        "allow": allow,
         "priority": priority,
         "tenant": "" if tenant() == DEFAULT_TENANT else tenant(),
     }

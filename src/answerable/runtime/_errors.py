@@ -339,12 +339,12 @@ class SignalInvalid(Refused):
 
 @dataclass(eq=False, kw_only=True)
 class NotDelegated(Refused):
-    """The run acts under another's authority, which was not given for this."""
+    """The run was given other things to do: by who started it, or by who delegated it."""
 
     code = "refused.not_delegated"
-    what = "`{name}` refused: what was delegated to this run is {allowed}"
-    why = "a run may do no more than whoever delegated it allowed"
-    fix = "delegate with more in `allow`, if the delegating agent may do it itself"
+    what = "`{name}` refused: what this run was given to use is {allowed}"
+    why = "a run may do no more than whoever started or delegated it allowed"
+    fix = "start or delegate it with more in `allow`, if that is meant"
 
     name: str
     allowed: str

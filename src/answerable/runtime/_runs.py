@@ -204,6 +204,7 @@ class Runs:
         subjects: Sequence[str] = (),
         limits: Limits | None = None,
         mandate: str = "",
+        allow: Sequence[str] | None = None,
         schedule: Mapping[str, str] | None = None,
         priority: int | None = None,
         tenant: str = "",
@@ -219,6 +220,8 @@ class Runs:
             subjects: the people its data concern.
             limits: instead of the agent's own.
             mandate: under which it acts; charged to the budgets of that name.
+            allow: names of what it may use at all, `*` at will: `mail.*`, `model:*`, `decision:approval`; None for
+                whatever policy permits.
             schedule: name and due time of the schedule that starts it.
             tenant: whose run it is; the agent's own, if none is named.
             priority: before other runs of the tenant: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
@@ -247,6 +250,7 @@ class Runs:
         control.update(self._priority(spec, priority))
         control.update({"schedule": dict(schedule)} if schedule else {})
         control.update({"mandate": mandate} if mandate else {})
+        control.update({} if allow is None else {"scope": [list(allow)]})
         control.update({"subjects": sorted(subjects)} if subjects else {})
         control.update(spec.declared)
         draft = Draft(

@@ -88,11 +88,13 @@ class _Desk:
                 "key": (str,),
                 "on_behalf_of": (str,),
                 "resources": (list,),
+                "allow": (list,),
                 "priority": (int,),
             }
             said = _checked(await _body(request), takes, needs=("agent",))
-            if any(not isinstance(each, str) for each in said.get("resources", ())):
-                raise RequestMalformed(problem="`resources` is a list of texts")
+            for name in ("resources", "allow"):
+                if any(not isinstance(each, str) for each in said.get(name, ())):
+                    raise RequestMalformed(problem=f"`{name}` is a list of texts")
             return await self._desk(person).start(**{"input": None, **said})
 
         return await self._answer(request, started)

@@ -83,10 +83,10 @@ def configured(
     app.retention += tuple(Retention(keep=each.keep, texts=each.texts, agent=each.agent) for each in config.retention)
     app.notify += tuple(_channel(f"notify[{n}]", each, secrets) for n, each in enumerate(config.notify))
     app.page = config.page or app.page
-    app.environment = config.environment or app.environment
     for name, tenant in config.tenants.items():
         limits = None if tenant.limits is None else _tighter(tenant.limits)
         app.tenant(name, agents=tenant.agents, limits=limits, settings=tenant.settings)
+    app.environment = config.environment or app.environment
     for queue in config.queues:
         app.queue(
             queue.scope,

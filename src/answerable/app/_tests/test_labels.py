@@ -10,18 +10,21 @@ import pytest
 
 from answerable import Answerable, Gate, Run
 from answerable.app import all_projections
-from answerable.core import RunId
-from answerable.ledger import Reader, rebuild
+from answerable.core import RunId, stable_json
+from answerable.ledger import Reader, export_bundle, rebuild, write_trust
 from answerable.models import ScriptedProvider
 from answerable.policy import (
     LabelNotDropped,
     LabelsInvalid,
     Passage,
     PolicyDenied,
+    RepeatNotAllowed,
     passages_of,
     recount_facts,
     replay_decisions,
 )
+from answerable.runtime import NotDelegated
+from answerable_verify import verify
 
 _PERMIT = '@id("all") permit(principal, action, resource);'
 _FORBID = """
@@ -325,6 +328,68 @@ def test_one_answer_can_vouch_for_further_values_of_the_run_where_policy_says_re
     assert names == SENT
 
 
+def test_a_session_carries_labels_and_its_user_speaks_in_what_the_model_is_asked(tmp_path: Path) -> None:
+    asked = {"messages": [{"role": "user", "content": "Write to bob@example.com"}], "maxTokens": 50}
+
+    async def body(gate: Gate) -> None:
+        session = await gate.sessions.get("desk")
+
+        async def call(name: str, **said: Any) -> str:
+            outcome = await session.perform("tool", name, stable_json(said))
+            session.delivered(outcome)
+            return outcome.status
+
+        await session.perform("model", "scripted:echo", stable_json(asked))
+        assert await call("inbox") == "ok"
+        assert await call("send", to=["bob@example.com"], text="Hello") == "ok"
+        assert await call("send", to=["thief@evil.example"], text="Hello") == "refused"
+        assert await call("publish", text="x") == "refused"
+        await gate.labels.drop(session.run, labels=["untrusted:inbox"], by="olga", reason="read it")
+        assert [each.label for each in gate.labels.of(session.run) if not each.dropped] == ["untrusted:send"]
+        await gate.labels.drop(session.run, labels=["untrusted:send"], by="olga", reason="a receipt of our own")
+        assert await call("publish", text="y") == "ok"
+
+    labels = _LABELS + "\n[agents.desk]\nmessages = true\n"
+    app = an_app(tmp_path, labels)
+    app.wired("desk")
+    SENT.clear()
+    at(app, body)
+    assert SENT == ["bob@example.com"]
+
+
+def test_what_people_said_of_labels_verifies_offline(tmp_path: Path) -> None:
+    async def body(gate: Gate) -> RunId:
+        calls = [INBOX, sending("one@example.com"), sending("two@example.com")]
+        run = await gate.start("clerk", {"request": "Write to them", "calls": calls})
+        held = await until_held(gate)
+        await gate.labels.drop(run, labels=["untrusted:inbox"], by="olga", reason="read it")
+        await gate.approvals.decide(held, "approve", by="olga", roles=["owner"], also=["two@example.com"])
+        await gate.result(run)
+        return run
+
+    run = at(asking_first(tmp_path), body)
+    reader = Reader.open(tmp_path / "data")
+    bundle = export_bundle(reader, [run], tmp_path / "run.zip")
+    report = verify(bundle, write_trust(reader, tmp_path / "trust.toml"))
+
+    assert (report.verdict, report.findings) == ("verified", ())
+    assert all(not each.differences for each in recount_facts(reader, run))
+    assert all(table.is_equal for table in rebuild(tmp_path / "data", all_projections()))
+
+
+def test_nobody_vouches_for_more_than_they_were_asked_where_policy_does_not_say_repeat(tmp_path: Path) -> None:
+    async def body(gate: Gate) -> None:
+        await gate.start("clerk", {"request": "Write", "calls": [sending("one@example.com")]})
+        held = await until_held(gate)
+        with pytest.raises(RepeatNotAllowed):
+            await gate.approvals.decide(held, "approve", by="olga", roles=["owner"], also=["two@example.com"])
+        assert [each.approval for each in gate.approvals.list()] == [held]
+
+    app = asking_first(tmp_path)
+    (tmp_path / "policy" / "obligations.cedar").write_text(_ASK.replace("repeat,", ""))
+    at(app, body)
+
+
 def test_a_dropped_label_is_gone_until_an_outcome_brings_it_again(tmp_path: Path) -> None:
     async def body(gate: Gate) -> list[tuple[str, list[str]]]:
         calls = [INBOX, ("wait", {}), CONTACTS, INBOX, CONTACTS]
@@ -359,6 +424,20 @@ def test_a_dropped_label_is_gone_until_an_outcome_brings_it_again(tmp_path: Path
         ("inbox", ["untrusted:signal.go"]),
         ("contacts", ["untrusted:inbox", "untrusted:signal.go"]),
     ]
+
+
+def test_a_run_uses_only_what_its_task_was_given_and_so_does_what_it_delegates(tmp_path: Path) -> None:
+    async def body(gate: Gate) -> None:
+        request = {"request": "Read my mail and write to bob@example.com"}
+        for calls in ([sending("bob@example.com")], [("delegate", [sending("bob@example.com")])]):
+            run = await gate.start("clerk", {**request, "calls": calls}, allow=["inbox", "delegation:*"])
+            with pytest.raises(NotDelegated, match="`send` refused"):
+                await gate.result(run)
+        await gate.result(await gate.start("clerk", {**request, "calls": [INBOX]}, allow=["inbox"]))
+
+    SENT.clear()
+    at(an_app(tmp_path), body)
+    assert SENT == []
 
 
 def receipts(folder: Path, run: RunId) -> list[Any]:

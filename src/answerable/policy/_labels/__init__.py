@@ -7,6 +7,8 @@ from answerable.policy._labels._errors import LabelNotDropped, LabelsInvalid, Pe
 from answerable.policy._labels._flow import NO_FLOW, Flow, Flows, untrusted_of
 from answerable.policy._labels._kept import KeptLabels, KeptLabelsProjection
 from answerable.policy._labels._origins import Passage, passages_of
+from answerable.policy._labels._plugins import RecogniserUnusable, load_recognisers, presidio
+from answerable.policy._labels._recognise import Found, Recogniser
 from answerable.policy._labels._rules import LabelRules, PersonalRule, Sink, Source, UserSpeech, read_labels
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "Cloaks",
     "Flow",
     "Flows",
+    "Found",
     "KeptLabels",
     "KeptLabelsProjection",
     "LabelNotDropped",
@@ -27,10 +30,14 @@ __all__ = [
     "PersonalDataBlocked",
     "PersonalEffects",
     "PersonalRule",
+    "Recogniser",
+    "RecogniserUnusable",
     "Sink",
     "Source",
     "UserSpeech",
+    "load_recognisers",
     "passages_of",
+    "presidio",
     "read_labels",
     "untrusted_of",
 ]

@@ -99,7 +99,8 @@ class Cloak:
         return b"".join(self._flushed(place) for place in list(self._held))
 
     def _find(self, text: str) -> Any:
-        return find_all(text, self.rule.kinds or KINDS, further=self.further)
+        found = find_all(text, self.rule.kinds or KINDS, further=self.further)
+        return [each for each in found if each.kind in self.rule.kinds] if self.rule.kinds else found
 
     def _hidden(self, text: str) -> str:
         parts, end = [], 0

@@ -4,7 +4,7 @@ Read from the record when a policy asks, and only for tools that are declared a 
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import orjson
 
 from answerable.core import Action, RunId
 from answerable.ledger import Receipt
-from answerable.policy._labels._recognise import find_all, find_links
+from answerable.policy._labels._recognise import Recogniser, find_all, find_links
 from answerable.policy._labels._rules import LabelRules, Sink, values_at
 from answerable.policy._labels._texts import RunTexts
 from answerable.policy._labels._words import texts_in
@@ -59,13 +59,22 @@ class Flows:
     Args:
         rules: what is declared.
         record: where outcomes are read.
+        further: recognisers beside ours.
         settled: returns once every outcome that an agent was given is on the record: it may have one before.
     """
 
-    def __init__(self, rules: LabelRules, record: Texts, settled: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        rules: LabelRules,
+        record: Texts,
+        settled: Callable[[], Awaitable[None]],
+        *,
+        further: Sequence[Recogniser] = (),
+    ) -> None:
         self.rules = rules
         self._record = record
         self._settled = settled
+        self._further = tuple(further)
         self._runs: OrderedDict[str, RunTexts] = OrderedDict()
 
     async def of(self, action: Action) -> Flow:
@@ -80,7 +89,7 @@ class Flows:
         arguments = orjson.loads(action.arguments)
         provenance = tuple(_provenance(sink, arguments, texts))
         untrusted = tuple(untrusted_of(provenance))
-        sends = tuple(sorted(set(_sent(sink, arguments, texts))))
+        sends = tuple(sorted(set(_sent(sink, arguments, texts, self._further))))
         return Flow(is_labelled=True, untrusted=untrusted, sends=sends, provenance=provenance)
 
     def texts(self, run: RunId) -> RunTexts:
@@ -148,13 +157,13 @@ def _provenance(sink: Sink, arguments: Any, texts: RunTexts) -> Iterator[dict[st
         yield said
 
 
-def _sent(sink: Sink, arguments: Any, texts: RunTexts) -> Iterator[str]:
+def _sent(sink: Sink, arguments: Any, texts: RunTexts, further: Sequence[Recogniser]) -> Iterator[str]:
     for path in sink.content:
         for content in (text for value in values_at(arguments, path) for text in texts_in(value)):
             for link in find_links(content):
                 if not texts.origin(link, "link").is_reliable:
                     yield "link"
-            for found in find_all(content):
+            for found in find_all(content, further=further):
                 if not texts.user.hold(found.value):
                     yield found.kind
             if any(code in content and not texts.user.hold(code) for code in texts.codes()):

@@ -5,10 +5,9 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from answerable.core import Action, RunId
-from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, metadata
+from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, insert, metadata
 from answerable.policy._ports import Book
 
 __all__ = ["KeptLabels", "KeptLabelsProjection"]

@@ -91,6 +91,7 @@ class LabelRules:
     sinks: Mapping[str, Sink] = field(default_factory=dict)
     speech: Mapping[str, UserSpeech] = field(default_factory=dict)
     personal: Mapping[str, PersonalRule] = field(default_factory=dict)
+    recognisers: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.sources or self.sinks or self.personal)
@@ -123,6 +124,7 @@ class LabelRules:
             sinks={**self.sinks, **other.sinks},
             speech={**self.speech, **other.speech},
             personal={**self.personal, **other.personal},
+            recognisers=tuple(dict.fromkeys((*self.recognisers, *other.recognisers))),
         )
 
 
@@ -137,7 +139,8 @@ def read_labels(file: Path) -> LabelRules:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LabelsInvalid(where=str(file), problem=f"it cannot be read ({type(error).__name__}: {error})") from None
     reading = _Reading(str(file))
-    reading.keys("the file", said, ("tools", "models", "agents"))
+    reading.keys("the file", said, ("recognisers", "tools", "models", "agents"))
+    reading.recognisers = reading.list("the file", "recognisers", said)
     sources, sinks, personal = {}, {}, {}
     for name, table in reading.tables(said, "tools"):
         reading.keys(name, table, (*_SOURCE, *_SINK, *_PERSONAL))
@@ -154,7 +157,7 @@ def read_labels(file: Path) -> LabelRules:
     for name, table in reading.tables(said, "agents"):
         reading.keys(name, table, ("input", "messages"))
         speech[name] = reading.speech(name, table)
-    return LabelRules(sources=sources, sinks=sinks, speech=speech, personal=personal)
+    return LabelRules(sources=sources, sinks=sinks, speech=speech, personal=personal, recognisers=reading.recognisers)
 
 
 _SOURCE = ("trusted", "records", "values", "names", "named", "lookup", "found")
@@ -167,6 +170,7 @@ class _Reading:
 
     def __init__(self, where: str) -> None:
         self._where = where
+        self.recognisers: tuple[str, ...] = ()
 
     def wrong(self, problem: str) -> LabelsInvalid:
         return LabelsInvalid(where=self._where, problem=problem)
@@ -191,9 +195,9 @@ class _Reading:
             trusted=self._flag(name, "trusted", table),
             records=self._text(name, "records", table.get("records", "")),
             values=self._kinds(name, "values", table),
-            names=self._list(name, "names", table),
+            names=self.list(name, "names", table),
             named=self._kinds(name, "named", table),
-            lookup=self._list(name, "lookup", table),
+            lookup=self.list(name, "lookup", table),
             found=self._kinds(name, "found", table),
         )
         if found.named and not found.names:
@@ -205,17 +209,17 @@ class _Reading:
     def sink(self, name: str, table: Mapping[str, Any]) -> Sink:
         return Sink(
             critical=self._kinds(name, "critical", table),
-            content=self._list(name, "content", table),
+            content=self.list(name, "content", table),
             keeps=self._flag(name, "keeps", table),
         )
 
     def speech(self, name: str, table: Mapping[str, Any]) -> UserSpeech:
-        return UserSpeech(input=self._list(name, "input", table), messages=self._flag(name, "messages", table))
+        return UserSpeech(input=self.list(name, "input", table), messages=self._flag(name, "messages", table))
 
     def personal(self, name: str, table: Mapping[str, Any]) -> PersonalRule:
         mode: Mode = self.one_of(name, "personal", table.get("personal"), get_args(Mode))
-        kinds = frozenset(self._list(name, "kinds", table))
-        if unknown := sorted(kinds - KINDS):
+        kinds = frozenset(self.list(name, "kinds", table))
+        if (unknown := sorted(kinds - KINDS)) and not self.recognisers:  # others' kinds are theirs to name
             raise self.wrong(f"`{name}` has no kind `{unknown[0]}` to find: {', '.join(sorted(KINDS))}")
         return PersonalRule(mode=mode, kinds=kinds)
 
@@ -230,7 +234,7 @@ class _Reading:
             raise self.wrong(f"`{key}` of `{name}` is neither true nor false")
         return said
 
-    def _list(self, name: str, key: str, table: Mapping[str, Any]) -> tuple[str, ...]:
+    def list(self, name: str, key: str, table: Mapping[str, Any]) -> tuple[str, ...]:
         said = table.get(key, [])
         if not isinstance(said, list):
             raise self.wrong(f"`{key}` of `{name}` is no list of texts")
