@@ -18,7 +18,7 @@ help:
 	@echo 'make demo MODEL=local   the same on a small language model on this machine (slower, and often wrong)'
 	@echo 'make test         every test'
 	@echo 'make check        under a minute: format, lint, types, imports, unit and property tests, docs'
-	@echo 'make bench        speed beside DBOS and LangGraph, and beside FastMCP and LiteLLM; AgentDojo with and without labels'
+	@echo 'make bench        speed beside DBOS and LangGraph, beside FastMCP and LiteLLM, and of the record; AgentDojo with and without labels'
 	@echo 'make soak         property and crash tests, for longer'
 	@echo 'make setup        the complete .venv; the other targets call it for what they need'
 	@echo 'make regenerate   pages and lists that follow from the code and its tests'
@@ -90,6 +90,8 @@ bench: .venv/.base .venv/.bench .venv/.agentdojo
 	$(PY) benchmarks/waiting.py $${JSON:+--json "$$JSON.waiting"} || failed=1; echo;) \
 	[ -e .venv/.litellm ] || .ci/setup litellm && touch .venv/.litellm || echo 'LiteLLM could not be installed: its rows are left out'; \
 	$(PY) benchmarks/gateway.py $(BENCH) $${JSON:+--json "$$JSON.calls"} || failed=1; echo; \
+	[ -e .venv/.ledger ] || .ci/setup ledger && touch .venv/.ledger || echo 'The peers could not be installed: their rows are left out'; \
+	$(PY) benchmarks/ledger.py $(BENCH) $${JSON:+--json "$$JSON.ledger"} || failed=1; echo; \
 	$(PY) benchmarks/injection.py $(BENCH) $${JSON:+--json "$$JSON.injection"} || failed=1; echo; \
 	[ -e .venv/.agt ] || .ci/setup agt && touch .venv/.agt || echo 'the peer could not be installed: its rows are left out'; \
 	$(PY) benchmarks/decision.py $(BENCH) $${JSON:+--json "$$JSON.decision"} || failed=1; exit $$failed
@@ -110,10 +112,11 @@ requirements:
 	@uv $(PIN) --group pyproject.toml:docs -c requirements/base.txt -c requirements/dev.txt -o requirements/docs.txt
 	@uv $(PIN) --group pyproject.toml:examples -o requirements/examples.txt
 	@uv $(PIN) --group pyproject.toml:litellm -o requirements/litellm.txt
+	@uv $(PIN) --group pyproject.toml:ledger -o requirements/ledger.txt
 	@uv $(PIN) pyproject.toml --group pyproject.toml:agentdojo -c requirements/base.txt -o requirements/agentdojo.txt
 	@uv $(PIN) --group pyproject.toml:agt -o requirements/agt.txt
 	@uv $(PIN) --group pyproject.toml:bench -c requirements/base.txt -c requirements/dev.txt -o requirements/bench.txt
-	@uv $(PIN) pyproject.toml --extra temporal -c requirements/base.txt -c requirements/dev.txt -o requirements/temporal.txt
+	@uv $(PIN) pyproject.toml --extra postgres --extra temporal -c requirements/base.txt -c requirements/dev.txt -o requirements/fleet.txt
 	@uv $(PIN) --no-deps pyproject.toml --extra local -c requirements/base.txt -o requirements/local.txt
 
 wheels: .venv/.dev

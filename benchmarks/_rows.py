@@ -10,17 +10,24 @@ __all__ = ["Cell", "Row", "import_row", "row", "rows_of", "table"]
 Cell = tuple[str, int]
 """An engine's name and how many runs it has at a time."""
 
-OURS = ("road", "cached", "reads", "road_temporal")
+OURS = ("road", "cached", "reads", "road_temporal", "road.pg")
 PEERS = ("dbos", "langgraph", "temporal")
 BARS: Mapping[str, tuple[str, float]] = {
     "road.c100.vs_dbos": ("≥", 4),
     "road.c100.vs_langgraph": ("≥", 3),
     "cached.c100.vs_dbos": ("≥", 7),
     "reads.c100.vs_dbos": ("≥", 10),
+    "road.pg.c100.vs_dbos": ("≥", 4),
+    "road.pg.c100.vs_best_peer": ("≥", 1),
     "road.c1.p50_vs_best_peer": ("≤", 1.0),
     "import.cpu_ms": ("<", 250),
     **{f"{load}.c{n}.p50_vs_direct": ("≤", 4) for load in ("mcp.read", "chat") for n in (1, 8, 64)},
     **{f"mcp.read.c{n}.vs_fastmcp_proxy": ("≥", 3) for n in (1, 8, 64)},
+    "append.vs_bare_sign": ("≤", 2.5),
+    "verify.vs_bare_verify": ("≤", 1.6),
+    "bundle10k.vs_linear": ("≤", 1.25),
+    "append.vs_agt": ("≥", 4),
+    "append.vs_tracekit": (">", 1),
     **{f"chat.c{n}.vs_litellm": ("≥", 3) for n in (1, 8, 64)},
     "decide.p50_vs_bare_cedarpy": ("≤", 2),
     "decide.tenants1000_vs_100": ("≤", 1.1),
@@ -60,7 +67,9 @@ class Row:
             return None
         sign, limit = BARS[self.name]
         limit += self.allowance
-        return {"≥": self.value >= limit, "≤": self.value <= limit, "<": self.value < limit}[sign]
+        return {"≥": self.value >= limit, "≤": self.value <= limit, "<": self.value < limit, ">": self.value > limit}[
+            sign
+        ]
 
     def to_json(self, versions: Mapping[str, str]) -> dict[str, Any]:
         return {
@@ -90,12 +99,17 @@ def rows_of(repeats: Mapping[Cell, list[dict[str, Any]]]) -> list[Row]:
             rows.append(row(f"{engine}.{at}.p50_ms", "ms", (cell["p50_ms"] for cell in seen)))
             rows.append(row(f"{engine}.{at}.p99_ms", "ms", (cell["p99_ms"] for cell in seen)))
             rows.append(row(f"{engine}.{at}.peak_mib", "MiB", (cell["peak_mib"] for cell in seen)))
-        peers = [cells[peer] for peer in PEERS if peer in cells]
         for engine in [engine for engine in OURS if engine in cells]:
-            seen = cells[engine]
-            for peer in [peer for peer in PEERS if peer in cells]:
-                paired = zip(seen, cells[peer], strict=True)
+            seen, store = cells[engine], engine.partition(".")[2]  # like is compared with like: the same store
+            against = {peer: cells[name] for peer in PEERS if (name := f"{peer}.{store}".rstrip(".")) in cells}
+            peers = list(against.values())
+            for peer, theirs in against.items():
+                paired = zip(seen, theirs, strict=True)
                 rows.append(row(f"{engine}.{at}.vs_{peer}", "×", (a["steps_s"] / b["steps_s"] for a, b in paired)))
+            if store and peers:
+                beside = zip(seen, *peers, strict=True)
+                best = (own["steps_s"] / max(peer["steps_s"] for peer in others) for own, *others in beside)
+                rows.append(row(f"{engine}.{at}.vs_best_peer", "×", best))
             # A peer that lets the other runs wait outside answers a step at once: only alone is it a fair question.
             for percentile in ("p50", "p99") if peers and concurrency == 1 else ():
                 key = f"{percentile}_ms"

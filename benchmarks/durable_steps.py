@@ -5,8 +5,9 @@
 Ten-step runs of trivial steps with 400-byte results. Each engine is measured in a process of its
 own on a fresh database on the same disk; repeats are interleaved, ratios are taken within a repeat
 and their median is reported. Equal durability is checked, not assumed: an engine whose own
-connection does not fsync each commit (WAL, `synchronous=FULL`), or whose database lacks a result
-afterwards, ends the run. Ends with 1 if a bar is missed.
+connection does not fsync each commit (SQLite in WAL, `synchronous=FULL`; Postgres with `fsync` and
+`synchronous_commit` on), or whose database lacks a result afterwards, ends the run. Ends with 1 if a
+bar is missed.
 """
 
 import argparse
@@ -27,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from benchmarks._rows import Cell, Row, import_row, rows_of, table  # noqa: E402 - run as a script
+from benchmarks._server import running_postgres  # noqa: E402
 
 CELLS: dict[str, tuple[str, str]] = {
     "raw": ("raw", ""),
@@ -35,12 +37,17 @@ CELLS: dict[str, tuple[str, str]] = {
     "road": ("answerable", "road"),
     "cached": ("answerable", "cached"),
     "reads": ("answerable", "reads"),
+    "dbos.pg": ("dbos-postgres", ""),
+    "langgraph.pg": ("langgraph-postgres", ""),
+    "road.pg": ("answerable", "road"),
     "road_temporal": ("answerable", "temporal"),
     "temporal": ("temporal", ""),
 }
 SLOW = ("road_temporal", "temporal")  # not in a quick look
+ON_POSTGRES = ".pg"
 OURS = [name for name, (engine, _) in CELLS.items() if engine == "answerable"]
 RUNS_AT_ONE = 30
+MOST_ON_POSTGRES = 100  # a thousand threads of a peer would want a thousand connections
 LONGEST_CELL_S = 300
 
 
@@ -51,14 +58,19 @@ def main() -> int:
         name for name in CELLS if not (asked.without_ours and name in OURS) and not (asked.quick and name in SLOW)
     ]
     concurrencies = [100] if asked.quick else asked.concurrency
+    engines = [name for name in engines if name.endswith(ON_POSTGRES) or not asked.only_postgres]
     repeats: dict[Cell, list[dict[str, Any]]] = defaultdict(list)
-    for repeat in range(asked.repeats):
-        turn = engines[repeat % len(engines) :] + engines[: repeat % len(engines)]
-        for concurrency in concurrencies:
-            for name in turn:
-                _say(f"repeat {repeat + 1}/{asked.repeats}: {name}, {concurrency} at a time")
-                repeats[name, concurrency].append(_measure(name, concurrency, asked.dir))
-    ordered = {(name, n): repeats[name, n] for n in concurrencies for name in engines}
+    with running_postgres(Path(tempfile.gettempdir())) as databases:
+        for repeat in range(asked.repeats):
+            turn = engines[repeat % len(engines) :] + engines[: repeat % len(engines)]
+            for concurrency in concurrencies:
+                for name in turn:
+                    if name.endswith(ON_POSTGRES) and concurrency > MOST_ON_POSTGRES:
+                        continue
+                    _say(f"repeat {repeat + 1}/{asked.repeats}: {name}, {concurrency} at a time")
+                    url = databases.new() if name.endswith(ON_POSTGRES) else ""
+                    repeats[name, concurrency].append(_measure(name, concurrency, asked.dir, url))
+    ordered = {(name, n): repeats[name, n] for n in concurrencies for name in engines if (name, n) in repeats}
     rows = rows_of(ordered)
     if not asked.without_ours:
         rows.append(import_row(_import_cpu_ms()))
@@ -79,15 +91,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the rows there")
     parser.add_argument("--dir", type=Path, default=Path.cwd(), help="on the disk to measure (not a tmpfs)")
     parser.add_argument("--without-ours", action="store_true", help="the peers and the limit only")
+    parser.add_argument("--only-postgres", action="store_true", help="the cells on Postgres only")
     return parser.parse_args()
 
 
-def _measure(name: str, concurrency: int, disk: Path) -> dict[str, Any]:
+def _measure(name: str, concurrency: int, disk: Path, url: str) -> dict[str, Any]:
     engine, variant = CELLS[name]
     runs = RUNS_AT_ONE if concurrency == 1 else concurrency
     directory = Path(tempfile.mkdtemp(prefix=".bench-", dir=disk))
     command = [sys.executable, "-m", "benchmarks._engines", engine, "--variant", variant]
-    command += ["--concurrency", str(concurrency), "--runs", str(runs), "--dir", str(directory)]
+    command += ["--concurrency", str(concurrency), "--runs", str(runs), "--dir", str(directory), "--url", url]
     try:
         done = subprocess.run(
             command, cwd=HERE.parent, env=_environment(), capture_output=True, text=True, timeout=LONGEST_CELL_S

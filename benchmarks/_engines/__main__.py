@@ -16,6 +16,8 @@ ENGINES = {
     "langgraph": "benchmarks._engines.langgraph_sqlite",
     "temporal": "benchmarks._engines.temporal_steps",
     "answerable": "benchmarks._engines.answerable_road",
+    "dbos-postgres": "benchmarks._engines.dbos_postgres",
+    "langgraph-postgres": "benchmarks._engines.langgraph_postgres",
 }
 
 
@@ -27,8 +29,11 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--runs", type=int, required=True)
     parser.add_argument("--dir", type=Path, required=True)
+    parser.add_argument("--url", default="")
     asked = parser.parse_args()
-    work = Work(concurrency=asked.concurrency, runs=asked.runs, directory=asked.dir, variant=asked.variant)
+    work = Work(
+        concurrency=asked.concurrency, runs=asked.runs, directory=asked.dir, variant=asked.variant, url=asked.url
+    )
 
     measured: Measured = importlib.import_module(ENGINES[asked.engine]).measure(work)
 

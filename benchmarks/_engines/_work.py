@@ -17,6 +17,7 @@ class Work:
 
     Args:
         variant: for engines that are measured in more than one way.
+        url: of a fresh database, for engines on Postgres.
         result_bytes: size of what each step returns.
     """
 
@@ -24,6 +25,7 @@ class Work:
     runs: int
     directory: Path
     variant: str = ""
+    url: str = ""
     steps: int = 10
     result_bytes: int = 400
 

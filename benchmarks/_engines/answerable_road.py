@@ -10,9 +10,12 @@ import contextlib
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
 
 from answerable import Answerable, Limits, Money, Run, Temporal
-from answerable.ledger import Reader
+from answerable.ledger import Prepared, Reader
 from benchmarks._engines import Durability, Measured, Stopwatch, Work, durability_of
 from benchmarks._temporal_server import temporal_server
 
@@ -39,7 +42,7 @@ def measure(work: Work) -> Measured:
 
 
 async def _drive(work: Work, watch: Stopwatch, durability: list[Durability], temporal: str) -> None:
-    app = Answerable(data=work.directory / "data", policy=Path(__file__).parents[1] / "_policy")
+    app = Answerable(data=work.directory / "data", store=work.url, policy=Path(__file__).parents[1] / "_policy")
     if temporal:
         app.engine = Temporal(address=temporal)
     result = work.result()
@@ -74,7 +77,7 @@ async def _drive(work: Work, watch: Stopwatch, durability: list[Durability], tem
         return number
 
     async with app.gate() as gate:
-        durability.append(durability_of(gate.desk.ledger._connection.raw))
+        durability.append(_durability(gate.desk.ledger._recorder.connection, work.url))
         await gate.result(await gate.start("bench", -1))
         watch.start()
         numbers = iter(range(work.runs))
@@ -85,3 +88,13 @@ async def _drive(work: Work, watch: Stopwatch, durability: list[Durability], tem
 
         await asyncio.gather(*(one_after_another() for _ in range(work.concurrency)))
         watch.stop()
+
+
+def _durability(connection: Any, url: str) -> Durability:
+    """Of the gate's own connection."""
+    if not url:
+        return durability_of(connection.raw)
+    from benchmarks._engines._postgres import durability_of_server
+
+    commits = connection.rows(Prepared(sa.text("SHOW synchronous_commit")))[0][0]
+    return durability_of_server(url, synchronous_commit=commits)

@@ -20,13 +20,13 @@ from benchmarks._engines import Durability, Measured, Stopwatch, Work, durabilit
 _MOST_THREADS = 300
 
 
-class _State(TypedDict):
+class State(TypedDict):
     run: int
     amount: int
     result: str
 
 
-class _Marks:
+class Marks:
     """When each node of each run began; a step ends, durably, when the next one begins or the run returns."""
 
     def __init__(self) -> None:
@@ -45,17 +45,17 @@ def measure(work: Work) -> Measured:
 
 
 def _measure_threads(work: Work) -> Measured:
-    marks, watch = _Marks(), Stopwatch()
+    marks, watch = Marks(), Stopwatch()
 
-    def node(state: _State) -> dict[str, Any]:
+    def node(state: State) -> dict[str, Any]:
         marks.mark(state["run"])
         return {"amount": state["amount"] + 1, "result": work.result()}
 
     with SqliteSaver.from_conn_string(str(work.database)) as saver:
-        graph = _chain(work, node).compile(checkpointer=saver)
+        graph = chain(work, node).compile(checkpointer=saver)
 
         def one(run: int) -> None:
-            graph.invoke(_first(run), _config(run), durability="sync")
+            graph.invoke(first(run), config(run), durability="sync")
             marks.mark(run)
 
         one(-1)
@@ -66,17 +66,17 @@ def _measure_threads(work: Work) -> Measured:
 
 
 async def _measure_async(work: Work) -> Measured:
-    marks, watch = _Marks(), Stopwatch()
+    marks, watch = Marks(), Stopwatch()
 
-    async def node(state: _State) -> dict[str, Any]:
+    async def node(state: State) -> dict[str, Any]:
         marks.mark(state["run"])
         return {"amount": state["amount"] + 1, "result": work.result()}
 
     async with AsyncSqliteSaver.from_conn_string(str(work.database)) as saver:
-        graph = _chain(work, node).compile(checkpointer=saver)
+        graph = chain(work, node).compile(checkpointer=saver)
 
         async def one(run: int) -> None:
-            await graph.ainvoke(_first(run), _config(run), durability="sync")
+            await graph.ainvoke(first(run), config(run), durability="sync")
             marks.mark(run)
 
         await one(-1)
@@ -91,8 +91,8 @@ async def _measure_async(work: Work) -> Measured:
         return _measured(work, elapsed_s, marks, Durability(**found))
 
 
-def _chain(work: Work, node: Any) -> Any:
-    graph = StateGraph(_State)
+def chain(work: Work, node: Any) -> Any:
+    graph = StateGraph(State)
     names = [f"step{n}" for n in range(work.steps)]
     for name in names:
         graph.add_node(name, node)
@@ -101,15 +101,15 @@ def _chain(work: Work, node: Any) -> Any:
     return graph
 
 
-def _first(run: int) -> Any:
+def first(run: int) -> Any:
     return {"run": run, "amount": 0, "result": ""}
 
 
-def _config(run: int) -> Any:
+def config(run: int) -> Any:
     return {"configurable": {"thread_id": f"run-{run}"}}
 
 
-def _measured(work: Work, elapsed_s: float, marks: _Marks, durability: Durability) -> Measured:
+def _measured(work: Work, elapsed_s: float, marks: Marks, durability: Durability) -> Measured:
     reader = sqlite3.connect(work.database)
     # One checkpoint for the input, one for the start, one after every node.
     records = reader.execute("SELECT count(*) FROM checkpoints WHERE thread_id <> 'run--1'").fetchone()[0]

@@ -18,7 +18,7 @@ async def serve(upstream: str, directory: Path) -> None:
     app.mcp("shop", url=upstream + "/mcp", declare={"look": ToolDeclaration(effect="read")})
     app.wired("bench", limits=Limits(steps=None, identical_calls=None))
     async with app.gate() as gate:
-        durability = durability_of(gate.desk.ledger._connection.raw)
+        durability = durability_of(gate.desk.ledger._recorder.connection.raw)
         if not durability.is_full:
             raise SystemExit(f"the gate does not fsync each commit: {durability}; nothing to compare")
         key = (await gate.desk.key(do="new", named="bench"))["key"]

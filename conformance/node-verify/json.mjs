@@ -4,6 +4,7 @@ export class Malformed extends Error {}
 
 const LARGEST = Number.MAX_SAFE_INTEGER;
 const DEEPEST = 128;
+const MOST_BRACKETS = 10_000;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?/y;
 const PLAIN = /[^"\\\u0000-\u001f]*/y;
 const ESCAPES = { '"': '"', '\\': '\\', '/': '/', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' };
@@ -19,6 +20,7 @@ export function utf8(bytes) {
 /** The value, from any JSON of the profile, however it is spaced. */
 export function readJson(bytes) {
   const text = utf8(bytes);
+  if ((text.match(/[{[]/g) ?? []).length > MOST_BRACKETS) throw new Malformed('too many objects and arrays');
   let at = 0;
 
   const fail = (what = 'not JSON') => {

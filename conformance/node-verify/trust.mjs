@@ -8,9 +8,9 @@ import { sha256Hex } from './tree.mjs';
 export class BadTrust extends Error {}
 
 const LINE = /^([A-Za-z0-9_]+)\s*=\s*"((?:[^"\\]|\\n)*)"\s*(?:#.*)?$/;
-const NUMBERED = /^(gate_key|log_key|person_key|witness|monitor|tsa_root)(_[0-9]+)?(_from|_until)?$/;
+export const ISOLATIONS = ['same-process', 'same-user', 'separate-user', 'remote']; // the weakest first
 const DATED = ['gate_key', 'log_key', 'person_key'];
-export const ISOLATIONS = ['same-process', 'same-user', 'separate-user', 'remote'];
+const NUMBERED = /^(gate_key|log_key|person_key|witness|monitor|tsa_root)(_[0-9]+)?(_from|_until)?$/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/;
 
 /** The trust that a file states. */
@@ -33,17 +33,15 @@ export function readTrust(bytes) {
   }
   const pems = (names) => names.map((name) => said.get(name));
   const trust = keysOf(said.get('origin'), pems(named.log_key), pems(named.gate_key));
-  trust.isPinned = true;
-  const ids = [...named.gate_key, ...named.log_key].map((name) => [name, sha256Hex(rawKey(said.get(name)))]);
-  ids.push(...named.person_key.map((name) => [name, personKey(said.get(name))]));
-  if (new Set(ids.map(([, id]) => id)).size < ids.length) throw new BadTrust('one key is there twice');
+  const ids = new Map();
+  for (const name of [...named.gate_key, ...named.log_key]) ids.set(name, sha256Hex(rawKey(said.get(name))));
+  for (const name of named.person_key) ids.set(name, personKey(said.get(name)));
+  if (new Set(ids.values()).size < ids.size) throw new BadTrust('one key twice');
   for (const [name, id] of ids) {
     const [from, until] = ['_from', '_until'].map((end) => time(said.get(name + end)));
     if (from || until) trust.periods.set(id, { from, until });
   }
-  trust.people = new Set(ids.filter(([name]) => name.startsWith('person_key')).map(([, id]) => id));
-  trust.isolation = said.get('isolation') ?? '';
-  if (trust.isolation && !ISOLATIONS.includes(trust.isolation)) throw new BadTrust('`isolation` is not known');
+  trust.people = new Set(named.person_key.map((name) => ids.get(name)));
   for (const name of named.tsa_root) certificate(said.get(name));
   const taken = new Set([...trust.logKeys, ...trust.gateKeys.values()].map(String));
   for (const role of ['witness', 'monitor'])
@@ -53,6 +51,8 @@ export function readTrust(bytes) {
       taken.add(String(cosigner.key));
       trust[role === 'witness' ? 'witnesses' : 'monitors'].push(cosigner);
     }
+  trust.isolation = said.get('isolation') ?? '';
+  if (trust.isolation && !ISOLATIONS.includes(trust.isolation)) throw new BadTrust('`isolation` is none that is known');
   const quorum = said.get('quorum');
   trust.quorum = quorum === undefined ? trust.witnesses.length : /^[0-9]+$/.test(quorum) ? Number(quorum) : -1;
   if ((trust.witnesses.length || quorum !== undefined) && !(trust.quorum >= 1 && trust.quorum <= trust.witnesses.length))
@@ -65,9 +65,9 @@ export function claimedTrust(bytes) {
   try {
     const said = readJson(bytes);
     if (!isObject(said?.log) || !Array.isArray(said.gate)) throw new BadTrust('names no keys');
-    const earlier = said.log.earlier ?? [];
-    const logs = [said.log.pem, ...(Array.isArray(earlier) ? earlier : [null])];
-    return keysOf(said.log.origin, logs, said.gate.map((gate) => gate?.pem));
+    const { origin, pem, earlier = [] } = said.log;
+    const logPems = [pem, ...(Array.isArray(earlier) ? earlier : [null])];
+    return keysOf(origin, logPems, said.gate.map((gate) => gate?.pem));
   } catch (error) {
     if (error instanceof Malformed) throw new BadTrust(error.message);
     throw error;
@@ -76,12 +76,11 @@ export function claimedTrust(bytes) {
 
 function keysOf(origin, logPems, gatePems) {
   if (typeof origin !== 'string' || !origin) throw new BadTrust('names no origin');
-  if (!gatePems.length) throw new BadTrust('names no gate key');
-  const logKeys = (logPems.length ? logPems : [undefined]).map(rawKey);
+  if (!gatePems.length || !logPems.length) throw new BadTrust('names no gate key or no log key');
+  const logKeys = logPems.map(rawKey);
   const gateKeys = new Map(gatePems.map(rawKey).map((raw) => [sha256Hex(raw), raw]));
-  if ([...gateKeys.values()].some((raw) => logKeys.some((key) => raw.equals(key)))) throw new BadTrust('one key for log and gate');
-  const watchers = { witnesses: [], monitors: [], quorum: 0 };
-  return { origin, logKeys, gateKeys, periods: new Map(), people: new Set(), isolation: '', ...watchers };
+  if (logKeys.some((raw) => gateKeys.has(sha256Hex(raw)))) throw new BadTrust('one key for log and gate');
+  return { origin, logKeys, gateKeys, periods: new Map(), people: new Set(), witnesses: [], monitors: [], quorum: 0 };
 }
 
 function rawKey(pem) {
@@ -97,9 +96,10 @@ function personKey(pem) {
 }
 
 function publicKey(pem) {
-  if (typeof pem !== 'string' || !pem.startsWith('-----BEGIN PUBLIC KEY-----')) throw new BadTrust('a key that is not PEM');
+  const body = typeof pem === 'string' && /^-----BEGIN PUBLIC KEY-----\n([^-]*)\n-----END PUBLIC KEY-----\n?$/.exec(pem);
+  if (!body) throw new BadTrust('a key that is not PEM');
   try {
-    return createPublicKey(pem);
+    return createPublicKey({ key: readBase64(body[1].replaceAll('\n', '')), format: 'der', type: 'spki' });
   } catch {
     throw new BadTrust('a key that is not PEM');
   }

@@ -40,10 +40,12 @@ export function verifyMembers(members, trust = null) {
   checkTexts(desk, receipts);
   checkRequests(desk, receipts);
   checkPeople(receipts, trust?.people ?? new Set(), desk.say);
-  for (const receipt of receipts)
-    if (receipt.said.phase === 'approval') checkPeriod(desk, String(receipt.said.control?.signature?.key), receipt);
-  checkIsolation(desk, receipts);
+  for (const receipt of receipts) {
+    const signature = receipt.said.control?.signature;
+    if (receipt.said.phase === 'approval' && isObject(signature)) checkPeriod(desk, signature.key, receipt);
+  }
   checkLog(desk, receipts, keys, start);
+  checkIsolation(desk, receipts);
   return desk.report(receipts);
 }
 
@@ -186,6 +188,7 @@ function readReceipts(desk, keys) {
       const receipt = readReceipt(desk.members.get(member), member);
       if (!isSigned(desk, receipt, keys)) desk.damaged.add(receipt.said.id);
       receipts.push(receipt);
+      checkPeriod(desk, receipt.keyid, receipt);
     } catch (error) {
       if (!(error instanceof BadReceipt)) throw error;
       desk.findings.push({ check: error.check, what: error.message, receipt: error.receipt, member });
@@ -196,13 +199,6 @@ function readReceipts(desk, keys) {
   return receipts;
 }
 
-function checkIsolation(desk, receipts) {
-  const rank = (kind) => Math.max(0, ISOLATIONS.indexOf(kind));
-  const weakest = Math.min(...receipts.map(({ said }) => rank(said.boundary.isolation)));
-  if (receipts.length && desk.trust?.isolation && weakest < rank(desk.trust.isolation))
-    desk.questions.push(`kept from the gate by ${ISOLATIONS[weakest]}, and ${desk.trust.isolation} is asked for`);
-}
-
 function isSigned(desk, receipt, keys) {
   if (!keys) {
     desk.say('signature', 'there is no key', receipt);
@@ -210,7 +206,7 @@ function isSigned(desk, receipt, keys) {
   }
   const key = keys.gateKeys.get(receipt.keyid);
   if (!key) {
-    const isLogs = keys.logKeys.some((log) => receipt.keyid === sha256Hex(log));
+    const isLogs = keys.logKeys.some((raw) => receipt.keyid === sha256Hex(raw));
     desk.say(isLogs ? 'key-role' : 'signature', isLogs ? 'signed with the log’s key' : 'an unknown key', receipt);
     return false;
   }
@@ -218,12 +214,12 @@ function isSigned(desk, receipt, keys) {
     desk.say('signature', 'it does not hold', receipt);
     return false;
   }
-  checkPeriod(desk, receipt.keyid, receipt);
   return true;
 }
 
-function checkPeriod(desk, keyid, receipt) {
-  const { from, until } = desk.trust?.periods.get(keyid) ?? {};
+/** A key, by its id, is in use when a receipt is dated. */
+function checkPeriod(desk, key, receipt) {
+  const { from, until } = desk.trust?.periods.get(key) ?? {};
   const { at } = receipt.said;
   if ((from && at < from) || (until && at > until)) desk.say('key-period', 'its key was not in use', receipt);
 }
@@ -378,19 +374,31 @@ function checkComplete(desk, { leaves }, nodes, checkpoint, receipts, keys, star
 
 function checkCheckpoint(desk, checkpoint, receipts, keys, member) {
   const say = (check, what) => desk.say(check, what, undefined, member);
-  const newest = receipts.reduce((latest, { said }) => (said.at > latest ? said.at : latest), '');
-  const wasInUse = (key) => newest <= (desk.trust?.periods.get(sha256Hex(key))?.until || '9');
+  const signers = keys.logKeys.filter((key) => isSignedByLog(checkpoint, key));
   if (checkpoint.origin !== keys.origin) say('checkpoint', 'of another log');
-  else if (!keys.logKeys.some((key) => isSignedByLog(checkpoint, key))) {
+  else if (!signers.length) {
     const isGates = [...keys.gateKeys.values()].some((key) => isSignedByLog(checkpoint, key));
     say(isGates ? 'key-role' : 'checkpoint', isGates ? 'signed with a gate’s key' : 'the log’s signature does not hold');
   }
-  else if (member !== OLDER && !keys.logKeys.some((key) => isSignedByLog(checkpoint, key) && wasInUse(key)))
-    say('key-period', 'signed with a log key that was out of use');
+  else if (member !== OLDER && receipts.length && !signers.some((key) => wasInUse(desk, key, receipts)))
+    say('key-period', 'the log key was out of use when the last receipt was written');
   const tenant = checkpoint.origin.slice(checkpoint.origin.lastIndexOf('/') + 1);
   for (const receipt of receipts)
     if (receipt.said.tenant !== tenant) desk.say('checkpoint', 'of another tenant than the log', receipt);
   if (desk.trust) checkWatchers(desk, checkpoint, receipts, desk.trust, member);
+}
+
+/** An unknown isolation counts as the weakest. */
+function checkIsolation(desk, receipts) {
+  const wanted = desk.trust?.isolation;
+  const rank = (receipt) => Math.max(ISOLATIONS.indexOf(receipt.said.boundary.isolation), 0);
+  if (wanted && receipts.some((receipt) => rank(receipt) < ISOLATIONS.indexOf(wanted)))
+    desk.questions.push(`agents were kept from the gate by less than ${wanted}`);
+}
+
+function wasInUse(desk, key, receipts) {
+  const { until } = desk.trust?.periods.get(sha256Hex(key)) ?? {};
+  return !until || receipts.every((receipt) => receipt.said.at <= until);
 }
 
 function checkWatchers(desk, checkpoint, receipts, trust, member) {

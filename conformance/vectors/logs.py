@@ -1,6 +1,7 @@
 """Bundles whose members, proofs, checkpoints and cosignatures are what they should be, or not."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from conformance.vectors.making import (
     checkpoint,
     cosigned,
     entry,
+    pem,
     sha256,
     tree_root,
     trust_text,
@@ -29,7 +31,7 @@ from conformance.vectors.making import (
 )
 from conformance.vectors.runs import Cases, an_ordinary_run
 
-__all__ = ["TRUSTS", "log_cases"]
+__all__ = ["TRUSTS", "log_cases", "of_a_large_log"]
 
 ADA, BO, CY = "witness.example/ada", "witness.example/bo", "monitor.example/cy"
 _THEN_S = 1_795_233_600  # 2026-11-21T04:00:00Z, when the receipts were written
@@ -39,6 +41,11 @@ TRUSTS = {
     "one of two witnesses": trust_text(**_WITNESSES, quorum="1"),
     "witnesses and a monitor": trust_text(**_WITNESSES, monitor=verifier_key(CY, CY_MONITOR)),
     "a monitor alone": trust_text(monitor=verifier_key(CY, CY_MONITOR)),
+}
+TRUSTS |= {
+    "two log keys": trust_text(log_key=pem(STRANGER), log_key_2=pem(LOG)),
+    "a log key until three": trust_text(log_key_until="2026-11-21T03:00:00Z"),
+    "a log key until five": trust_text(log_key_until="2026-11-21T05:00:00Z"),
 }
 _RECEIPT = "receipts/000003.json"
 
@@ -95,6 +102,11 @@ def _members(cases: Cases) -> None:
     case("a manifest with a float", _text("manifest.json", lambda text: text.replace('"receipts":4', '"receipts":4.0')))
     case("a manifest with a key twice", _text("manifest.json", lambda text: text.replace("{", '{"tenant":"x",', 1)))
     case("a manifest nested too deeply", lambda members: members.update({"manifest.json": "[" * 100_000}))
+    case(
+        "a manifest of very many arrays",
+        lambda members: members.update({"manifest.json": "[" + "[]," * 10_000 + "[]]"}),
+    )
+    case("a manifest that says nothing", lambda members: members.update({"manifest.json": "{}"}))
     case("another number of receipts", _edited("manifest.json", lambda said: said.update(receipts=3)))
     case("a run that is not there", _edited("manifest.json", lambda said: said["runs"].append("run_x")), "chain")
     case("a further member that is listed", _listed("mandates/1.json", "{}"), "")
@@ -208,7 +220,12 @@ def _checkpoints(cases: Cases) -> None:
     good = checkpoint(len(log), root)
     case("a checkpoint signed by another key", checkpoint(len(log), root, STRANGER))
     case("a checkpoint signed by the gate's key", checkpoint(len(log), root, GATE), "key-role")
+    case("a checkpoint by the log's earlier key", good, "", trust="two log keys")
+    case("a checkpoint by a log key in use then", good, "", trust="a log key until five")
+    case("a checkpoint by a log key in use no longer", good, "key-period", trust="a log key until three")
     case("a checkpoint of another log", checkpoint(len(log), root, LOG, ORIGIN.replace("acme", "evil")))
+    elsewhere = checkpoint(len(log), root, LOG, ORIGIN.replace("answerable.local", "other.example"))
+    case("a checkpoint of another log with a tenant of that name", elsewhere)
     case("a checkpoint without a signature", good.split("\n\n")[0] + "\n")
     case("a checkpoint whose signature is not canonical base64", good[:-3] + "R" + good[-2:])
     case("an unknown signature beside the log's", cosigned(good, "elsewhere.example", STRANGER, _THEN_S), "")
@@ -217,6 +234,10 @@ def _checkpoints(cases: Cases) -> None:
     keys["log"]["origin"] = other
     members = bundle(log, note=checkpoint(len(log), root, LOG, other), changed={"keys.json": canonical(keys).decode()})
     cases.add("receipts of another tenant than the log's", members, "checkpoint", trust="")
+    rotated = {**json.loads(bundle(log)["keys.json"])}
+    rotated["log"] = {"origin": ORIGIN, "pem": pem(STRANGER), "earlier": [pem(LOG)]}
+    members = bundle(log, changed={"keys.json": canonical(rotated).decode()})
+    cases.add("a log key that was rotated", members, trust="", verdict="self-consistent", assurance="dev")
     one_key = {"gate": [{"keyid": "", "pem": keys["log"]["pem"]}], "log": keys["log"]}
     members = bundle(log, changed={"keys.json": canonical(one_key).decode()})
     cases.add("one key for gate and log", members, "signature", trust="")
@@ -249,7 +270,21 @@ def _complete(cases: Cases) -> None:
     case("the older checkpoint is missing", "complete")
     case("the older checkpoint is not the log's", "checkpoint", note=head(size, STRANGER))
     case("entries from before the span", "complete", note=head(size), chosen=range(1, end))
+    cases.add("nearly all of a large log was left out", of_a_large_log(_run(1).envelopes()), "complete")
     cases.add("a span from nowhere", bundle(log, complete={"from": -1}), "complete")
+
+
+def of_a_large_log(log: list[str], levels: int = 52) -> Said:
+    """A bundle that says it is complete, with a sound proof of the first four entries of a log of 2^52."""
+    members = bundle(log, complete={"from": 0})
+    root = tree_root([entry(text) for text in log])
+    nodes = {}
+    for level in range(2, levels):
+        nodes[str(level)] = {"1": bytes(32).hex()}
+        root = hashlib.sha256(b"\x01" + root + bytes(32)).digest()
+    proofs = {**json.loads(members["proofs.json"]), "size": 2**levels, "nodes": nodes}
+    changed = {"proofs.json": canonical(proofs).decode()}
+    return bundle(log, complete={"from": 0}, note=checkpoint(2**levels, root), changed=changed)
 
 
 def _later(said: list[Said]) -> None:

@@ -246,6 +246,10 @@ def proofs() -> list[Said]:
     ]
 
 
+_LAST = pem(LOG).split("\n")[1][-2:]
+_STRAY = chr(ord(_LAST[0]) + 1) + "="
+
+
 def trusts() -> list[Said]:
     """Trust files: whether each can be used."""
     ada, bo = verifier_key("witness.example/ada", ADA_WITNESS), verifier_key("witness.example/bo", BO_WITNESS)
@@ -255,6 +259,10 @@ def trusts() -> list[Said]:
         ("all there is", True, good),
         ("comments and blank lines", True, "# Whose keys\n\n" + plain + "  # the end\n"),
         ("several gate keys", True, trust_text(gate_key_2=pem(STRANGER), gate_key_2_until="2026-11-21T00:00:00Z")),
+        ("an earlier log key", True, trust_text(log_key_2=pem(STRANGER), log_key_2_until="2026-11-21T00:00:00Z")),
+        ("one key as two gates'", False, trust_text(gate_key_2=pem(GATE))),
+        ("a key with stray bits", False, trust_text(log_key=pem(LOG).replace(_LAST, _STRAY))),
+        ("an isolation that is none", False, trust_text(isolation="far away")),
         ("no format", False, trust_text(format="")),
         ("another format", False, trust_text(format="answerable-trust/2")),
         ("no origin", False, trust_text(origin="")),

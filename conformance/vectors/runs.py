@@ -24,6 +24,9 @@ _ZERO = "sha256:" + "0" * 64
 TRUSTS = {
     "plain": trust_text(),
     "people": trust_text(person_key=person_pem()),
+    "kept apart by a user": trust_text(isolation="separate-user"),
+    "kept apart by a machine": trust_text(isolation="remote"),
+    "people until three": trust_text(person_key=person_pem(), person_key_until="2026-11-21T03:00:00Z"),
     "in use since noon": trust_text(gate_key_from="2026-11-21T12:00:00Z"),
     "in use until three": trust_text(gate_key_until="2026-11-21T03:00:00.5Z"),
     "in use then": trust_text(gate_key_from="2026-11-21T04:00:00Z", gate_key_until="2026-11-21T05:00:00Z"),
@@ -100,6 +103,11 @@ def _signatures(cases: Cases) -> None:
     case = cases.run
     case("an ordinary run", an_ordinary_run(), unknown=[f"rcpt_{9:024x}"])
     case("without a trust file", an_ordinary_run(), trust="", verdict="self-consistent", assurance="dev")
+    case("kept apart as asked for", an_ordinary_run(), trust="kept apart by a user")
+    case("kept apart by less", an_ordinary_run(), trust="kept apart by a machine", verdict="undetermined")
+    near = {"id": "gate_1", "boot": "boot_1", "n": 3, "isolation": "nearby"}
+    odd: Said = {"trust": "kept apart by a user", "verdict": "undetermined"}
+    case("kept apart in an unknown way", an_ordinary_run(), change=said(3, boundary=near), **odd)
     case("another key", an_ordinary_run(), "signature", at=0, key=STRANGER)
     case("another key, and no trust file", an_ordinary_run(), "signature", at=0, key=STRANGER, trust="")
     case("the log's key on receipts", an_ordinary_run(), "key-role", at=0, key=LOG)
@@ -117,7 +125,7 @@ def _chain(cases: Cases) -> None:
         change=lambda said: [r.update(seq=r["seq"] + 1) for r in said[4:]],
     )
     case("prev names something else", an_ordinary_run(), "chain", at=3, change=said(3, prev=_ZERO))
-    close = {"state": "done", "count": 3, "last": _ZERO}
+    close = {"state": "done", "count": 3}
     case("run.close states a wrong count", an_ordinary_run(), "chain", at=10, change=said(10, control=close))
     close = {"state": "done", "count": 10, "last": _ZERO}
     case("run.close states another last", an_ordinary_run(), "chain", at=10, change=said(10, control=close))
@@ -301,6 +309,7 @@ def _people(cases: Cases) -> None:
 
     people("signed by a person")
     people("signed by a person whom no trust names", trust="plain")
+    people("signed with a key that was in use no longer", "key-period", trust="people until three")
     people("another reason than was signed", "people", reason="why not")
     people("signed by somebody else", "people", key=ec.derive_private_key(8, ec.SECP256R1()))
     people("signed with a passkey", passkey={})

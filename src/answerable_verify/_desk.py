@@ -1,5 +1,6 @@
 """What is on the verifier's desk while it works."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,14 @@ class Desk:
     unreadable: int = 0
     assurance: Literal["local", "witnessed", "witnessed+monitored"] = "local"
     isolation: str = ""
+    _digests: dict[str, bytes] = field(default_factory=dict)
+
+    def digest(self, member: str) -> bytes:
+        """SHA-256 of a member, which several checks need."""
+        found = self._digests.get(member)
+        if found is None:
+            found = self._digests[member] = hashlib.sha256(self.members[member]).digest()
+        return found
 
     def say(
         self, check: str, what: str, receipt: Receipt | None = None, *, member: str = "", claimed: str = ""

@@ -3,15 +3,16 @@
 Format: `docs/formats/receipt.md`, "JSON profile"; RFC 8785.
 """
 
-import base64
 import binascii
 import json
 from typing import Any, NoReturn
 
-__all__ = ["NotCanonical", "read_base64", "read_canonical", "read_json"]
+__all__ = ["NotCanonical", "canonical", "read_base64", "read_canonical", "read_json"]
 
 _LARGEST = 2**53 - 1
 _DEEPEST = 128
+_MOST_BRACKETS = 10_000
+"""Of `{` and `[` in a document. SECURITY: an empty array takes thirty times its two bytes; a member may have 64 MiB."""
 _LONGEST_INT = 17  # characters: a sign and 16 digits hold every integer below 2^53
 
 
@@ -25,14 +26,11 @@ def read_json(body: bytes) -> Any:
     Raises:
         NotCanonical: not UTF-8, not JSON, or outside the profile.
     """
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets > _MOST_BRACKETS:
+        raise NotCanonical("of too many objects and arrays")
     try:
-        value = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_float=_refuse_number,
-            parse_int=_integer,
-            parse_constant=_refuse_number,
-        )
+        value = _STRICT.decode(body.decode("utf-8"))
     except NotCanonical:
         raise
     except UnicodeDecodeError:
@@ -41,8 +39,7 @@ def read_json(body: bytes) -> Any:
         raise NotCanonical("nested too deeply") from None
     except ValueError as error:
         raise NotCanonical(f"not JSON ({error})") from None
-    # Counting first spares nearly every document the walk.
-    if body.count(b"{") + body.count(b"[") > _DEEPEST and _is_deeper(value, _DEEPEST):
+    if brackets > _DEEPEST and _is_deeper(value, _DEEPEST):
         raise NotCanonical("nested too deeply")
     return value
 
@@ -53,14 +50,25 @@ def read_canonical(body: bytes) -> Any:
     Raises:
         NotCanonical: outside the profile, or not the canonical encoding of its own value.
     """
+    # MEASURED: comparing first spares the hook for doubled keys, a third of what a receipt costs beside its signature:
+    # a value that was written with a key twice does not come out as it went in.
+    if body.isascii() and body.count(b"{") + body.count(b"[") <= _DEEPEST:
+        text = body.decode("ascii")
+        try:
+            value, end = _PLAIN.raw_decode(text)
+            if end == len(text) and _ENCODER.encode(value) == text:
+                return value
+        except ValueError:
+            pass  # said below
     value = read_json(body)
-    try:
-        again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    except (UnicodeEncodeError, RecursionError):  # a lone surrogate has no UTF-8
-        raise NotCanonical("holds text that has no UTF-8 encoding") from None
-    if again != body:
+    if _ENCODER.encode(value) != body.decode("utf-8"):
         raise NotCanonical("not the canonical encoding of its own value")
     return value
+
+
+def canonical(value: Any) -> str:
+    """The canonical encoding of a value of the profile."""
+    return _ENCODER.encode(value)
 
 
 def read_base64(text: str) -> bytes:
@@ -70,10 +78,11 @@ def read_base64(text: str) -> bytes:
         NotCanonical: another alphabet, missing padding, stray bits or white space.
     """
     try:
-        raw = base64.b64decode(text.encode("ascii"), validate=True)
+        encoded = text.encode("ascii")
+        raw = binascii.a2b_base64(encoded, strict_mode=True)
     except (UnicodeEncodeError, binascii.Error):
         raise NotCanonical("not base64") from None
-    if base64.b64encode(raw).decode("ascii") != text:
+    if binascii.b2a_base64(raw, newline=False) != encoded:
         raise NotCanonical("base64 is not canonical")
     return raw
 
@@ -100,3 +109,9 @@ def _integer(digits: str) -> int:
 
 def _refuse_number(digits: str) -> NoReturn:
     raise NotCanonical(f"the number {digits[:20]}")
+
+
+_NUMBERS: dict[str, Any] = {"parse_float": _refuse_number, "parse_int": _integer, "parse_constant": _refuse_number}
+_PLAIN = json.JSONDecoder(**_NUMBERS)
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, **_NUMBERS)
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False)

@@ -1,6 +1,7 @@
 """Ed25519 keys (RFC 8032): how they are named, read and used."""
 
 import hashlib
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -21,10 +22,15 @@ def key_id(public_key: bytes) -> str:
 def is_signed(message: bytes, signature: bytes, public_key: bytes) -> bool:
     """Whether the signature over exactly these bytes holds under this raw key."""
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+        _key(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+@lru_cache(maxsize=256)
+def _key(public_key: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public_key)
 
 
 def read_pem(text: str) -> bytes:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from answerable_verify._history import Say
+from answerable_verify._json import canonical
 from answerable_verify._keys import BadKey
 from answerable_verify._receipt import Receipt
 
@@ -60,7 +61,7 @@ def statement_of(receipt: Receipt, key: str) -> bytes:
         "scope": control.get("scope", "action"),
     }
     said |= {name: control.get(name, "") for name in ("approval", "digest", "decision", "role", "edited", "reason")}
-    return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    return canonical(said).encode("utf-8")
 
 
 def read_person_key(text: str) -> str:

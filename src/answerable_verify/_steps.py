@@ -4,12 +4,12 @@ Format: `docs/formats/journal.md`, "Steps", "Approvals" and "Digests".
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from answerable_verify._history import Say
+from answerable_verify._json import canonical
 from answerable_verify._receipt import Receipt
 
 __all__ = ["Steps", "check_steps"]
@@ -274,11 +274,19 @@ def _check_digest(receipt: Receipt, say: Say) -> bool:
     commitment = receipt.section("commitments").get("input")
     if not commitment or "subjects" in receipt.section("control"):
         return False  # a read that concerns further people commits to its input anew, under their keys
-    said: dict[str, Any] = {
-        name: action.get(name, "") for name in ("kind", "name", "effect", "target", "idempotencyKey")
-    }
-    said |= {"run": receipt.run, "step": receipt.step, "input": commitment, "amount": action.get("amount", {})}
-    body = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    if action["digest"] != "sha256:" + hashlib.sha256(body).hexdigest():
+    body = canonical(
+        {
+            "amount": action.get("amount", {}),
+            "effect": action.get("effect", ""),
+            "idempotencyKey": action.get("idempotencyKey", ""),
+            "input": commitment,
+            "kind": action.get("kind", ""),
+            "name": action.get("name", ""),
+            "run": receipt.run,
+            "step": receipt.step,
+            "target": action.get("target", ""),
+        }
+    )
+    if action["digest"] != "sha256:" + hashlib.sha256(body.encode("utf-8")).hexdigest():
         say("digests", "the action digest does not follow from the action", receipt)
     return True

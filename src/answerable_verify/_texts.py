@@ -28,7 +28,7 @@ def check_texts(
         receipts: those whose commitments count.
         are_all_readable: where a receipt was damaged, a text may be its own, and is not blamed.
     """
-    wanted = {name.removeprefix("sha256:") for receipt in receipts for name in receipt.commitments()}
+    wanted = {name for receipt in receipts for name in receipt.commitments()}
     faults: list[tuple[str, str]] = []
     found: set[str] = set()
     for member, content in members.items():
@@ -39,10 +39,10 @@ def check_texts(
             faults.append((member, "the content is not what its name commits to"))
         elif member.startswith("disclosed/") and len(content) < SALT_BYTES:
             faults.append((member, "shorter than its salt"))
-        elif name not in wanted and are_all_readable:
+        elif "sha256:" + name not in wanted and are_all_readable:
             faults.append((member, "no receipt in the bundle commits to it"))
         else:
-            found.add(name)
+            found.add("sha256:" + name)
     return len(found), len(wanted - found), faults
 
 

@@ -17,11 +17,11 @@ from answerable_verify._container import BadContainer, read_container
 from answerable_verify._desk import Desk
 from answerable_verify._history import check_chain
 from answerable_verify._inlog import check_checkpoint, check_log, check_period, claimed_id
-from answerable_verify._keys import is_signed
 from answerable_verify._people import check_people
 from answerable_verify._proof import FIRST_LINE, BadProofFile, check_path, split_proof
 from answerable_verify._receipt import BadReceipt, Receipt, pae, read_receipt
 from answerable_verify._report import COVERS, ISOLATIONS, Assurance, Check, Finding, Report, RunSummary
+from answerable_verify._signatures import Signatures
 from answerable_verify._steps import check_steps
 from answerable_verify._texts import check_requests, check_texts
 from answerable_verify._trust import BadTrust, Trust, claimed_trust, read_trust
@@ -57,6 +57,10 @@ class Seen:
     """Envelopes already found well formed and well signed, so that bundles that share receipts cost less."""
 
     good: dict[tuple[bytes, bytes], Receipt] = field(default_factory=dict)
+
+    def find(self, digest: bytes, keys: Trust) -> Receipt | None:
+        """The receipt of an envelope with this digest, if one of these keys signed it."""
+        return next((self.good[digest, key] for key in keys.gate_keys.values() if (digest, key) in self.good), None)
 
 
 def verify(bundle: Path | str, trust: Path | str | None = None) -> Report:
@@ -181,8 +185,8 @@ def _check_manifest(desk: Desk) -> dict[str, Any]:
     for name in _REQUIRED:
         if name not in desk.members:
             desk.say("manifest", "the bundle has no such member", member=name)
-    manifest = desk.json("manifest.json", "manifest") or {}
-    if not manifest:
+    manifest: dict[str, Any] | None = desk.json("manifest.json", "manifest")
+    if manifest is None:
         return {}
     if manifest.get("format") != MANIFEST_FORMAT:
         desk.say("manifest", f"the format is not {MANIFEST_FORMAT}", member="manifest.json")
@@ -190,13 +194,14 @@ def _check_manifest(desk: Desk) -> dict[str, Any]:
     if not isinstance(listed, dict):
         desk.say("manifest", "lists no members", member="manifest.json")
         return manifest
-    for name in sorted(listed.keys() | desk.members.keys() - {"manifest.json"}):
-        desk.counts["manifest"] += 1
+    names = sorted(listed.keys() | desk.members.keys() - {"manifest.json"})
+    desk.counts["manifest"] += len(names)
+    for name in names:
         if name not in desk.members:
             desk.say("manifest", "listed, and missing from the bundle", member=name[:80])
         elif name not in listed:
             desk.say("manifest", "not listed", member=name, claimed=claimed_id(desk.members[name]))
-        elif hashlib.sha256(desk.members[name]).hexdigest() != listed[name]:
+        elif desk.digest(name).hex() != listed[name]:
             desk.say(
                 "manifest",
                 "not the content that the manifest lists",
@@ -220,57 +225,60 @@ def _claimed_keys(desk: Desk) -> Trust | None:
 
 
 def _read_receipts(desk: Desk, keys: Trust | None, seen: Seen) -> list[Receipt]:
-    receipts = []
-    for member in sorted(name for name in desk.members if name.startswith("receipts/")):
+    names = sorted(name for name in desk.members if name.startswith("receipts/"))
+    receipts: list[Receipt] = []
+    unsigned: list[Receipt] = []
+    looked = 0
+    signatures = Signatures(len(names) - len(seen.good))
+    for member in names:
         if not _RECEIPT_MEMBER.fullmatch(member):
             desk.say("manifest", "not a receipt's name", member=member)
             continue
-        envelope = desk.members[member]
-        for check in ("envelope", "statement", "signature", "key-role"):
-            desk.counts[check] += 1
-        name = hashlib.sha256(envelope).digest()
-        receipt = next((good for key, good in _known(seen, name, keys)), None)
-        if receipt is None:
-            try:
-                receipt = read_receipt(envelope, member)
-            except BadReceipt as error:
-                desk.say(error.check, str(error), member=member, claimed=error.receipt)
-                desk.unreadable += 1
-                continue
-            if not _check_signature(desk, receipt, keys):
-                desk.damaged.add(receipt.id)
-            elif keys:
-                seen.good[name, keys.gate_keys[receipt.key_id]] = receipt
-        receipt = replace(receipt, member=member)
+        looked += 1
+        digest = desk.digest(member)
+        if keys and seen.good and (known := seen.find(digest, keys)):
+            receipts.append(replace(known, member=member))
+            continue
+        try:
+            receipt = read_receipt(desk.members[member], member, digest="sha256:" + digest.hex())
+        except BadReceipt as error:
+            desk.say(error.check, str(error), member=member, claimed=error.receipt)
+            desk.unreadable += 1
+            continue
+        receipts.append(receipt)
+        if (public := _key_of(desk, receipt, keys)) is None:
+            desk.damaged.add(receipt.id)
+        else:
+            unsigned.append(receipt)
+            signatures.put(public, receipt.signature, pae(receipt.body))
+    desk.counts.update(dict.fromkeys(("envelope", "statement", "signature", "key-role"), looked))
+    for receipt, holds in zip(unsigned, signatures.take(), strict=True):
+        assert keys is not None
+        if not holds:
+            desk.say("signature", "the signature does not hold: the receipt was altered after it was signed", receipt)
+            desk.damaged.add(receipt.id)
+            continue
+        seen.good[desk.digest(receipt.member), keys.gate_keys[receipt.key_id]] = receipt
+    for receipt in receipts:
         # SECURITY: the gate states its own time; those who watch the log hold it to theirs.
         check_period(desk, receipt.key_id, receipt.predicate["at"], "written", receipt)
-        receipts.append(receipt)
     if not receipts:
         desk.say("envelope", "the bundle holds no readable receipt")
     return receipts
 
 
-def _known(seen: Seen, name: bytes, keys: Trust | None) -> list[tuple[bytes, Receipt]]:
-    public = keys.gate_keys.values() if keys else ()
-    return [(key, seen.good[name, key]) for key in public if (name, key) in seen.good]
-
-
-def _check_signature(desk: Desk, receipt: Receipt, keys: Trust | None) -> bool:
+def _key_of(desk: Desk, receipt: Receipt, keys: Trust | None) -> bytes | None:
+    """The gate's key that a receipt names; None, with a finding, where it is no gate's."""
     if keys is None:
         desk.say("signature", "there is no key to check it with", receipt)
-        return False
+        return None
     public = keys.gate_keys.get(receipt.key_id)
-    if public is None:
-        if receipt.key_id in {hashlib.sha256(key).hexdigest() for key in keys.log_keys}:
-            desk.say("key-role", "signed with the log's key, which signs checkpoints only", receipt)
-        else:
-            whose = "the trust file" if desk.trust else "keys.json"
-            desk.say("signature", f"signed by the key {receipt.key_id[:16]}…, which {whose} does not name", receipt)
-        return False
-    if not is_signed(pae(receipt.body), receipt.signature, public):
-        desk.say("signature", "the signature does not hold: the receipt was altered after it was signed", receipt)
-        return False
-    return True
+    if public is None and receipt.key_id in {hashlib.sha256(key).hexdigest() for key in keys.log_keys}:
+        desk.say("key-role", "signed with the log's key, which signs checkpoints only", receipt)
+    elif public is None:
+        whose = "the trust file" if desk.trust else "keys.json"
+        desk.say("signature", f"signed by the key {receipt.key_id[:16]}…, which {whose} does not name", receipt)
+    return public
 
 
 def _check_runs(

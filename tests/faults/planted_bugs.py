@@ -10,34 +10,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from tests.faults.bug import Bug
+from tests.faults.verifier_bugs import VERIFIER_BUGS
 
 __all__ = ["BUGS", "Bug", "is_caught"]
 
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", "node_modules")
 ROOT = Path(__file__).parents[2]
 _ENGINE = "tests/contracts/test_engine_store.py::TestStoreEngine"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bug:
-    """A mistake somebody could make.
-
-    Args:
-        name: what is wrong, in a few words.
-        file: below `src`.
-        right: what stands there, exactly once; `wrong`: what the bug puts in its place.
-        tests: where it should be noticed, below the project's root.
-    """
-
-    name: str
-    file: str
-    right: str
-    wrong: str
-    tests: tuple[str, ...]
-
-
 BUGS = (
+    *VERIFIER_BUGS,
     Bug(
         name="a lost write is repeated without asking anyone",
         file="answerable/action/_pipeline.py",
@@ -194,9 +180,9 @@ BUGS = (
     ),
     Bug(
         name="a fact that moved since the decision goes unnoticed",
-        file="answerable/policy/_facts.py",
-        right="                    return Ruling(moved=True)",
-        wrong="                    return None",
+        file="answerable/policy/_counting.py",
+        right="name)[0] != scope.version:\n                    return Ruling(moved=True)",
+        wrong="name)[0] != scope.version:\n                    return None",
         tests=("src/answerable/policy/_tests/test_facts.py",),
     ),
     Bug(
@@ -209,8 +195,8 @@ BUGS = (
     Bug(
         name="the verifier takes any signature",
         file="answerable_verify/_verify.py",
-        right="    if not is_signed(pae(receipt.body), receipt.signature, public):",
-        wrong="    if False:",
+        right="        if not holds:",
+        wrong="        if False:",
         tests=("tests/faults/test_tampering.py",),
     ),
     Bug(
@@ -251,8 +237,8 @@ BUGS = (
     Bug(
         name="an entry may be left out of a complete bundle",
         file="answerable_verify/_inlog.py",
-        right="    wanted = set(range(span, checkpoint.size))\n",
-        wrong="    wanted = set(places.values()) & set(range(span, checkpoint.size))\n",
+        right="    wanted = max(checkpoint.size - span, 0)\n",
+        wrong="    wanted = sum(span <= place < checkpoint.size for place in places.values())\n",
         tests=("tests/faults/test_watched_evidence.py",),
     ),
     Bug(
@@ -264,7 +250,7 @@ BUGS = (
     ),
     Bug(
         name="a key's period has no end",
-        file="answerable_verify/_verify.py",
+        file="answerable_verify/_inlog.py",
         right="(end and at > end)",
         wrong="(end and at < start)",
         tests=("tests/faults/test_watched_evidence.py",),
@@ -345,7 +331,9 @@ def is_caught(bug: Bug, root: Path = ROOT) -> bool:
         copy = Path(folder)
         for name in ("src", "tests", "examples", "conformance", "docs", "pyproject.toml"):
             if (root / name).is_dir():
-                shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+                shutil.copytree(
+                    root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "node_modules")
+                )
             elif (root / name).exists():
                 shutil.copy(root / name, copy / name)
         target = copy / "src" / bug.file

@@ -1,5 +1,6 @@
 """The files in `deploy/`: each is checked by the tool made for it, and the image's own steps are run."""
 
+import asyncio
 import json
 import os
 import re
@@ -19,7 +20,9 @@ import pytest
 import yaml
 
 from answerable.app import Times
+from answerable.ledger import Ledger
 from tests.architecture.files import ROOT
+from tests.postgres import Databases
 
 pytestmark = pytest.mark.requirement("OP-1")
 
@@ -84,13 +87,53 @@ def test_a_pod_may_do_nothing_but_serve_and_is_given_time_to_drain() -> None:
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
-def test_a_record_of_one_process_is_never_given_to_two_pods() -> None:
+def test_a_data_directory_is_never_given_to_two_pods_nor_a_record_in_a_file_to_several() -> None:
     for file in MANIFESTS:
         for each in objects(file):
             if each["kind"] == "StatefulSet":
                 (claim,) = each["spec"]["volumeClaimTemplates"]
-                assert each["spec"]["replicas"] == 1
                 assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+                assert each["spec"]["replicas"] == 1 or "--like /seed" in str(each["spec"]["template"])
+
+
+def test_a_pod_of_the_fleet_joins_the_record_once_with_a_key_of_its_own(postgres: Databases, tmp_path: Path) -> None:
+    url = postgres.new()
+    asyncio.run(_open(tmp_path / "desk", url))
+    (seed := tmp_path / "seed" / "keys").mkdir(parents=True)
+    shutil.copy(tmp_path / "desk" / "store.toml", seed.parent)
+    for key in ("master.key", "log.key"):
+        shutil.copy(tmp_path / "desk" / "keys" / key, seed)
+        (seed / key).chmod(0o440)
+    (pod,) = [each for each in pods() if "initContainers" in each]
+    command = [part.replace("/seed", str(seed.parent)) for part in pod["initContainers"][0]["command"]]
+    (own := tmp_path / "own").mkdir()
+    (own / "joining" / "keys").mkdir(parents=True)  # what a pod left that was killed in the middle
+    (own / "joining" / "keys" / "master.key").touch()
+    (tmp_path / "bin").mkdir()
+    (program := tmp_path / "bin" / "answerable").write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -m answerable.cli "$@"\n'
+    )
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
+
+    found = []
+    environment["HOSTNAME"] = "answerable-2"
+    for _ in range(2):
+        command = [part.replace("/var/lib/answerable", str(own)) for part in command]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+        found.append((own / "data" / "keys" / "gate.key").read_bytes())
+
+    assert found[0] == found[1] != (tmp_path / "desk" / "keys" / "gate.key").read_bytes()
+    assert {path.stat().st_mode & 0o077 for path in (own / "data" / "keys").iterdir()} == {0}
+    assert not (own / "data" / "keys" / "log.key").exists(), "the third of them does not sign the log"
+    asyncio.run(_open(own / "data"))
+
+
+async def _open(directory: Path, url: str = "") -> None:
+    """Begin a record, or join one, and leave."""
+    ledger = Ledger.open(directory, store=url)
+    await ledger.start()
+    await ledger.close()
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
@@ -123,7 +166,7 @@ def test_the_dockerfile_holds_to_good_practice_and_names_what_is_there() -> None
 
     assert (linted.returncode, linted.stdout) == (0, "")
     assert [name for names in copied for name in names if not (ROOT / name).exists()] == []
-    for name in ("build", "base", "temporal"):
+    for name in ("build", "base", "fleet"):
         assert "--hash=sha256:" in (ROOT / "requirements" / f"{name}.txt").read_text()
 
 

@@ -150,7 +150,7 @@ class Desk:
         self.runs = runs
         self.approvals = approvals
         self.stops = stops
-        self.labels = Labels(book=ledger, store=ledger.reader)
+        self.labels = Labels(book=ledger, store=ledger.reader, tenant=tenant)
         self._tools = tools
         self.control = control
         self.erasing = Erasing(ledger)

@@ -86,7 +86,7 @@ def autonomy_of(reader: Reader) -> Autonomy:
 
 def labels_of(reader: Reader) -> Labels:
     """Labels of runs, to look at."""
-    return Labels(book=_Closed(reader), store=reader)
+    return Labels(book=_Closed(reader), store=reader, tenant=tenant())
 
 
 def people_of(reader: Reader) -> People:

@@ -47,6 +47,7 @@ COMMANDS = {
     "policy": "Check and test policies, explain decisions, try other policies on them.",
     "spec": "Hold runs against the specifications that govern them.",
     "kill": "Stop a run, an agent, a tool or everything; lift a stop.",
+    "store": "Move the record to a database that several gates share.",
     "retention": "Show how long texts are kept, and drop what is due.",
     "backup": "Make a backup of the record, while a gate runs.",
     "restore": "Make a data directory of a backup.",

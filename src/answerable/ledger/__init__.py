@@ -14,6 +14,7 @@ from answerable.ledger._backup import (
 )
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
+from answerable.ledger._copy import StoreNotEmpty, copy_store
 from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
 from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._dropping import Concerned, drop_texts, drop_these, texts_of
@@ -55,7 +56,7 @@ from answerable.ledger._standstill import (
     read_standstill,
     stand_still,
 )
-from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere
+from answerable.ledger._stores import DriverMissing, KeysElsewhere, StoreElsewhere, join_store, store_of
 from answerable.ledger._tables import slices
 from answerable.ledger._tiles import WIDTH, TileSource, Tree, tile_path
 from answerable.ledger._tombstones import ErasuresProjection, Hold, is_erased, standing_holds
@@ -128,6 +129,7 @@ __all__ = [
     "Standstill",
     "StoreDamaged",
     "StoreElsewhere",
+    "StoreNotEmpty",
     "StoreRefused",
     "StoreRestored",
     "StoreUnreachable",
@@ -144,6 +146,7 @@ __all__ = [
     "compare",
     "consistency_proof",
     "control_run",
+    "copy_store",
     "drop_texts",
     "drop_these",
     "envelope_json",
@@ -155,6 +158,7 @@ __all__ = [
     "insert",
     "is_consistent",
     "is_erased",
+    "join_store",
     "leaf_hash",
     "lift_standstill",
     "list_backups",
@@ -176,6 +180,7 @@ __all__ = [
     "slices",
     "stand_still",
     "standing_holds",
+    "store_of",
     "texts_of",
     "tile_path",
     "tlog_proof",

@@ -177,6 +177,9 @@ class Leases:
         """
         self._listeners.append((listener, hint))
 
+    def serving(self) -> None:
+        """This process advances runs from now on: others give it a moment's start with those that it woke."""
+
     def told(self, runs: Sequence[str]) -> None:
         """Pass a commit's wakes on."""
         for listener, _ in self._listeners:

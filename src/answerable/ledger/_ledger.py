@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -71,7 +72,14 @@ class Ledger:
     """Appends receipts and answers what is on the record. See `docs/concepts/evidence.md`."""
 
     def __init__(
-        self, directory: Path, lock: int, store: Store, projections: Sequence[Projection], recorder: Recorder
+        self,
+        directory: Path,
+        lock: int,
+        store: Store,
+        projections: Sequence[Projection],
+        recorder: Recorder,
+        *,
+        lease: timedelta,
     ) -> None:
         self.directory = directory
         self.projections = tuple(projections)
@@ -82,6 +90,7 @@ class Ledger:
         self.leases: Leases
         self._lock = lock
         self._store = store
+        self._lease = lease
         self._recorder = recorder
         self._membership: Membership | None = None
         self._inputs: dict[tuple[str, str], tuple[Action, str, Keyset, str]] = {}
@@ -98,12 +107,14 @@ class Ledger:
         log: Signer | None = None,
         continues: bool = False,
         store: str = "",
+        lease: timedelta = timedelta(seconds=10),
     ) -> "Ledger":
         """Own a data directory; what is missing in it is made.
 
         Args:
             continues: open it although it stands still, to write down how it goes on.
             store: where its record is kept, `postgresql://…`; by default where it is already, or else in a file in it.
+            lease: how long the other workers of a shared store wait for this one before they take its runs.
 
         Raises:
             DirectoryInUse: another process owns it.
@@ -136,7 +147,7 @@ class Ledger:
                 gate=gate,
                 log=log,
             )
-            return cls(directory, lock, kept_in, projections, recorder)
+            return cls(directory, lock, kept_in, projections, recorder, lease=lease)
         except BaseException:
             os.close(lock)
             raise
@@ -144,7 +155,7 @@ class Ledger:
     async def start(self) -> None:
         """Begin to write: ends earlier leases of this directory, and puts the keys on the record at first."""
         if self._store.is_shared:
-            self._membership = _membership(self._store, self._recorder)
+            self._membership = _membership(self._store, self._recorder, self._lease)
             self.writer, self.leases = self._membership.start(self.reader)
         else:
             assert isinstance(self._recorder.connection, SqliteConnection)
@@ -332,14 +343,14 @@ def _join(directory: Path, store: Store, **how: Any) -> Recorder:
     return join(directory, store, **how)
 
 
-def _membership(store: Store, recorder: Recorder) -> "Membership":
+def _membership(store: Store, recorder: Recorder, lease: timedelta) -> "Membership":
     from answerable.ledger._drivers._postgres import PostgresStore
     from answerable.ledger._many import SharedRecorder
     from answerable.ledger._membership import Membership
 
     assert isinstance(store, PostgresStore)
     assert isinstance(recorder, SharedRecorder)
-    return Membership(store, recorder)
+    return Membership(store, recorder, lease=lease)
 
 
 class _Glance:

@@ -17,7 +17,7 @@ from answerable.core import TenantId
 from answerable.ledger._checkpoint import origin_of
 from answerable.ledger._drivers._failures import StoreWentBack
 from answerable.ledger._merkle import Frontier
-from answerable.ledger._ports import Connection, Forgetful
+from answerable.ledger._ports import Batch, Connection, Forgetful
 from answerable.ledger._receipt import Draft, Receipt
 from answerable.ledger._record import Appended, Recorder, Transaction
 from answerable.ledger._sql import Prepared, insert
@@ -96,9 +96,12 @@ class SharedRecorder(Recorder):
 
     # -- how a batch begins -------------------------------------------------------------------------------------------
 
-    def reads(self) -> list[Query]:
-        """What to read when a transaction begins."""
-        given = {"me": self.worker, "since": self.position}
+    def reads(self, after: Batch | None = None) -> list[Query]:
+        """What to read when a transaction begins; `after` one that is about to be committed."""
+        given = {
+            "me": self.worker,
+            "since": self.position + (after.size if isinstance(after, SharedTransaction) else 0),
+        }
         return [(query, query.postgres.arrange(given)) for query in (_WORKERS, _NEWS, _LATEST)]
 
     def has_committed(self, answers: Sequence[Sequence[Any]]) -> bool:
@@ -248,6 +251,11 @@ class SharedTransaction(Transaction):
         self.run(_MARK, last=of.batch, counted=counts, me=of.worker)
         for payload in self._payloads():
             self.run(_NOTIFY, channel=CHANNEL, payload=payload)
+
+    @property
+    def size(self) -> int:
+        """How many receipts it appends, once it is prepared."""
+        return len(self._rows)
 
     def publish(self) -> None:
         """On disk now: later transactions build on this one, and woken runs are told."""

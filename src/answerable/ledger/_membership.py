@@ -29,7 +29,6 @@ from answerable.ledger._vault import Vault
 
 __all__ = ["Membership", "join"]
 
-LEASE = timedelta(seconds=10)
 _KEYS = Prepared(sa.select(keys.c.key_id, keys.c.public, keys.c.role, keys.c.id).order_by(keys.c.id))
 _SAVE_KEY = Prepared(sa.insert(keys))
 
@@ -107,7 +106,7 @@ def join(
 class Membership:
     """Starts and ends what a worker of a shared store needs beside its connections."""
 
-    def __init__(self, store: PostgresStore, recorder: SharedRecorder, *, lease: timedelta = LEASE) -> None:
+    def __init__(self, store: PostgresStore, recorder: SharedRecorder, *, lease: timedelta) -> None:
         self._store = store
         self._recorder = recorder
         self._lease = lease

@@ -42,7 +42,14 @@ _OF_TENANT = Prepared(
 )
 _ALL = Prepared(sa.select(*_COLUMNS).order_by(receipts.c.position))
 _BY_ID = Prepared(sa.select(*_COLUMNS).where(receipts.c.id == sa.bindparam("id")))
-_LEAF = Prepared(sa.select(receipts.c.leaf).where(receipts.c.digest == sa.bindparam("digest")))
+# By run and seq, which are indexed: a search by digest alone reads the whole record.
+_LEAF = Prepared(
+    sa.select(receipts.c.leaf).where(
+        receipts.c.run == sa.bindparam("run"),
+        receipts.c.seq == sa.bindparam("seq"),
+        receipts.c.digest == sa.bindparam("digest"),
+    )
+)
 _ENTRIES = Prepared(
     sa.select(receipts.c.digest)
     .where(
@@ -241,7 +248,9 @@ class Reader:
 
     def leaf(self, receipt: Receipt) -> int:
         """The index of the receipt's entry in its tenant's log."""
-        return int(self.rows(_LEAF, digest=bytes.fromhex(receipt.digest[7:]))[0][0])
+        said = receipt.predicate
+        rows = self.rows(_LEAF, run=said["run"], seq=said["seq"], digest=bytes.fromhex(receipt.digest[7:]))
+        return int(rows[0][0])
 
     def entries(
         self, tenant: TenantId = TenantId("default"), size: int | None = None, *, start: int = 0

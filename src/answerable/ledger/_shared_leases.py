@@ -102,6 +102,10 @@ class SharedLeases(Leases):
         """Whether this worker's lease lasts, at this very moment."""
         return self._presence.is_alive and self._presence.worker == self._recorder.worker
 
+    def serving(self) -> None:
+        """This process advances runs from now on."""
+        self._recorder.is_serving = True
+
     def claim(
         self, run: RunId, worker: str = "", *, admit: Callable[[Tx, RunId], bool] | None = None
     ) -> "asyncio.Future[Slice | Busy | Queued | Gone]":

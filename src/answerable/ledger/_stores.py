@@ -5,15 +5,27 @@ The directory says so itself (`store.toml`), so whoever is given the directory f
 
 import json
 import os
+import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from answerable.core import ConfigError
 from answerable.ledger._drivers._sqlite import SqliteStore
+from answerable.ledger._keys import FileSigner, read_or_make_secret
 from answerable.ledger._ports import Store
 
-__all__ = ["DATABASE", "DriverMissing", "KeysElsewhere", "StoreElsewhere", "store_of", "use_store", "write_address"]
+__all__ = [
+    "DATABASE",
+    "DriverMissing",
+    "KeysElsewhere",
+    "StoreElsewhere",
+    "join_store",
+    "shared_store",
+    "store_of",
+    "use_store",
+    "write_address",
+]
 
 DATABASE = "answerable.sqlite3"
 _ADDRESS = "store.toml"
@@ -65,7 +77,7 @@ def store_of(directory: Path) -> Store:
     path = directory / _ADDRESS
     if not path.exists():
         return SqliteStore(directory / DATABASE)
-    return _shared(tomllib.loads(path.read_text(encoding="utf-8"))["url"])
+    return shared_store(tomllib.loads(path.read_text(encoding="utf-8"))["url"])
 
 
 def use_store(directory: Path, url: str) -> None:
@@ -77,12 +89,33 @@ def use_store(directory: Path, url: str) -> None:
     """
     if not url:
         return
-    asked, known = _shared(url), store_of(directory)
+    asked, known = shared_store(url), store_of(directory)
     if known.address == asked.address:
         return
     if known.exists() or known.is_shared:
         raise StoreElsewhere(directory=str(directory), known=known.address, asked=asked.address)
     write_address(directory, url)
+
+
+def join_store(worker: Path, directory: Path, *, enters_log: bool = False) -> None:
+    """Prepare a data directory for one more worker of a shared store: its address, the master key, a gate key.
+
+    Args:
+        directory: of a worker that is one already; its keys are copied from there.
+        enters_log: whether the log's key goes too: a worker that has it can take over as the log's sequencer.
+
+    Raises:
+        StoreElsewhere: the worker's directory has a record already, or the other one's is in a file.
+    """
+    store = store_of(directory)
+    if not store.is_shared or store_of(worker).exists() or (worker / "keys" / "master.key").exists():
+        raise StoreElsewhere(directory=str(worker), known=store_of(worker).address, asked=store.address)
+    (worker / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("master.key", "log.key") if enters_log else ("master.key",):
+        read_or_make_secret(worker / "keys" / name, (directory / "keys" / name).read_bytes)
+    FileSigner.open(worker / "keys" / "gate.key")
+    shutil.copyfile(directory / _ADDRESS, worker / _ADDRESS)
+    (worker / _ADDRESS).chmod(0o600)
 
 
 def write_address(directory: Path, url: str) -> None:
@@ -95,7 +128,8 @@ def write_address(directory: Path, url: str) -> None:
     fresh.replace(directory / _ADDRESS)
 
 
-def _shared(url: str) -> Store:
+def shared_store(url: str) -> Store:
+    """The database at an address; raises DriverMissing where it is none we know."""
     if url.partition("://")[0] not in _SCHEMES:
         raise DriverMissing(address=url.partition(":")[0])
     try:

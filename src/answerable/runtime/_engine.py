@@ -36,6 +36,7 @@ class StoreEngine:
         self._active: dict[RunId, asyncio.Task[None]] = {}
         self._again: set[RunId] = set()
         self._later: dict[RunId, datetime] = {}
+        self._others: set[RunId] = set()
         self._news = asyncio.Event()
         self._has_more = False
         self._look_at: datetime | None = None
@@ -53,6 +54,7 @@ class StoreEngine:
 
     async def serve(self, advance: Advance, *, slots: int = 100) -> None:
         """Advance runs, at most `slots` at a time, until cancelled; effects under way are then finished first."""
+        self._leases.serving()
         self._sweep(slots)
         try:
             while True:
@@ -78,6 +80,7 @@ class StoreEngine:
     async def retire(self, run: RunId) -> None:
         """The run is over: forget it."""
         self._later.pop(run, None)
+        self._others.discard(run)
         self._again.discard(run)
 
     def _told(self, runs: Sequence[str]) -> None:
@@ -105,7 +108,12 @@ class StoreEngine:
             log.exception("run %s could not be advanced", run)
             answer = Retry(self._clock.now() + _ON_ERROR)
         self._ended(run, asyncio.current_task())
-        if isinstance(answer, Busy):
+        if isinstance(answer, Busy) and run in self._again:
+            # Taken for this worker while it asked whether it might have it: so it may, and nobody else will.
+            self._again.discard(run)
+            self.notify(run)
+        elif isinstance(answer, Busy):
+            self._others.add(run)
             self.notify(run, not_before=answer.retry_at + timedelta(milliseconds=50))
         elif isinstance(answer, Retry):
             self.notify(run, not_before=answer.at)
@@ -128,11 +136,15 @@ class StoreEngine:
         now, self._look_at = self._clock.now(), None
         for run in [run for run, at in self._later.items() if at <= now]:
             del self._later[run]
+            self._others.discard(run)
             self.notify(run)
         # No more than there is room for: what one worker takes is not there for the others.
         begun = len(self._active) + len(self._line)
         limit = min(_BATCH, slots - begun)
         found = self._leases.take(limit, besides=begun) if limit > 0 else []
+        for run in self._others.intersection(found):  # whoever had it has let go of it: there is nothing to wait for
+            self._others.discard(run)
+            self._later.pop(run, None)
         fresh = [run for run in found if run not in self._active and run not in self._later and run not in self._line]
         for run in found:
             if run in self._active:  # by a slice that lost it, and will see so

@@ -13,6 +13,7 @@ from alembic.config import Config
 import answerable.ledger
 from answerable.identity import AccessKeys, AccessKeysProjection, AccessKeyUnknown, RoleInvalid
 from answerable.ledger import Ledger, rebuild
+from answerable.ledger._drivers._sqlite import SqliteStore
 
 Both = tuple[AccessKeys, AccessKeys]
 
@@ -111,7 +112,7 @@ def make_older(store: Path) -> None:
     config.set_main_option("script_location", str(migrations))
     before = (migrations / "versions" / "0010_keys.py").read_text().partition('down_revision = "')[2][:4]
     newer = store.rename(store.with_suffix(".newer"))
-    config.attributes["path"] = store
+    config.attributes["engine"] = SqliteStore(store).engine()
     command.upgrade(config, before)
     with contextlib.closing(sqlite3.connect(store)) as connection, connection:
         connection.execute("ATTACH ? AS newer", (str(newer),))

@@ -10,7 +10,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
@@ -24,6 +24,8 @@ from answerable.ledger._schema import bring_up
 from answerable.ledger._sql import Prepared
 
 __all__ = ["Notified", "PostgresConnection", "PostgresStore"]
+
+T = TypeVar("T")
 
 _BINARY, _TEXT = 1, 0
 _ANSWER_S = 60.0  # without a byte from the server for that long, the connection is taken for dead
@@ -143,7 +145,10 @@ class PostgresConnection:
         self.is_in_transaction = False
         self.dialled = 0
         """How often it was made: what a session held (locks, notifications) is gone with the one before."""
-        self._dial()
+        if writable:
+            self._patiently(self._dial)  # a gate that starts while its server does
+        else:
+            self._dial()
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
@@ -218,6 +223,18 @@ class PostgresConnection:
         self.ask((_COMMIT, ()))
         self.is_in_transaction = False
 
+    def commit_and_begin(self, *reads: tuple[Prepared, Sequence[Any]]) -> list[Sequence[Any]] | None:
+        """Commit, and in the same round trip begin the next transaction as `begin` does; None where that did not begin.
+
+        Whoever waits for the pen has it in between. Raises as `commit` does.
+        """
+        unsent, self._unsent = self._unsent, []
+        with self._lock:
+            committed, begun = self._exchange_all([*unsent, (_COMMIT, ())], [(_BEGIN, ()), (_PEN, ()), *reads])
+        assert committed is not None
+        self.is_in_transaction = begun is not None
+        return None if begun is None else begun[2:]
+
     def roll_back(self) -> None:
         """End the transaction without a trace; never fails."""
         self._unsent.clear()
@@ -232,13 +249,20 @@ class PostgresConnection:
     def ask(self, *queries: tuple[Prepared, Sequence[Any]]) -> list[Sequence[Any]]:
         """Send what is unsent, then these queries, in one round trip; the rows of each come back."""
         unsent, self._unsent = self._unsent, []
+
+        def exchange() -> list[Sequence[Any]]:
+            with self._lock:
+                return self._exchange([*unsent, *queries])[len(unsent) :]
+
+        return self._patiently(exchange)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do it again while the server is away, but not in a transaction: all else is a read, or may be done twice."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                with self._lock:
-                    return self._exchange([*unsent, *queries])[len(unsent) :]
+                return work()
             except StoreUnreachable:
-                # What is not in a transaction is a read, or may be done twice.
                 if self.is_in_transaction or time.monotonic() > deadline or isinstance(self._store, _Closed):
                     raise
                 time.sleep(_PAUSE_S)
@@ -277,50 +301,69 @@ class PostgresConnection:
     # -- the wire -----------------------------------------------------------------------------------------------------
 
     def _exchange(self, queries: Sequence[tuple[Prepared, Sequence[Any]]]) -> list[Sequence[Any]]:
+        (answers,) = self._exchange_all(queries)
+        assert answers is not None
+        return answers
+
+    def _exchange_all(self, *parts: Sequence[tuple[Prepared, Sequence[Any]]]) -> list[list[Sequence[Any]] | None]:
+        """The rows of each part's queries; None for a part after the first that failed, which raises."""
         conn = self._dialled().pgconn
-        wanted = []  # whether an answer is a query's, or only that a statement was prepared
         try:
-            for statement, values in queries:
-                spoken = statement.postgres
-                if spoken.name not in self._known:
-                    conn.send_prepare(spoken.name, spoken.text.encode())
-                    self._known.add(spoken.name)
-                    wanted.append(False)
-                sent = [_bytes(value) for value in values]
-                formats = [_BINARY if isinstance(value, bytes) else _TEXT for value in values]
-                conn.send_query_prepared(spoken.name, sent, formats, _BINARY)
-                wanted.append(True)
-            conn.pipeline_sync()
-            answers = _answers(conn, len(wanted))
+            wanted = [self._send(conn, queries) for queries in parts]
+            found = [_answers(conn, len(each)) for each in wanted]
         except (psycopg.OperationalError, OSError) as error:
             self._lose(_plain(str(error)))
-        for answer in answers:
-            if answer.status == pq.ExecStatus.FATAL_ERROR:
-                self._refused(answer)
-        return [_rows(answer) for answer, is_wanted in zip(answers, wanted, strict=True) if is_wanted]
+        rows: list[list[Sequence[Any]] | None] = []
+        for answers, are_wanted in zip(found, wanted, strict=True):
+            failed = next((each for each in answers if each.status == pq.ExecStatus.FATAL_ERROR), None)
+            if failed is not None and not rows:
+                self._refused(failed)
+            elif failed is not None:
+                self._start_over()
+                return [*rows, None]
+            rows.append([_rows(answer) for answer, is_wanted in zip(answers, are_wanted, strict=True) if is_wanted])
+        return rows
+
+    def _send(self, conn: "pq.abc.PGconn", queries: Sequence[tuple[Prepared, Sequence[Any]]]) -> list[bool]:
+        """Send queries, up to a point of synchronisation; of each answer to come, whether it is a query's."""
+        wanted = []
+        for statement, values in queries:
+            spoken = statement.postgres
+            if spoken.name not in self._known:
+                conn.send_prepare(spoken.name, spoken.text.encode())
+                self._known.add(spoken.name)
+                wanted.append(False)
+            sent = [_bytes(value) for value in values]
+            formats = [_BINARY if isinstance(value, bytes) else _TEXT for value in values]
+            conn.send_query_prepared(spoken.name, sent, formats, _BINARY)
+            wanted.append(True)
+        conn.pipeline_sync()
+        return wanted
 
     def _refused(self, answer: "pq.abc.PGresult") -> NoReturn:
         state = (answer.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
         reason = (answer.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode("utf-8", "replace")
         if state.startswith(_GONE) and state != _OUR_MISTAKE:
             self._lose(reason)
-        # A statement whose preparation was undone with the rest is not there; the names are not used again.
-        self._known.clear()
-        with contextlib.suppress(psycopg.Error):
-            self._reset()
+        self._start_over()
         if state in _CONTENDED:
             raise ContendedError(reason)
         if state == "23505":
             raise TakenError(reason)
         raise StoreRefused(address=self._store.address, state=state, reason=reason)
 
-    def _reset(self) -> None:
-        conn = self._dialled().pgconn
-        for word in (b"ROLLBACK", b"DEALLOCATE ALL"):
-            conn.send_query_params(word, None)
-        conn.pipeline_sync()
-        _answers(conn, 2)
+    def _start_over(self) -> None:
+        """Be in no transaction, with no statement prepared: some may not have been, after one that failed."""
+        self._known.clear()
         self.is_in_transaction = False
+        conn = self._dialled().pgconn
+        try:
+            for word in (b"ROLLBACK", b"DEALLOCATE ALL"):
+                conn.send_query_params(word, None)
+            conn.pipeline_sync()
+            _answers(conn, 2)
+        except (psycopg.OperationalError, OSError):
+            self._hang_up()
 
     def _dialled(self) -> "psycopg.Connection[Any]":
         if self._driver is None:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 B = TypeVar("B", bound=Batch)
 B_co = TypeVar("B_co", bound=Batch, covariant=True)
 
+_Begun = list[Sequence[Any]]
+
 log = logging.getLogger("answerable.ledger")
 
 _LARGEST_BATCH = 512
@@ -37,8 +39,8 @@ _PAUSES_S = (0.05, 0.1, 0.2, 0.5)
 class Book(Protocol[B_co]):
     """What knows the record: reads what others did as a transaction begins, and makes the batch."""
 
-    def reads(self) -> list[tuple[Prepared, Sequence[Any]]]:
-        """What to read when a transaction begins."""
+    def reads(self, after: Batch | None = None) -> list[tuple[Prepared, Sequence[Any]]]:
+        """What to read when a transaction begins; `after` one that is about to be committed."""
 
     def has_committed(self, answers: Sequence[Sequence[Any]]) -> bool:
         """Whether the transaction whose commit nobody confirmed is on disk."""
@@ -127,20 +129,25 @@ class PostgresWriter(Generic[B]):
 
     def _serve(self) -> None:
         while self._turns.get():
-            self._turn(None)
+            begun: _Begun | None = None
+            while (begun := self._turn(None, begun)) is not None:
+                pass
 
-    def _turn(self, items: list[Item] | None) -> None:
-        """One transaction, until it is on disk or everyone in it was told why not.
+    def _turn(self, items: list[Item] | None, begun: _Begun | None = None) -> _Begun | None:
+        """One transaction, until it is on disk or everyone in it was told why not; the next one, if that has begun.
 
         Args:
             items: who is in it, if that is settled; else whoever waits when it has begun.
+            begun: what was read when it began, if it has.
         """
+        may_go_on = items is None
         give_up, pauses, has_looked = time.monotonic() + self._patience_s, iter(_PAUSES_S), False
         pending: _Filled | None = None  # its commit was sent, and not confirmed
         while True:
             error: Exception
             try:
-                answers = self._connection.begin(*self._book.reads())
+                answers = begun if begun is not None else self._connection.begin(*self._book.reads())
+                begun = None
                 if pending is not None and self._book.has_committed(answers):
                     self._connection.roll_back()
                     break
@@ -153,29 +160,36 @@ class PostgresWriter(Generic[B]):
                     if items:
                         continue
                     self._loop.call_soon_threadsafe(self._next)
-                    return
+                    return None
                 pending = filled
                 filled.batch.write()
                 reach(FaultPoint.BEFORE_COMMIT)
-                self._connection.commit()
+                if may_go_on and self._waiting:
+                    # MEASURED: where processes wait for a CPU, half as many turns are nearly twice as many steps.
+                    begun = self._connection.commit_and_begin(*self._book.reads(filled.batch))
+                else:
+                    self._connection.commit()
                 break
             except StoreUnreachable as raised:
                 error = raised
             except (ContendedError, TakenError) as raised:
                 pending, error = None, raised
                 if isinstance(raised, TakenError) and has_looked:
-                    return self._split(items or [], raised)
+                    self._split(items or [], raised)
+                    return None
                 has_looked = has_looked or isinstance(raised, TakenError)
             except Exception as raised:  # noqa: BLE001 - goes to whoever submitted the work
-                return self._split(items, raised)
+                self._split(items, raised)
+                return None
             self._connection.roll_back()
             if time.monotonic() > give_up:
                 self._loop.call_soon_threadsafe(self._failed, items, error)
-                return
+                return None
             if not has_looked:
                 time.sleep(next(pauses, _PAUSES_S[-1]))
         reach(FaultPoint.AFTER_COMMIT)
-        self._loop.call_soon_threadsafe(self._committed, pending)
+        self._loop.call_soon_threadsafe(self._committed, pending, begun is not None)
+        return begun
 
     def _on_loop(self, answers: Sequence[Sequence[Any]], items: list[Item] | None, has_looked: bool) -> _Filled:
         self._loop.call_soon_threadsafe(self._fill, answers, items, has_looked)
@@ -221,11 +235,13 @@ class PostgresWriter(Generic[B]):
         batch.prepare()
         return _Filled(items=items, batch=batch, results=results)
 
-    def _committed(self, filled: _Filled) -> None:
+    def _committed(self, filled: _Filled, has_begun: bool) -> None:
         assert filled.batch is not None
         filled.batch.publish()
-        is_going_on = len(self._waiting) >= _WORTH_OVERLAPPING
-        if is_going_on:  # the server gets its next transaction before the loop turns to those who have their answer
+        is_going_on = has_begun or len(self._waiting) >= _WORTH_OVERLAPPING
+        if (
+            is_going_on and not has_begun
+        ):  # the server gets its next transaction before the loop turns to those who have their answer
             self._turns.put(True)
         for (_, future, landed), result in zip(filled.items, filled.results, strict=True):
             if landed is not None:

@@ -36,16 +36,14 @@ log = logging.getLogger("answerable.runtime")
 _SWEEP = timedelta(seconds=5)
 _BATCH = 256
 _SENDERS = 16
-_MOST_HISTORY = (
-    2_000  # events; Temporal itself gives up at 51,200, and replays all of them on a worker that is new to it
-)
+_MOST_HISTORY = 2_000  # events; Temporal gives up at 51,200, and a worker that is new to a run replays all of them
 _CACHED = 200  # histories that are kept in memory: what waits longest is replayed from Temporal when it is woken
 # How long Temporal waits for a worker that may be dead: to begin with a wake of a run that it knows, and to answer it.
 _STICKY = timedelta(seconds=1)
 _TURN = timedelta(seconds=3)
 _RPC = timedelta(seconds=10)
 _ON_ERROR_S = 5.0
-_ON_GOODBYE_S = 0.01
+_AT_ONCE_S = 0.01
 _GOODBYE_S = 3.0
 _BUSY_S = 1.0
 _ELSEWHERE_S = 2.0
@@ -87,6 +85,7 @@ class TemporalEngine:
         self._in_outbox: set[RunId] = set()
         self._later: dict[RunId, datetime] = {}
         self._active: dict[RunId, asyncio.Task[Advanced]] = {}
+        self._again: set[RunId] = set()
         self._short: dict[RunId, asyncio.Event] = {}
         self._told_of: dict[RunId, _Told] = {}
         self._missed: set[RunId] = set()
@@ -158,10 +157,8 @@ class TemporalEngine:
             await asyncio.sleep(0)  # for whoever awaited them to take note
 
     async def _advance(self, run: RunId, advance: Advance) -> Answer:
-        standing = self._leases.standing(run)
-        if standing is not None and standing.is_parked and not standing.is_unserved:
-            return self._after(standing.until)  # woken for what an earlier slice has seen: it would only replay
         self._told_of.pop(run, None)
+        self._again.discard(run)
         task = asyncio.create_task(self._slices(run, advance))
         self._active.setdefault(run, task)
         beating = asyncio.create_task(_beat(self._place.heartbeat))
@@ -171,7 +168,7 @@ class TemporalEngine:
             me = asyncio.current_task()
             if me is None or me.cancelling():
                 raise  # by Temporal, which gave the run to another worker or wants it no more
-            return Answer(wait_s=_ON_GOODBYE_S)
+            return Answer(wait_s=_AT_ONCE_S)
         except Exception:
             log.exception("run %s could not be advanced", run)
             return Answer(wait_s=_ON_ERROR_S)
@@ -180,12 +177,14 @@ class TemporalEngine:
             self._short.pop(run, None)
             if self._active.get(run) is task:
                 del self._active[run]
+        was_woken = run in self._again
+        self._again.discard(run)
         if isinstance(answer, Done):
             return Answer(is_over=True)
         if isinstance(answer, Parked):
-            standing = self._leases.standing(run)
-            if answer.until is None and standing is not None and standing.is_unserved:
-                return Answer(wait_s=_ELSEWHERE_S)  # this worker has not the code for it; another may
+            if (was_woken or answer.until is None) and self._is_unserved(run):
+                # Woken too late for the slice; or this worker has not the code for it, and another may.
+                return Answer(wait_s=_AT_ONCE_S if was_woken else _ELSEWHERE_S)
             return self._after(answer.until)
         if isinstance(answer, Busy):
             return Answer(wait_s=max(_BUSY_S, self._after(answer.retry_at).wait_s or 0))
@@ -193,6 +192,9 @@ class TemporalEngine:
 
     async def _slices(self, run: RunId, advance: Advance) -> Advanced:
         """Advance the run until it is over, or waits for longer than is worth a word to Temporal."""
+        standing = self._leases.standing(run)
+        if standing is not None and standing.is_parked and not standing.is_unserved:
+            return Parked(standing.until)  # woken for what an earlier slice has seen: it would only replay
         while True:
             answer = await advance(run)
             if not isinstance(answer, Parked) or answer.until is None:
@@ -201,11 +203,14 @@ class TemporalEngine:
             if wait_s > _SHORT_S:
                 return answer
             self._short[run] = news = asyncio.Event()
-            standing = self._leases.standing(run)
-            if standing is not None and not standing.is_unserved:  # else it was woken before anybody could listen
+            if not self._is_unserved(run):  # else it was woken before anybody could listen
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(news.wait(), wait_s)
             del self._short[run]
+
+    def _is_unserved(self, run: RunId) -> bool:
+        standing = self._leases.standing(run)
+        return standing is not None and standing.is_unserved
 
     def _after(self, moment: datetime | None) -> Answer:
         # As a length of time, because Temporal's clock is not the gate's.
@@ -239,14 +244,22 @@ class TemporalEngine:
                 tasks.create_task(self._send_all(client))
             is_first = True
             while True:
-                is_first = self._sweep(everything=is_first)
+                try:
+                    is_first = self._sweep(everything=is_first)
+                except Exception as error:  # noqa: BLE001 - the store is away for a moment: slices go on, the next sweep too
+                    self._complain(f"the engine cannot read the store: {_said(error)}")
                 await asyncio.sleep(0.05 if is_first else self._pause_s())
 
     async def _send_all(self, client: Client) -> None:
         while True:
             run = await self._outbox.get()
             self._in_outbox.discard(run)
-            await self._send(client, run)
+            try:
+                await self._send(client, run)
+            except Exception as error:  # noqa: BLE001 - nothing is lost, only late: the sweep finds the run
+                self._complain(f"Temporal at {self._place.address} is not told of runs: {_said(error)}")
+            else:
+                self._trouble = ""
 
     async def _send(self, client: Client, run: RunId) -> None:
         standing = self._leases.standing(run)
@@ -271,27 +284,22 @@ class TemporalEngine:
         request.workflow_task_timeout.FromTimedelta(_TURN)
         try:
             await client.workflow_service.signal_with_start_workflow_execution(request, timeout=_RPC)
-        except RPCError as error:
-            # The sweep tells it again; until then nothing is lost, only late.
-            told.not_before_s = 0.0
-            self._complain(f"Temporal at {self._place.address} is not told of runs: {_said(error)}")
-        else:
-            self._trouble = ""
+        except RPCError:
+            told.not_before_s = 0.0  # the next sweep tells it again
+            raise
 
     def _complain(self, trouble: str) -> None:
         """Say what is wrong, once, until something works again."""
         if trouble != self._trouble:
-            log.warning("%s; runs wait in the store", trouble)
+            log.warning("%s; until then runs wait", trouble)
             self._trouble = trouble
 
     def _told(self, runs: Sequence[str]) -> None:
         for run in map(RunId, runs):
-            # A wake during a slice is the slice's own news: `park` looks for it.
-            standing = self._leases.standing(run)
-            if standing is None or not standing.is_unserved:
-                continue
             if run in self._short:
                 self._short[run].set()
+            elif run in self._active:  # the slice's own news: `park` looks for it; only one that comes later is ours
+                self._again.add(run)
             else:
                 self._told_of.pop(run, None)
                 self.notify(run)

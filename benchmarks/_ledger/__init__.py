@@ -1,0 +1,1 @@
+"""What `benchmarks/ledger.py` measures, each cell in a process of its own."""

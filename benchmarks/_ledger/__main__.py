@@ -1,0 +1,259 @@
+"""One cell of ours: `python -m benchmarks._ledger CELL --dir DIR --count N`; its figures are one line of JSON."""
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import resource
+import sqlite3
+import statistics
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
+
+from answerable.core import RunId, StepKey, TenantId, new_run_id
+from answerable.ledger import (
+    Draft,
+    Ledger,
+    Reader,
+    Tree,
+    export_bundle,
+    inclusion_proof,
+    leaf_hash,
+    pae,
+    root_hash,
+    write_trust,
+)
+from answerable_verify import verify
+from benchmarks._ledger.event import event
+
+TENANT = TenantId("default")
+AGENTS = 100
+Figures = dict[str, Any]
+
+
+def cpu_s() -> float:
+    """What this process and the helpers it has waited for used."""
+    own, helpers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + helpers.ru_utime + helpers.ru_stime
+
+
+def helpers_s() -> float:
+    """What processes that this one started have used so far, while they live."""
+    used = 0.0
+    for task in Path("/proc/self/task").iterdir():
+        for child in (task / "children").read_text().split():
+            fields = Path("/proc", child, "stat").read_text().rpartition(")")[2].split()
+            used += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return used
+
+
+def own_s() -> float:
+    """What this process and its living helpers used."""
+    return time.process_time() + helpers_s()
+
+
+@dataclasses.dataclass(frozen=True)
+class Appended:
+    """Runs that were written, and what that took: on the clock, and of processors."""
+
+    runs: list[RunId]
+    wall_s: float
+    cpu_s: float
+
+
+async def _append(ledger: Ledger, count: int, agents: int) -> Appended:
+    """So many receipts by so many agents at a time, each durable before its agent goes on."""
+    runs = [new_run_id() for _ in range(agents)]
+    opened = {"control": {"agent": "clerk", "environment": "development", "resources": []}}
+
+    async def agent(run: RunId) -> None:
+        for number in range(count // agents):
+            said = {"effect": {"status": "ok", "observedBy": "gate"}, "control": event(number)}
+            draft = Draft(
+                tenant=TENANT,
+                run=run,
+                phase="observation",
+                agent="clerk",
+                step=StepKey(f"{number:032x}"),
+                attempt=1,
+                members=said,
+            )
+            await ledger.append(draft)
+
+    for run in runs:
+        await ledger.open_run(Draft(tenant=TENANT, run=run, phase="run.open", agent="clerk", members=opened))
+    wall, cpu = time.perf_counter(), own_s()
+    await asyncio.gather(*(agent(run) for run in runs))
+    wall, cpu = time.perf_counter() - wall, own_s() - cpu
+    for run in runs:
+        closed = {"control": {"state": "done"}}
+        await ledger.append(Draft(tenant=TENANT, run=run, phase="run.close", agent="clerk", members=closed))
+    return Appended(runs, wall, cpu)
+
+
+def record(directory: Path, count: int, agents: int) -> Appended:
+    """A record with so many receipts, by a ledger that has warmed up."""
+
+    async def main() -> Appended:
+        ledger = Ledger.open(directory, projections=())
+        await ledger.start()
+        try:
+            await _append(ledger, agents * 2, agents)
+            return await _append(ledger, count, agents)
+        finally:
+            await ledger.close()
+
+    return asyncio.run(main())
+
+
+def append(directory: Path, count: int, agents: int) -> Figures:
+    """Receipts a second, and their CPU beside that of signing the same bytes and nothing else."""
+    took = record(directory / "data", count, agents)
+    reader = Reader.open(directory / "data")
+    bodies = [pae(receipt.body) for receipt in reader.receipts()]
+    reader.close()
+    with contextlib.closing(sqlite3.connect(directory / "data" / "answerable.sqlite3")) as store:
+        mode = store.execute("PRAGMA journal_mode").fetchone()[0]
+    _, secret = crypto_sign_seed_keypair(bytes(32))
+    bare_s = best_of(lambda: [crypto_sign(body, secret) for body in bodies])
+    return {
+        "per_s": count / took.wall_s,
+        "cpu_us": took.cpu_s / count * 1e6,
+        "bare_us": bare_s / len(bodies) * 1e6,
+        "kept": len(bodies) - 6 * agents,  # opened, warmed up and closed
+        "is_full": mode == "wal",
+    }
+
+
+def best_of(work: Callable[[], object], times: int = 2) -> float:
+    """The CPU time of the quickest of a few."""
+    seen = []
+    for _ in range(times):
+        start = time.process_time()
+        work()
+        seen.append(time.process_time() - start)
+    return min(seen)
+
+
+def bare_verify(bundle: Path, key: bytes) -> int:
+    """What checking the same signatures takes at the least: read the ZIP, parse, decode, PAE, Ed25519. The count."""
+    public = Ed25519PublicKey.from_public_bytes(key)
+    count = 0
+    with zipfile.ZipFile(bundle) as archive:
+        for name in archive.namelist():
+            if name.startswith("receipts/"):
+                envelope = json.loads(archive.read(name))
+                body = base64.b64decode(envelope["payload"])
+                public.verify(base64.b64decode(envelope["signatures"][0]["sig"]), pae(body))
+                count += 1
+    return count
+
+
+def verification(directory: Path, count: int) -> Figures:
+    """CPU, wall time and memory of verifying a bundle, beside its bare signatures; export and verification by size."""
+    found: Figures = {}
+    for name, size in (("large", count), ("small", count // 10)):
+        runs = record(directory / name, size, agents=size // 100).runs
+        reader = Reader.open(directory / name)
+        start = cpu_s()
+        bundle = export_bundle(reader, runs, directory / f"{name}.zip", disclose=False)
+        found[f"{name}_export_s"] = cpu_s() - start
+        trust = write_trust(reader, directory / f"{name}.toml")
+        gate = next(iter(reader.gate_keys().values()))
+        reader.close()
+        found[f"{name}_count"] = bare_verify(bundle, gate)
+        found[f"{name}_bare_s"] = best_of(lambda bundle=bundle, gate=gate: bare_verify(bundle, gate))
+        found[f"{name}_ed25519_s"] = _ed25519_s(bundle, gate)
+        start_wall, start = time.perf_counter(), cpu_s()
+        report = verify(bundle, trust)
+        found[f"{name}_verify_s"] = cpu_s() - start
+        found[f"{name}_verify_wall_s"] = time.perf_counter() - start_wall
+        assert report.verdict == "verified", report.first
+        assert report.receipts == found[f"{name}_count"]
+    return found
+
+
+def _ed25519_s(bundle: Path, key: bytes) -> float:
+    """CPU of the signature function alone, over what is signed."""
+    public, found = Ed25519PublicKey.from_public_bytes(key), []
+    with zipfile.ZipFile(bundle) as archive:
+        for name in archive.namelist():
+            if name.startswith("receipts/"):
+                envelope = json.loads(archive.read(name))
+                said = base64.b64decode(envelope["payload"])
+                found.append((base64.b64decode(envelope["signatures"][0]["sig"]), pae(said)))
+    return best_of(lambda: [public.verify(signature, said) for signature, said in found])
+
+
+def memory(directory: Path, count: int) -> Figures:
+    """KiB a receipt that verifying a bundle adds to a process."""
+    runs = record(directory / "data", count, agents=count // 100).runs
+    reader = Reader.open(directory / "data")
+    bundle = export_bundle(reader, runs, directory / "b.zip", disclose=False)
+    trust = write_trust(reader, directory / "trust.toml")
+    reader.close()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    report = verify(bundle, trust)
+    assert report.verdict == "verified", report.first
+    return {"kib_each": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / report.receipts}
+
+
+class Tiles:
+    """A log's tiles as files, made from entries that are numbers."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder, level, hashes = folder, 0, [leaf_hash(hashlib.sha256(b"%d" % n).digest()) for n in range(size)]
+        self.leaves = hashes
+        while hashes:
+            for index in range(0, len(hashes), 256):
+                path = folder / str(level) / str(index // 256)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"".join(hashes[index : index + 256]))
+            hashes = [root_hash(hashes[index : index + 256]) for index in range(0, len(hashes) - 255, 256)]
+            level += 1
+
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        return (self.folder / str(level) / str(index)).read_bytes()[: width * 32]
+
+
+def proofs(directory: Path, count: int) -> Figures:
+    """CPU that an inclusion proof takes in a log of so many entries; each from a tree that knows no tile yet."""
+    tiles = Tiles(directory / "tiles", count)
+    seen = []
+    for number in range(1_000):
+        index = number * 7919 % count
+        start = time.thread_time()
+        path = inclusion_proof(Tree(tiles, count), index)
+        seen.append(time.thread_time() - start)
+        assert len(path) <= count.bit_length()
+    return {"p50_ms": statistics.median(seen) * 1e3, "p99_ms": statistics.quantiles(seen, n=100)[98] * 1e3}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cell", choices=["append", "verification", "memory", "proofs"])
+    parser.add_argument("--dir", type=Path, required=True)
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--agents", type=int, default=AGENTS)
+    asked = parser.parse_args(words)
+    cells: dict[str, Callable[[], Figures]] = {
+        "append": lambda: append(asked.dir, asked.count, asked.agents),
+        "verification": lambda: verification(asked.dir, asked.count),
+        "memory": lambda: memory(asked.dir, asked.count),
+        "proofs": lambda: proofs(asked.dir, asked.count),
+    }
+    print(json.dumps(cells[asked.cell]()))
+
+
+if __name__ == "__main__":
+    main()

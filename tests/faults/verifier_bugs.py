@@ -1,0 +1,186 @@
+"""Mistakes that a verifier could have, each found by the vectors."""
+
+from tests.faults.bug import Bug
+
+__all__ = ["VERIFIER_BUGS"]
+
+_BUNDLES = "tests/conformance/test_vectors.py::test_bundles_get_the_verdict_that_the_vectors_say"
+_RECEIPTS = "tests/conformance/test_vectors.py::test_receipts_are_accepted_and_refused_as_the_vectors_say"
+
+VERIFIER_BUGS = (
+    Bug(
+        name="the gate's key may sign checkpoints",
+        file="answerable_verify/_inlog.py",
+        right='            say("key-role", "signed with the gate\'s key, which signs receipts only")',
+        wrong='            say("key-role", "") if receipts == 0 else None',
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a checkpoint of any log will do",
+        file="answerable_verify/_inlog.py",
+        right="    if checkpoint.origin != keys.origin:",
+        wrong="    if False:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="receipts of another tenant are let through",
+        file="answerable_verify/_inlog.py",
+        right='        if receipt.predicate["tenant"] != tenant:',
+        wrong="        if False:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a node that nobody asked for may replace nothing",
+        file="answerable_verify/_tree.py",
+        right="    if used != len(nodes):",
+        wrong="    if False:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a number may be used twice",
+        file="answerable_verify/_history.py",
+        right="            if step == 0:\n                say(",
+        wrong="            if step == 0:\n                str(",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a number may be skipped",
+        file="answerable_verify/_history.py",
+        right="            elif step > room:",
+        wrong="            elif step > room + 1:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a receipt may be written before the one it follows",
+        file="answerable_verify/_history.py",
+        right='        if after.predicate["at"] < before.predicate["at"] and not',
+        wrong='        if after.predicate["at"] > before.predicate["at"] + "z" and not',
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="anything may follow the end of a run",
+        file="answerable_verify/_history.py",
+        right='        if before.phase == "run.close" and after.phase not in _MAY_FOLLOW_CLOSE:',
+        wrong="        if False:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a run.close may state any count",
+        file="answerable_verify/_history.py",
+        right='control.get("count") != receipt.seq or ',
+        wrong="",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a second outcome goes unnoticed",
+        file="answerable_verify/_steps.py",
+        right='        say("steps", f"a second outcome of the step',
+        wrong='        str(f"a second outcome of the step',
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="an outcome may answer any attempt",
+        file="answerable_verify/_steps.py",
+        right=" or (receipt.attempt and intent.attempt != receipt.attempt):",
+        wrong=":",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="an outcome may be of another action",
+        file="answerable_verify/_steps.py",
+        right="    elif receipt.action_digest and receipt.action_digest != intent.action_digest:",
+        wrong="    elif False:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a write needs no intent",
+        file="answerable_verify/_steps.py",
+        right='    if receipt.section("action").get("effect") != "read" and receipt',
+        wrong="    if False and receipt",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a rejection counts as an approval",
+        file="answerable_verify/_steps.py",
+        right='    if control.get("decision") != "approve":\n        return False',
+        wrong='    if control.get("decision") == "timeout":\n        return False',
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="one approval too few is enough for the verifier",
+        file="answerable_verify/_steps.py",
+        right="    if len(people) < terms.n:",
+        wrong="    if len(people) + 1 < terms.n:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="the verifier lets whoever asked approve",
+        file="answerable_verify/_steps.py",
+        right='        if found.terms.get("notInitiator") is True and person == _initiator(run):',
+        wrong="        if False:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="an approval for the rest of the run covers any amount",
+        file="answerable_verify/_steps.py",
+        right=' and amount.get("minor", 0) <= limit.get("minor", 0))',
+        wrong=")",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="an action digest is taken as it stands",
+        file="answerable_verify/_steps.py",
+        right='    if action["digest"] != "sha256:" + hashlib.sha256(body.encode("utf-8")).hexdigest():',
+        wrong="    if not body:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a request of another agent is let through",
+        file="answerable_verify/_texts.py",
+        right='        if agent != receipt.section("agent").get("id") and agent not in',
+        wrong="        if agent not in [agent] and agent not in",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="what a person signed is not looked at",
+        file="answerable_verify/_people.py",
+        right='        key.verify(base64.b64decode(signature["sig"], validate=True), message, ECDSA(SHA256()))',
+        wrong='        base64.b64decode(signature["sig"], validate=True)',
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a passkey need not have verified who was there",
+        file="answerable_verify/_people.py",
+        right="    if authenticator[32] & _PRESENT_AND_VERIFIED != _PRESENT_AND_VERIFIED:",
+        wrong="    if authenticator[32] & _PRESENT_AND_VERIFIED == 0:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="base64 has many spellings",
+        file="answerable_verify/_receipt.py",
+        right="    if b2a_base64(body, newline=False) != payload or b2a_base64(signature, newline=False) != sig:",
+        wrong="    if not body:",
+        tests=(_RECEIPTS,),
+    ),
+    Bug(
+        name="JSON has many spellings",
+        file="answerable_verify/_json.py",
+        right="            if end == len(text) and _ENCODER.encode(value) == text:",
+        wrong="            if end == len(text):",
+        tests=(_RECEIPTS,),
+    ),
+    Bug(
+        name="the first subject need not be the run",
+        file="answerable_verify/_receipt.py",
+        right=' or subjects[0] != _subject(predicate["run"]):',
+        wrong=":",
+        tests=(_RECEIPTS,),
+    ),
+    Bug(
+        name="a cosigned checkpoint says nothing of the gate's clock",
+        file="answerable_verify/_inlog.py",
+        right="        if not_before_s is not None and at_s < not_before_s - _SKEW_S:",
+        wrong="        if not_before_s is not None and at_s < 0:",
+        tests=(_BUNDLES,),
+    ),
+)
