@@ -1,8 +1,6 @@
 """The record with every projection on it: opened by a gate, or by the command line for one write.
 
 It is one file because it is one list: what people may write, a method each.
-
-It is one file because it is one list: what people may write, a method each.
 """
 
 import base64
