@@ -1,4 +1,7 @@
-"""`Answerable`: agents, tools, models, policy and specifications of one application, and its gate."""
+"""`Answerable`: agents, tools, models, policy and specifications of one application, and its gate.
+
+It is one file because it is one list: what an application may declare, a method each.
+"""
 
 import contextlib
 import inspect

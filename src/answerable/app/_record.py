@@ -1,4 +1,7 @@
-"""The record with every projection on it: opened by a gate, or by the command line for one write."""
+"""The record with every projection on it: opened by a gate, or by the command line for one write.
+
+It is one file because it is one list: what people may write, a method each.
+"""
 
 import base64
 import contextlib
