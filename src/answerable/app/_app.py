@@ -1,4 +1,7 @@
-"""`Answerable`: agents, tools, models, policy and specifications of one application, and its gate."""
+"""`Answerable`: agents, tools, models, policy and specifications of one application, and its gate.
+
+It is one file, because all that an application declares is one class, and one page to read.
+"""
 
 import contextlib
 import inspect

@@ -1,4 +1,7 @@
-"""The record with every projection on it: opened by a gate, or by the command line for one write."""
+"""The record with every projection on it: opened by a gate, or by the command line for one write.
+
+It is one file, because every write of people goes through one door, where each is held to its tenant.
+"""
 
 import base64
 import contextlib
