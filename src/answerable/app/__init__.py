@@ -6,7 +6,8 @@ from answerable.app._config import Config, ConfigFileInvalid, SecretMissing, con
 from answerable.app._continuing import Continued, NothingStandsStill, continue_log
 from answerable.app._environment import EnvironmentCrossed
 from answerable.app._gate import Gate
-from answerable.app._record import Desk, all_projections, open_desk
+from answerable.app._ledger import all_projections
+from answerable.app._record import Desk, open_desk
 from answerable.app._times import Times
 
 __all__ = [

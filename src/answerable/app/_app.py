@@ -1,33 +1,20 @@
-"""`Answerable`: agents, tools, models, policy and specifications of one application, and its gate.
-
-It is one file because it is one list: what an application may declare, a method each.
-"""
+"""`Answerable`: agents, tools, models, policy and specifications of one application, and its gate."""
 
 import contextlib
-import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
+from answerable.app._code import build_of, driven_from_outside
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
-from answerable.core import AgentId, Clock, sha256_name
+from answerable.core import AgentId, Clock
 from answerable.identity import AgentDeclaration, Credential, Credentials, Grants, SealedVault
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel, LabelRules, Recogniser, Sink, Source, UserSpeech, read_labels
-from answerable.runtime import (
-    AgentSpec,
-    EngineOver,
-    Limits,
-    OnChange,
-    Queue,
-    Retention,
-    Schedule,
-    StoreEngine,
-    Tenant,
-)
+from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Retention, Schedule, StoreEngine, Tenant
 from answerable.tools import Toolbox, ToolDeclaration
 
 __all__ = ["Answerable"]
@@ -277,7 +264,7 @@ class Answerable:
 
         def register(decorated: F) -> F:
             agent = name or decorated.__name__
-            build = _build_of(decorated)
+            build = build_of(decorated)
             place = environment or self.environment or "development"
             spec = AgentSpec(
                 name=agent,
@@ -436,7 +423,7 @@ class Answerable:
         place = environment or self.environment or "development"
         spec = AgentSpec(
             name=name,
-            fn=_driven_from_outside,
+            fn=driven_from_outside,
             limits=limits or Limits(),
             environment=place,
             owner=owner,
@@ -458,7 +445,7 @@ class Answerable:
 
     def runnable(self) -> tuple[str, ...]:
         """The agents whose code is here, sorted."""
-        return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not _driven_from_outside))
+        return tuple(sorted(name for name, (spec, _) in self.agents.items() if spec.fn is not driven_from_outside))
 
     @contextlib.asynccontextmanager
     async def gate(
@@ -505,12 +492,3 @@ class Answerable:
             isolation=isolation,
         ) as gate:
             yield gate
-
-
-async def _driven_from_outside(run: Any, given: Any) -> None:
-    raise TypeError("this agent has no code here: it reaches the gate over the wire")
-
-
-def _build_of(function: Callable[..., Any]) -> str:
-    source = inspect.getsourcefile(function)
-    return sha256_name(Path(source).read_bytes()) if source and Path(source).is_file() else ""

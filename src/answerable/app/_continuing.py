@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from answerable.app._record import all_projections
+from answerable.app._ledger import all_projections
 from answerable.core import Clock, ConfigError, RunId, stable_json
 from answerable.ledger import (
     SYSTEM,

@@ -13,7 +13,8 @@ from typing import Any
 from answerable.action import Effects
 from answerable.app._effects import EveryEffect
 from answerable.app._environment import bind_log, check_agents
-from answerable.app._record import Desk, all_projections, start_ledger
+from answerable.app._ledger import all_projections, start_ledger
+from answerable.app._record import Desk
 from answerable.app._times import Times
 from answerable.core import Action, Clock, Mac, RunId, TenantId, stable_json
 from answerable.identity import AccessKeys, AgentDeclaration, Approvers, check_may_start

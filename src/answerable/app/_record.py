@@ -1,7 +1,4 @@
-"""The record with every projection on it: opened by a gate, or by the command line for one write.
-
-It is one file because it is one list: what people may write, a method each.
-"""
+"""Where people write: one desk a tenant, in a gate or for one write of the command line."""
 
 import base64
 import contextlib
@@ -12,115 +9,42 @@ from pathlib import Path
 from typing import Any, Literal
 
 from answerable.app._in_flight import in_flight
+from answerable.app._ledger import all_projections, start_ledger
 from answerable.core import Clock, RunId, StepKey, TenantId, parse_time, stable_json
 from answerable.identity import (
     AccessKeys,
-    AccessKeysProjection,
     Approvers,
     HolderKind,
     People,
-    PeopleProjection,
     SealedVault,
     SigningKeys,
-    SigningKeysProjection,
 )
-from answerable.ledger import Draft, ErasuresProjection, Ledger, Projection, Reader, control_run, stand_still
+from answerable.ledger import Draft, Ledger, Reader, control_run
 from answerable.policy import (
     Approvals,
-    ApprovalsProjection,
     Autonomy,
-    AutonomyProjection,
-    Budget,
-    BudgetProjection,
-    FactsProjection,
-    KeptLabelsProjection,
     Labels,
     PolicySet,
     Stops,
-    StopsProjection,
 )
 from answerable.runtime import (
     DEFAULT_TENANT,
     Agents,
     Control,
     Erasing,
-    LinksProjection,
-    OrdersProjection,
-    QueuesProjection,
     Retaining,
     Retention,
-    RetentionProjection,
     RunRow,
     Runs,
-    RunsProjection,
     RunUnknown,
     Schedules,
-    SchedulesProjection,
-    SessionsProjection,
-    SharedValuesProjection,
     TenantRefused,
     TenantUnknown,
-    TimersProjection,
     find_run,
 )
-from answerable.tools import Pinning, Pins, PinsProjection, Toolbox
-from answerable.witness import read_log_config, seen_elsewhere
+from answerable.tools import Pinning, Pins, Toolbox
 
-__all__ = ["Desk", "all_projections", "open_desk", "start_ledger"]
-
-
-def all_projections(budgets: Sequence[Budget] = ()) -> tuple[Projection, ...]:
-    """Every table that follows from receipts. A stop is looked for first, a budget reserved last."""
-    return (
-        StopsProjection(),
-        AutonomyProjection(),
-        OrdersProjection(),
-        FactsProjection(),
-        KeptLabelsProjection(),
-        ApprovalsProjection(),
-        BudgetProjection(budgets),
-        RunsProjection(),
-        LinksProjection(),
-        SchedulesProjection(),
-        QueuesProjection(),
-        SharedValuesProjection(),
-        SessionsProjection(),
-        TimersProjection(),
-        AccessKeysProjection(),
-        PeopleProjection(),
-        SigningKeysProjection(),
-        PinsProjection(),
-        ErasuresProjection(),
-        RetentionProjection(),
-    )
-
-
-async def start_ledger(
-    directory: Path,
-    projections: Sequence[Projection],
-    *,
-    clock: Clock | None = None,
-    isolation: str = "same-process",
-    store: str = "",
-) -> Ledger:
-    """Own a record that may be gone on with, and begin to write; what is listed as erased is gone then.
-
-    Raises:
-        DirectoryInUse: another process owns it.
-        StoreRestored, LogBehind: it may be an old copy; whoever watches its logs is asked.
-    """
-    ledger = Ledger.open(directory, projections=projections, clock=clock, isolation=isolation, store=store)
-    try:
-        elsewhere = await seen_elsewhere(directory, read_log_config(directory))
-        if elsewhere is not None:
-            stand_still(directory, elsewhere)
-            raise elsewhere.error(directory)
-        await ledger.start()
-        await Erasing(ledger).catch_up()
-    except BaseException:
-        await ledger.close()
-        raise
-    return ledger
+__all__ = ["Desk", "open_desk"]
 
 
 class Desk:
