@@ -77,6 +77,7 @@ def action_digest(action: Action, input_: str) -> str:
 
 
 def error_code(outcome: Outcome) -> str:
-    """The code of the error that an outcome carries."""
-    code: str = orjson.loads(outcome.value).get("code", "")
+    """The code of the error that an outcome carries; empty where it carries none."""
+    said = orjson.loads(outcome.value)
+    code: str = said.get("code", "") if isinstance(said, dict) else ""
     return code
