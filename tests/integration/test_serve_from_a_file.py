@@ -233,7 +233,7 @@ def test_only_a_persons_key_with_the_role_decides(tmp_path: Path) -> None:
         assert (await there.post(path, {"roles": ["lead"]})).status_code == 400
         assert (await there.get("/approvals?state=open")).status_code == 400
         keys = json.loads(await answer_of(there.folder, "person", "key", "list", "--data", "data", "--json"))
-        assert [(each["person"], each["roles"]) for each in keys] == [
+        assert [(each["holder"], each["roles"]) for each in keys] == [
             ("person:lee", ["lead"]),
             ("person:kim", ["clerk"]),
         ]

@@ -50,9 +50,14 @@ async def process(folder: Path, *words: str, end: signal.Signals = signal.SIGTER
     child = await asyncio.create_subprocess_exec(*CLI, *words, cwd=folder, stderr=asyncio.subprocess.PIPE)
     try:
         assert child.stderr is not None
-        line = (await child.stderr.readline()).decode()
-        assert "listening at" in line, line + (await child.stderr.read()).decode()
-        yield line.split()[-1]
+        said = []
+        async for line in child.stderr:  # warnings may come first
+            said.append(line.decode())
+            if "listening at" in said[-1]:
+                break
+        else:
+            raise AssertionError("".join(said))
+        yield said[-1].split()[-1]
     finally:
         if child.returncode is None:
             child.send_signal(end)
