@@ -17,9 +17,10 @@ from answerable.ledger import SYSTEM, KeyLife, Reader, check_key, log_folder
 
 __all__ = ["Finding", "assurance", "keys", "reach"]
 
-Verdict = Literal["ok", "look", "WRONG"]
 _OLD = timedelta(days=365)
-_KEPT_APART = {
+Verdict = Literal["ok", "look", "WRONG"]
+
+_KEPT_APART: dict[str, tuple[Verdict, str]] = {
     "same-process": ("look", "agents ran in the gate's own process: their code could use its keys"),
     "same-user": (
         "look",
@@ -106,7 +107,7 @@ def assurance(data: Path, reader: Reader) -> Iterator[Finding]:
         return
     kind = str(latest.predicate["boundary"]["isolation"])
     verdict, said = _KEPT_APART.get(kind, ("WRONG", "unknown"))
-    yield Finding(what="isolation", verdict=verdict, said=f"{kind}: {said}")  # type: ignore[arg-type]
+    yield Finding(what="isolation", verdict=verdict, said=f"{kind}: {said}")
     path = log_folder(data, latest.predicate["tenant"]).path / "status.json"
     state = json.loads(path.read_text("utf-8")) if path.exists() else {}
     if state.get("is_quorate"):
@@ -114,7 +115,7 @@ def assurance(data: Path, reader: Reader) -> Iterator[Finding]:
     else:
         grade = f"local, isolation {kind}: nobody outside saw the log, so this machine's owner could rewrite it"
         verdict = "look"
-    yield Finding(what="assurance", verdict=verdict, said=grade)  # type: ignore[arg-type]
+    yield Finding(what="assurance", verdict=verdict, said=grade)
 
 
 def _aged(what: str, life: KeyLife, now: datetime) -> Finding:
