@@ -83,11 +83,15 @@ class Server:
         return url
 
     def take_back(self, url: str) -> None:
-        """Empty a database for the next test: a new one has hundreds of files, which cost more than a test."""
+        """Empty a database for the next test: a new one has hundreds of files, which cost more than a test.
+
+        It gets a new name, so that nothing that an earlier test left running finds its way back into it.
+        """
+        fresh = self.url(f"record_{next(_numbers)}")
+        self._rename(url, fresh)
         tables = ", ".join(f'"{table.name}"' for table in metadata.sorted_tables)
-        self.cut_connections(url)
-        self.sql(url, f"TRUNCATE {tables}")
-        self.free.append(url)
+        self.sql(fresh, f"TRUNCATE {tables}")
+        self.free.append(fresh)
 
     def sql(self, url: str, text: str) -> None:
         """Run a statement."""
@@ -115,6 +119,17 @@ class Server:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
                 [_name(url)],
             )
+
+    def _rename(self, url: str, fresh: str) -> None:
+        deadline = time.monotonic() + 60
+        while True:  # somebody who connects again at once may be in between
+            self.cut_connections(url)
+            try:
+                self.sql(self.url("postgres"), f"ALTER DATABASE {_name(url)} RENAME TO {_name(fresh)}")
+            except psycopg.errors.ObjectInUse:
+                assert time.monotonic() < deadline, f"{url} is in use without end"
+            else:
+                return
 
     def _as_nobody(self) -> dict[str, Any]:
         # Postgres refuses to run as root; whoever owns its directory runs it.

@@ -20,13 +20,23 @@ class OnPostgres:
     def on_a_server(self, postgres: Databases) -> None:
         self.databases = postgres
         self.of: dict[Path, str] = {}
+        self.failed: list[Exception] = []
 
     def store(self, directory: Path) -> str:
+        if self.failed:  # it was raised inside of a tool, where it is an outcome like any other
+            raise self.failed[0]
         if directory not in self.of:
             self.of[directory] = self.databases.new()
         return self.of[directory]
 
     def crash(self, here: Path, there: Path) -> None:
+        try:
+            self._crash(here, there)
+        except Exception as error:
+            self.failed.append(error)
+            raise
+
+    def _crash(self, here: Path, there: Path) -> None:
         shutil.copytree(here, there)
         (there / "store.toml").unlink()
         self.of[there] = self.databases.copy(self.of[here])
