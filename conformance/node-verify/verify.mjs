@@ -1,6 +1,7 @@
 // Every check of docs/formats/bundle.md, "What a verifier checks", but timestamps.
 import { cosignedAt, edSigned, isProof, isSignedByLog, readCheckpoint, readProof } from './checkpoint.mjs';
 import { BadContainer, readContainer } from './container.mjs';
+import { checkErasures, checkGone, checkTold } from './erasures.mjs';
 import { checkChain, checkCounters, checkSteps, groupBy } from './journal.mjs';
 import { isCount, isObject, Malformed, readJson } from './json.mjs';
 import { checkPeople } from './people.mjs';
@@ -10,7 +11,7 @@ import { BadTrust, claimedTrust, ISOLATIONS } from './trust.mjs';
 
 export const CHECKS =
   ('container manifest envelope statement signature key-role chain key-period time counters steps approvals people ' +
-    'digests texts requests inclusion complete checkpoint witnesses timestamps').split(' ');
+    'digests texts erasures requests inclusion complete checkpoint witnesses timestamps').split(' ');
 const REQUIRED = ['manifest.json', 'checkpoint.txt', 'proofs.json', 'keys.json'];
 const OLDER = 'checkpoint.from.txt';
 const SKEW_S = 300;
@@ -38,6 +39,7 @@ export function verifyMembers(members, trust = null) {
   const start = spanOf(desk, manifest);
   checkRuns(desk, receipts, manifest, start);
   checkTexts(desk, receipts);
+  if (!desk.damaged.size && !desk.unreadable) checkGone(desk, receipts);
   checkRequests(desk, receipts);
   checkPeople(receipts, trust?.people ?? new Set(), desk.say);
   for (const receipt of receipts) {
@@ -45,6 +47,7 @@ export function verifyMembers(members, trust = null) {
     if (receipt.said.phase === 'approval' && isObject(signature)) checkPeriod(desk, signature.key, receipt);
   }
   checkLog(desk, receipts, keys, start);
+  if (start !== null && !desk.findings.length) checkTold(receipts, desk.say);
   checkIsolation(desk, receipts);
   return desk.report(receipts);
 }
@@ -252,6 +255,7 @@ function checkRuns(desk, receipts, manifest, start) {
     const isWhole =
       desk.findings.length === faults && !desk.unreadable && !run.some((receipt) => desk.damaged.has(receipt.said.id));
     const unknown = checkSteps(run, isWhole && !beganBefore ? desk.say : () => {});
+    if (isWhole && !beganBefore) checkErasures(run, desk.say);
     if (!beganBefore) desk.unknown.push(...unknown);
     const isClosed = run.some((receipt) => receipt.said.phase === 'run.close');
     if (!isClosed && start === null && !name.startsWith('control:')) desk.questions.push(`${name} has no run.close`);

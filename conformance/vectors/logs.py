@@ -57,6 +57,7 @@ def log_cases() -> list[Said]:
     _inclusion(cases)
     _checkpoints(cases)
     _complete(cases)
+    _told(cases)
     _watchers(cases)
     return cases.all
 
@@ -272,6 +273,46 @@ def _complete(cases: Cases) -> None:
     case("entries from before the span", "complete", note=head(size), chosen=range(1, end))
     cases.add("nearly all of a large log was left out", of_a_large_log(_run(1).envelopes()), "complete")
     cases.add("a span from nowhere", bundle(log, complete={"from": -1}), "complete")
+
+
+def _told(cases: Cases) -> None:
+    """Erasures in runs, and what the control run tells of them."""
+
+    def case(
+        name: str, check: str = "", *, texts: int = 3, runs: int = 2, own: str = "0", kept: int = 0, **more: Any
+    ) -> None:
+        first, second, control = Run(1), Run(2), Run(4, starts=False)
+        control.name = "control:acme"
+        given = {"input": f"sha256:{'7' * 64}"}
+        control.add("control", control={"do": "person"}, commitments=given)
+        for run in (first, second):
+            run.outcome(1, run.intent(1))
+            run.add("run.close")
+        first.erased("1-2", texts=2, name=more.pop("named", "era_1"))
+        if kept:
+            second.erased("1-2", texts=2)
+        if more.pop("is_told", True):
+            told = {"subject": "party_ada", "runs": runs, "by": "party_dana", "reason": "asked"}
+            for _ in range(more.pop("times", 1)):
+                control.erased(own, texts=texts, **told)
+        written = [*first.said, *second.said, *control.said]
+        for n, said in enumerate(written):
+            said["boundary"]["n"] = n
+        log = [*first.envelopes(), *second.envelopes(), *control.envelopes()]
+        is_complete = more.pop("is_complete", True)
+        receipt = more.pop("receipt", control.said[-1]["id"] if check else "")
+        cases.add(name, bundle(log, complete={"from": 0} if is_complete else None), check, receipt=receipt)
+
+    case("an erasure told of in full")
+    case("an erasure of two runs, told of in full", texts=4, own="", kept=1)
+    case("an erasure told of in full, as older gates did", own="")
+    case("an erasure that the control run does not tell of", "erasures", is_told=False, receipt=f"rcpt_{4:024x}")
+    case("an erasure that is told of elsewhere in the log", is_told=False, is_complete=False)
+    case("an erasure told of under another name", "erasures", named="era_2", receipt=f"rcpt_{4:024x}")
+    case("an erasure told of with fewer texts", "erasures", texts=1)
+    case("an erasure told of with more texts", "erasures", texts=4)
+    case("an erasure told of with more runs", "erasures", runs=3)
+    case("an erasure told of twice", "erasures", times=2)
 
 
 def of_a_large_log(log: list[str], levels: int = 52) -> Said:
