@@ -1,4 +1,4 @@
-// Every check of docs/formats/bundle.md, "What a verifier checks", but timestamps.
+// Every check of docs/formats/bundle.md, "What a verifier checks".
 import { cosignedAt, edSigned, isProof, isSignedByLog, readCheckpoint, readProof } from './checkpoint.mjs';
 import { BadContainer, readContainer } from './container.mjs';
 import { checkErasures, checkGone, checkTold } from './erasures.mjs';
@@ -6,6 +6,7 @@ import { checkChain, checkCounters, checkSteps, groupBy } from './journal.mjs';
 import { isCount, isObject, Malformed, readJson } from './json.mjs';
 import { checkPeople } from './people.mjs';
 import { BadReceipt, pae, readReceipt } from './receipt.mjs';
+import { stampedAt } from './timestamps.mjs';
 import { BadProof, leafHash, pathRoot, prefixRoot, sha256, sha256Hex, sharedRoot } from './tree.mjs';
 import { BadTrust, claimedTrust, ISOLATIONS } from './trust.mjs';
 
@@ -392,6 +393,23 @@ function checkCheckpoint(desk, checkpoint, receipts, keys, member) {
   if (desk.trust) checkWatchers(desk, checkpoint, receipts, desk.trust, member);
 }
 
+/** When authorities of the trust stamped the checkpoint. One that they do not know is a fault if none of theirs is there. */
+function stampedTimes(desk, checkpoint, trust) {
+  const stamps = [...desk.members].filter(([name]) => name.startsWith('timestamps/')).sort();
+  const times = [];
+  const faults = [];
+  for (const [name, answer] of trust.tsaRoots.length ? stamps : []) {
+    try {
+      times.push(stampedAt(answer, checkpoint.signed, trust.tsaRoots));
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error;
+      faults.push([name, error.message]);
+    }
+  }
+  if (!times.length) for (const [name, what] of faults) desk.say('timestamps', what, undefined, name);
+  return times;
+}
+
 /** An unknown isolation counts as the weakest. */
 function checkIsolation(desk, receipts) {
   const wanted = desk.trust?.isolation;
@@ -419,6 +437,7 @@ function checkWatchers(desk, checkpoint, receipts, trust, member) {
       if (written(receipt) < Math.max(...seen) - SKEW_S) desk.say('time', 'not in the log that was seen later', receipt);
     return;
   }
+  seen.push(...stampedTimes(desk, checkpoint, trust));
   const enough = trust.witnesses.filter((witness) => times.has(witness)).length;
   const isMonitored = trust.monitors.some((monitor) => times.has(monitor));
   if (trust.witnesses.length && enough >= trust.quorum)
