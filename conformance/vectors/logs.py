@@ -301,7 +301,7 @@ def _told(cases: Cases) -> None:
         if kept:
             second.erased("1-2", texts=2)
         if more.pop("is_told", True):
-            told = {"subject": "party_ada", "runs": runs, "by": "party_dana", "reason": "asked"}
+            told: Said = {"subject": "party_ada", "runs": runs, "by": "party_dana", "reason": "asked"}
             for _ in range(more.pop("times", 1)):
                 control.erased(own, texts=texts, **told)
         written = [*first.said, *second.said, *control.said]

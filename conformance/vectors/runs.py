@@ -382,7 +382,7 @@ def an_erased_run(*, erased: str = "1-2", texts: int = 2, state: str = "done", *
 def _erasures(cases: Cases) -> None:
     case = cases.run
     given = b"\x05" * 32 + b'{"order":"1001"}'
-    here = {"disclosed": True, "changed": {f"disclosed/{sha256(given)}": given}}
+    here: Said = {"disclosed": True, "changed": {f"disclosed/{sha256(given)}": given}}
 
     case("texts that were erased", an_erased_run())
     case("an erasure that names nothing, as older gates wrote it", an_erased_run(erased=""))

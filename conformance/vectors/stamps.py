@@ -176,7 +176,10 @@ def authority(*, rsa_key: bool = False, through: bool = False, wrong: str = "", 
     names = "Time", "Time, between", "Time, stamps"
     root = Certificate(subject=names[0], key=root_key, issuer=names[0], issuer_key=root_key, is_authority=True)
     said: dict[str, Any] = {"is_authority": True, "longest": 0, "serial": 2}
-    said |= {"no authority": {"is_authority": False}, "may not sign": {"usage": 0x80}}.get(wrong, {})
+    if wrong == "no authority":
+        said["is_authority"] = False
+    elif wrong == "may not sign":
+        said["usage"] = 0x80
     between = Certificate(subject=names[1], key=between_key, issuer=names[0], issuer_key=root_key, **said)
     issuer = (names[1], between_key) if through else (names[0], root_key)
     leaf = {"issuer": issuer[0], "issuer_key": issuer[1], "purposes": (TIME_STAMPING,), **leaf}
