@@ -25,7 +25,7 @@ from tests.faults.test_crash_sweep import IN_DOUBT, IS_SOAK, Zygote, finished, k
 from tests.integration.temporal_server import temporal_server
 from tests.postgres import Databases
 
-SAMPLE = 4
+SAMPLE = 2
 
 pytestmark = [pytest.mark.requirement("RT-1", "RT-3", "RT-5", "OP-1"), pytest.mark.timeout(120)]
 
