@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from answerable.core import RunId, TenantId
-from answerable.ledger import Appended, Draft, Ledger, Reader, Slice
+from answerable.ledger import Appended, Draft, Ledger, Reader, Slice, join_store
 from answerable.ledger._many import MARK
 from tests.faults.test_crash_sweep import check_chains
 from tests.lossy import Lossy
@@ -73,3 +73,28 @@ def test_what_a_worker_wrote_before_it_lost_way_and_lease_is_not_written_again(
             said = [each.predicate for each in reader.all()]
             assert [each["run"] for each in said if each["phase"] == "run.open"] == ["run_1", "run_2", "run_3"]
             check_chains(said, [each.digest for each in reader.all()])
+
+
+def test_a_run_that_another_worker_takes_while_it_is_claimed_belongs_to_one_of_them(
+    tmp_path: Path, postgres: Databases
+) -> None:
+    url = postgres.new()
+
+    async def main() -> None:
+        async with a_worker(tmp_path, url) as one:
+            join_store(tmp_path / "other" / "data", tmp_path / "data")
+            async with a_worker(tmp_path / "other", url) as other:
+                await one.append(draft(1))
+                taken: list[RunId] = []
+
+                def admit(tx: object, run: RunId) -> bool:  # asked when it was seen to be free, and before it is taken
+                    taken.extend(other.leases.take(10))
+                    return True
+
+                claimed = await one.leases.claim(RunId("run_1"), admit=admit)
+
+                assert taken == []
+                assert isinstance(claimed, Slice)
+                assert not isinstance(await other.leases.claim(RunId("run_1")), Slice)
+
+    asyncio.run(main())
