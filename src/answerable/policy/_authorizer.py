@@ -9,7 +9,16 @@ from typing import Any
 
 import orjson
 
-from answerable.core import Action, AnswerableError, ApprovalObligation, Clock, Decision, SystemClock, TenantId, stable_json
+from answerable.core import (
+    Action,
+    AnswerableError,
+    ApprovalObligation,
+    Clock,
+    Decision,
+    SystemClock,
+    TenantId,
+    stable_json,
+)
 from answerable.policy._autonomy import AutonomyProjection
 from answerable.policy._cedar import PRESENCE, WHOLE
 from answerable.policy._errors import PolicyFailed

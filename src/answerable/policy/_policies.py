@@ -10,7 +10,7 @@ import cedarpy
 import orjson
 
 from answerable.core import sha256_name, stable_json
-from answerable.policy._cedar import CedarPolicy, policy_text
+from answerable.policy._cedar import CedarPolicy, ask_cedar, policy_text
 from answerable.policy._errors import PolicyDenied, PolicyFailed, PolicyInvalid
 from answerable.policy._evaluation import Evaluation, stricter, within_tier
 from answerable.policy._layers import read_layers, with_layers
@@ -105,9 +105,9 @@ class Partition:
             "context": orjson.dumps(context).decode(),
         }
         entities = self._with(principal["id"], groups) if groups else self.entities
-        said = cedarpy.is_authorized(asked, self.handle, entities)
-        is_allowed, rules = said.allowed, tuple(sorted(said.diagnostics.reasons))
-        if errors := said.diagnostics.errors:
+        is_allowed, reasons, errors = ask_cedar(asked, self.handle, entities)
+        rules = tuple(sorted(reasons))
+        if errors:
             # SECURITY: Cedar skips a policy that fails; a skipped `forbid` would widen authority.
             return Evaluation(verdict="deny", rules=rules, error=PolicyFailed(action=self.action, problem=errors[0]))
         known = self._verdicts.get((is_allowed, rules))
