@@ -24,6 +24,7 @@ from answerable.policy import (
     run_policy_tests,
     simulate,
 )
+from answerable.standing import ClausesSoFar
 
 __all__ = ["command"]
 
@@ -101,7 +102,7 @@ def replay(
     reader = Reader.open(data)
     own_run(reader, run, data=data)
     found = replay_decisions(reader, RunId(run), tenant=tenant())
-    counted = recount_facts(reader, run, tenant=tenant()) if facts else []
+    counted = recount_facts(reader, run, tenant=tenant(), clauses=ClausesSoFar(reader)) if facts else []
     moved = [each for each in counted if each.differences]
     same = sum(1 for each in found.decisions if each.is_replayable and not each.difference)
     lines = [_line(each) for each in found.decisions]
@@ -110,6 +111,8 @@ def replay(
         lines += [f"{each.receipt}  {name}: recorded {was}, counted {now}" for name, was, now in each.differences]
     if facts:
         lines.append(f"{len(counted) - len(moved)} of {len(counted)} were decided on the facts that the receipts give")
+    if left := sorted({name for each in counted for name in each.as_recorded}):
+        lines.append(f"taken as recorded, because no receipt tells: {', '.join(left)}")
     value = {
         "run": run,
         "isSame": found.is_same and not moved,
@@ -173,7 +176,8 @@ def simulate_policies(
     Exit 1: something would have come out differently. Exit 3: nothing would, as far as it can be said.
     """
     policies = PolicySet.load(against)
-    found = simulate(Reader.open(data), policies, against_of={}, since=_since(since))
+    reader = Reader.open(data)
+    found = simulate(reader, policies, against_of={}, since=_since(since), clauses=ClausesSoFar(reader))
     told = [each for each in found.differences if each.kind != "same"]
     rows = [(each.kind, each.action, each.then, each.now or "?", each.receipt, each.why) for each in told]
     lines = columns(("WHAT", "ACTION", "THEN", "NOW", "RECEIPT", "WHY"), rows) if rows else []

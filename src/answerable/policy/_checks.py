@@ -34,6 +34,7 @@ _DEFAULTS: Mapping[str, Any] = {
     **dict.fromkeys(FACTS, 0),
     "initiator_roles": [],
     "tier": "execute",
+    "clauses": {},
     "hour": 12,
     "weekday": 3,
 }
@@ -126,7 +127,8 @@ def run_policy_tests(
     """Decide each request in a table, and compare.
 
     The table is TOML: `[[test]]` with `name`, `agent`, its `groups`, `action`, `target`, `context` (what is left out
-    has an unremarkable value: no labels, nothing done before, the named target, noon of a Wednesday), `expect`, and
+    has an unremarkable value: no labels, nothing done before, the named target, every clause satisfied, noon of a
+    Wednesday), `expect`, and
     if they matter `rules`, `obligations` and `error`. Without `table` it is `tests.toml` in the directory, or
     for a tenant those in the layers that name it.
 
@@ -179,6 +181,8 @@ def _test(policies: PolicySet, said: dict[str, Any], path: Path) -> PolicyTest:
     if WHOLE not in partition.reads:
         heads = {read.partition(".")[0].rstrip("?") for read in partition.reads}
         context = {name: value for name, value in context.items() if name in heads}
+    if partition.clauses:
+        context["clauses"] = dict.fromkeys(partition.clauses, "satisfied") | context["clauses"]
     request = Request(
         agent=said["agent"],
         action=said["action"],
