@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from answerable.cli._application import ConfigFile
+from answerable.cli._declared import declared_by
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import columns, say
 from answerable.cli._tenant import own_receipt, own_run, tenant
@@ -38,14 +40,20 @@ POLICIES = Path("policy")
 def check(
     directory: Directory = POLICIES,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where something is doubtful, too.")] = False,
+    app: Annotated[
+        str, typer.Option("--app", metavar="PLACE", help="The application in Python, as `module:attribute`.")
+    ] = "",
+    config: ConfigFile = None,
+    data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
     """Say whether the policies parse, fit the schema and ask only for what is enforced; and what is doubtful.
 
     Doubtful is a rule that can never decide anything or repeats another, an obligation for what nothing permits,
-    and a permit for every agent or every action.
+    a permit for every agent or every action, and one that is wider than any agent, group, role, mandate or budget
+    that is declared: in the application, or in `answerable.toml` if it is here.
     """
-    found = check_policies(directory)
+    found = check_policies(directory, declared=declared_by(app, config, data))
     if found.is_valid:
         order = f"{len(found.lints)} to look at" if found.lints else "all in order"
         layered = f", layers for {len(found.tenants)} tenants" if found.tenants else ""

@@ -81,6 +81,7 @@ from answerable.policy._schema import KnownAction, action_id
 from answerable.policy._simulating import Difference, Simulation, simulate
 from answerable.policy._spending import BudgetAlerts, Reserved, Spending, reserved_by, spending
 from answerable.policy._stops import Stop, Stops, StopsProjection, is_in_scope
+from answerable.policy._width import Declared
 
 __all__ = [
     "AnswerUnsigned",
@@ -114,6 +115,7 @@ __all__ = [
     "Cloaks",
     "DecisionCache",
     "DecisionNotFound",
+    "Declared",
     "Difference",
     "DraftOnly",
     "EditNotPossible",

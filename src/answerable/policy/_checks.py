@@ -16,6 +16,7 @@ from answerable.policy._lints import Lint, lint_policies
 from answerable.policy._obligations import parse_obligations
 from answerable.policy._policies import PolicySet, Request
 from answerable.policy._schema import CONTEXT, KnownAction
+from answerable.policy._width import Declared
 
 __all__ = ["PolicyCheck", "PolicyTest", "PolicyTests", "check_policies", "run_policy_tests"]
 
@@ -99,14 +100,20 @@ class PolicyTests:
         return all(test.is_passed for test in self.tests)
 
 
-def check_policies(directory: Path, *, actions: Iterable[KnownAction] | None = None) -> PolicyCheck:
-    """Whether the policies in a directory parse, fit the schema and ask only for what is enforced."""
+def check_policies(
+    directory: Path, *, actions: Iterable[KnownAction] | None = None, declared: Declared | None = None
+) -> PolicyCheck:
+    """Whether the policies in a directory parse, fit the schema and ask only for what is enforced.
+
+    Args:
+        declared: what the application declares, to find permits that are wider than all of it.
+    """
     try:
         sets = PolicySet.load_all(directory, actions=actions)
     except ConfigError as error:
         return PolicyCheck(where=str(directory), problem=error.message)
     policies = {name: policy for each in sets.values() for name, policy in each.policies.items()}
-    lints = dict.fromkeys(lint for each in sets.values() for lint in lint_policies(each.policies))
+    lints = dict.fromkeys(lint for each in sets.values() for lint in lint_policies(each.policies, declared))
     return PolicyCheck(
         where=str(directory),
         digest=sets["default"].digest,
