@@ -44,13 +44,13 @@ class Frontier:
 
     def append(self, entry: bytes) -> int:
         """Add a leaf; its index comes back."""
-        index = self.size
-        self.peaks.append(leaf_hash(entry))
-        merged = self.size = index + 1
-        while merged & 1 == 0:
-            right = self.peaks.pop()
-            self.peaks.append(_node(self.peaks.pop(), right))
-            merged >>= 1
+        index = unmerged = self.size
+        node = leaf_hash(entry)
+        while unmerged & 1:
+            node = _node(self.peaks.pop(), node)
+            unmerged >>= 1
+        self.peaks.append(node)
+        self.size = index + 1
         return index
 
     def root(self) -> bytes:

@@ -10,6 +10,7 @@ both on the thread; a driver that hops threads per statement costs 20 times more
 import asyncio
 import contextlib
 import functools
+import itertools
 import queue
 import sqlite3
 import threading
@@ -86,8 +87,8 @@ class SqliteConnection:
         try:
             for size in _CHUNKS:
                 while len(rows) - done >= size:
-                    values = [value for row in rows[done : done + size] for value in row]
-                    self.raw.execute(statement.of_rows(size), values)
+                    values = itertools.chain.from_iterable(rows[done : done + size])
+                    self.raw.execute(statement.of_rows(size), tuple(values))
                     done += size
             self.raw.executemany(statement.sqlite, rows[done:])
         except sqlite3.DatabaseError as error:
