@@ -61,7 +61,7 @@ def canonical_json(value: Any, *, unproven: Any = ...) -> bytes:
 
 def _refuse_floats(value: Any) -> None:
     # Exact types are enough: `orjson` has refused subclasses already. The list grows while it is walked.
-    parts = [[value]]
+    parts: list[Any] = [[value]]
     for part in parts:
         for inner in part.values() if type(part) is dict else part:
             kind = type(inner)

@@ -7,7 +7,6 @@ some at a time: how many, the length of each (4 bytes each, big-endian), and the
 
 import os
 import struct
-import sys
 
 from nacl.bindings import crypto_sign
 
@@ -16,22 +15,15 @@ _CHUNK_BYTES = 1 << 16
 
 def serve() -> None:
     """Sign until the input ends."""
-    incoming = open(0, "rb", buffering=_CHUNK_BYTES)
-
-    def read(size: int) -> bytes:
-        said = incoming.read(size)
-        if len(said) < size:
-            sys.exit()
-        return said
-
-    secret = read(64)
-    os.write(1, b"\0")
-    while True:
-        (count,) = struct.unpack(">I", read(4))
-        sizes = struct.unpack(f">{count}I", read(4 * count))
-        signatures = b"".join([crypto_sign(read(size), secret)[:64] for size in sizes])
-        while signatures:
-            signatures = signatures[os.write(1, signatures) :]
+    with open(0, "rb", buffering=_CHUNK_BYTES) as incoming:
+        secret = incoming.read(64)
+        os.write(1, b"\0")
+        while len(head := incoming.read(4)) == 4:
+            (count,) = struct.unpack(">I", head)
+            sizes = struct.unpack(f">{count}I", incoming.read(4 * count))
+            signatures = b"".join([crypto_sign(incoming.read(size), secret)[:64] for size in sizes])
+            while signatures:
+                signatures = signatures[os.write(1, signatures) :]
 
 
 if __name__ == "__main__":
