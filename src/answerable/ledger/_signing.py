@@ -49,7 +49,8 @@ class Busyness:
 
     def __call__(self) -> bool:
         before_s, worked_before_s = self._asked
-        now_s, worked_s = self._asked = tuple(clock() for clock in self._clocks)
+        now_s, worked_s = (clock() for clock in self._clocks)
+        self._asked = now_s, worked_s
         return worked_s - worked_before_s > self._MOST * (now_s - before_s)
 
 
