@@ -132,6 +132,8 @@ def configured(
             resource=said.resource,
             tools=tuple(said.tools),
             agents=tuple(said.agents),
+            groups=tuple(said.groups),
+            environment=said.environment,
         )
     for name, server in config.servers.items():
         declared = {
@@ -215,6 +217,7 @@ def _limits(said: LimitsTable) -> Limits:
         wall=said.wall,
         tokens=said.tokens,
         cost_nano_usd=said.cost_usd,
+        amount=said.amount,
         identical_calls=said.identical_calls,
     )
 

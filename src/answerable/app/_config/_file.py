@@ -32,6 +32,7 @@ class LimitsTable(_Table):
     wall: Duration | None = Field(default=None, description="Its age, waiting included.")
     tokens: Count | None = Field(default=None, description="Tokens read and written by models.")
     cost_usd: Dollars | None = Field(default=None, description="Price of its model calls, in US dollars.")
+    amount: Amount | None = Field(default=None, description="Money that its tools move; no other currency then.")
     identical_calls: Bound = Field(
         default=5, description="How often the same call may give the same result, one after the other."
     )
@@ -87,6 +88,10 @@ class CredentialTable(_Table):
         default=["*"], description="Tools (`shop.refund`) and models (`openai:gpt-5`) it is for; `*` for any text."
     )
     agents: list[str] = Field(default=["*"], description="Agents it is for, in the same way.")
+    groups: list[Name] = Field(
+        default=[], description="Groups of agents, in one of which the agent must be; any if none."
+    )
+    environment: str = Field(default="", description="Whose agents it is for: `production`; any if left out.")
 
 
 class ServerTable(_Table):
