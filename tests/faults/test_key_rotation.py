@@ -352,7 +352,7 @@ def test_where_gates_share_a_log_a_replaced_key_signs_none_of_it_whoever_still_h
         trust = write_trust(reader, tmp_path / "trust.toml")
 
     assert verify(tmp_path / "all.zip", trust).verdict == "verified"
-    with pytest.raises(KeysElsewhere, match="log key that is in use now"):
+    with pytest.raises(KeysElsewhere, match="the present log key"):
         Ledger.open(other, projections=(ApprovedOnce(),))
     (other / "keys" / "log.key").write_bytes((data / "keys" / "log.key").read_bytes())
     asyncio.run(first_again(other))

@@ -79,7 +79,7 @@ def join(
         except KeyRetired as error:
             if error.role != "log" or not logs_in_use:
                 raise
-            raise wrong(key="log key that is in use now") from None  # another gate has replaced it
+            raise wrong(key="present log key") from None  # another gate has replaced it
     gate = signers["gate"]
     with connection.transaction():
         rows = connection.rows(_KEYS)
