@@ -64,7 +64,7 @@ class KeysElsewhere(ConfigError):
 
     code = "config.keys_elsewhere"
     what = "`{directory}` does not hold the {key} of the record in {address}"
-    why = "the gates of one record share the key that opens its texts, and those that enter its log the one that signs it"
+    why = "the gates of one record share the key that opens its texts, and those that enter its log share the log key"
     fix = "prepare the directory with `answerable store join`, or copy the key from another worker's `keys/`"
 
     directory: str
