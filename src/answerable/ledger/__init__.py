@@ -17,7 +17,7 @@ from answerable.ledger._checkpoint import Head, log_vkey, read_head
 from answerable.ledger._copy import StoreNotEmpty, copy_store
 from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
 from answerable.ledger._drivers._sqlite import StoreDamaged
-from answerable.ledger._dropping import Concerned, drop_texts, drop_these, texts_of
+from answerable.ledger._dropping import Concerned, drop_texts, drop_these, seqs_of, texts_of
 from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost
@@ -27,7 +27,7 @@ from answerable.ledger._keys import FileSigner, KeyFileUnsafe, read_or_make_secr
 from answerable.ledger._leases import CALLED, Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
 from answerable.ledger._ledger import DirectoryInUse, Ledger
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
-from answerable.ledger._ports import Projection, Ruling, Signer, Tx
+from answerable.ledger._ports import Projection, Ruling, RulingTx, Signer, Tx
 from answerable.ledger._proofs import consistency_proof, inclusion_proof, is_consistent, tlog_proof
 from answerable.ledger._published import (
     LogContradicted,
@@ -117,6 +117,7 @@ __all__ = [
     "Recorded",
     "Restored",
     "Ruling",
+    "RulingTx",
     "RunJournal",
     "SchemaTooNew",
     "SharedReceiptsChanged",
@@ -177,6 +178,7 @@ __all__ = [
     "retire_key",
     "root_hash",
     "rotate_key",
+    "seqs_of",
     "slices",
     "stand_still",
     "standing_holds",

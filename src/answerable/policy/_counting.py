@@ -11,7 +11,8 @@ written-off effect gives back what it took. Reads are not counted: they do nothi
 | `payees:NAME:CURRENCY:DAY` | targets with at least one of those; follows from them, and has no version of its own |
 
 More are looked up and not kept here: `days:NAME:CURRENCY:N:DAY` (N days up to DAY), `approved:NAME:TARGET`,
-`roles:PERSON`, `tier:AGENT:ENVIRONMENT:EFFECT`, and the clock's own `hour:…` and `date:…`.
+`roles:PERSON`, `tier:AGENT:ENVIRONMENT:EFFECT`, `run:RUN` (its last receipt), and the clock's
+own `hour:…` and `date:…`.
 """
 
 import zlib
@@ -22,9 +23,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from answerable.core import Action, Decision, Effect, TenantId
+from answerable.core import Action, Decision, Effect, RunId, TenantId
 from answerable.identity import registered_roles
-from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, insert, metadata
+from answerable.ledger import Phase, Prepared, Receipt, Ruling, RulingTx, Tx, insert, metadata
 from answerable.policy._approvals import approvals_table
 from answerable.policy._autonomy import tier_version
 from answerable.policy._ports import Rows
@@ -249,13 +250,16 @@ class FactsProjection:
         """Others may have given something back."""
         self._some_given_back = None
 
-    def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
+    def check(self, tx: RulingTx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """`moved` if a scope that a permit rests on has another version now; a denial stands."""
         if decision.verdict != "deny":
             for scope in decision.facts:
                 kind, _, rest = scope.name.partition(":")
                 if kind in ("hour", "date"):
                     if not tx.now.startswith(rest):
+                        return Ruling(moved=True)
+                elif kind == "run":
+                    if tx.last_seq(RunId(rest)) != scope.version:
                         return Ruling(moved=True)
                 elif look(tx.rows, action.tenant, scope.name)[0] != scope.version:
                     return Ruling(moved=True)

@@ -32,7 +32,7 @@ _OF_DAYS = frozenset({*_AMOUNTS, *_COUNTS, "payees_today"})
 _KEPT = _OF_DAYS | {"prior_on_target"}
 _NOTHING = (0, 0, 0)
 
-FACTS = frozenset({"prior_on_target", "prior_approvals", "initiator_roles", "tier"}) | _OF_DAYS | _CLOCK
+FACTS = frozenset({"prior_on_target", "prior_approvals", "initiator_roles", "tier", "clauses"}) | _OF_DAYS | _CLOCK
 """Attributes of the context that are looked up, and not told by the action itself."""
 
 
