@@ -34,12 +34,9 @@ async def a_worker(folder: Path, url: str) -> AsyncIterator[Ledger]:
         await ledger.close()
 
 
-async def until_its_lease_is_over(url: str) -> None:
-    ended = "SELECT count(*) FROM workers WHERE until > to_char(clock_timestamp() AT TIME ZONE 'UTC', %s)"
-    async with asyncio.timeout(60):
-        with psycopg.connect(url, autocommit=True) as connection:
-            while connection.execute(ended, ['YYYY-MM-DD"T"HH24:MI:SS.US']).fetchone() != (0,):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+def end_all_leases(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE workers SET until = ''")
 
 
 def test_what_a_worker_wrote_before_it_lost_way_and_lease_is_not_written_again(
@@ -56,7 +53,7 @@ def test_what_a_worker_wrote_before_it_lost_way_and_lease_is_not_written_again(
             way.lose_next_commit()
             appending = asyncio.ensure_future(ledger.append(draft(2)))
             await asyncio.to_thread(way.lost.wait, 60)
-            await until_its_lease_is_over(url)
+            await asyncio.to_thread(end_all_leases, url)
             way.open()
 
             appended = await appending
@@ -96,5 +93,36 @@ def test_a_run_that_another_worker_takes_while_it_is_claimed_belongs_to_one_of_t
                 assert taken == []
                 assert isinstance(claimed, Slice)
                 assert not isinstance(await other.leases.claim(RunId("run_1")), Slice)
+
+    asyncio.run(main())
+
+
+def test_a_run_that_is_due_again_before_its_park_is_known_to_be_on_disk_goes_on(
+    tmp_path: Path, postgres: Databases
+) -> None:
+    url = postgres.new()
+
+    async def main() -> None:
+        async with a_worker(tmp_path, url) as one:
+            await one.append(draft(1))
+            first = await one.leases.claim(RunId("run_1"))
+            assert isinstance(first, Slice)
+            taken: list[RunId] = []
+
+            def take() -> None:
+                with psycopg.connect(url, autocommit=True) as connection:
+                    while connection.execute("SELECT state FROM slices WHERE run = 'run_1'").fetchone() != ("parked",):
+                        pass
+                taken.extend(one.leases.take(10))
+
+            parking = one.leases.park(first, one.clock.now())
+            one.writer.submit(lambda tx: asyncio.get_running_loop().call_soon(take))
+            await parking
+            second = await one.leases.claim(RunId("run_1"))
+
+            assert taken == ["run_1"]
+            assert isinstance(second, Slice)
+            late = Draft(tenant=TENANT, run=RunId("run_1"), phase="control", agent="clerk", fence=second.fence)
+            assert (await one.append(late)).status == "ok"
 
     asyncio.run(main())

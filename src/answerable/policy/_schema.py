@@ -51,6 +51,7 @@ CONTEXT: Mapping[str, str] = {
     "amount_today_minor": "amount_today_minor: Long",
     "amount_7d_minor": "amount_7d_minor: Long",
     "amount_30d_minor": "amount_30d_minor: Long",
+    "amount_run_minor": "amount_run_minor: Long",
     "count_today": "count_today: Long",
     "count_7d": "count_7d: Long",
     "count_30d": "count_30d: Long",

@@ -22,7 +22,7 @@ _ROLES = {".": {"left": {"Var": "context"}, "attr": "initiator_roles"}}
 _CURRENCY = {".": {"left": {"Var": "context"}, "attr": "currency"}}
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _NEGATED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
-_SUMS = ("amount_today_minor", "amount_7d_minor", "amount_30d_minor")
+_SUMS = ("amount_today_minor", "amount_7d_minor", "amount_30d_minor", "amount_run_minor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
