@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from answerable.core import RunId, TenantId
-from answerable.ledger import USUAL_PRIORITY, Phase, Prepared, Receipt, Tx, metadata, slices
+from answerable.ledger import USUAL_PRIORITY, Ledger, Phase, Prepared, Receipt, Tx, metadata, slices
 from answerable.runtime._errors import QueueInvalid
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "QueuesProjection",
     "Waiting",
     "check_priority",
-    "limits_of",
     "list_queues",
+    "queues_of",
     "runs_in_line",
     "standing_queues",
 ]
@@ -69,6 +69,7 @@ _OF = Prepared(
     )
     .order_by(_queues.c.tenant)  # `*` before any name: the tenant's own takes its place
 )
+_ANY = Prepared(sa.select(_queues.c.scope).limit(1))
 _sessions = sa.table("sessions", sa.column("run"))
 IS_RUN = slices.c.run.not_in(sa.select(_sessions.c.run))
 """Not a session: those are driven from outside, and lease their run for as long as they live."""
@@ -164,6 +165,10 @@ def check_priority(scope: str, priority: int) -> None:
 class QueuesProjection:
     """The table `queues`: the limits in force."""
 
+    def __init__(self) -> None:
+        # Known to hold no queue at all. INVARIANT: as for stops, a process that has seen one always asks the table.
+        self._is_empty: bool | None = None
+
     @property
     def tables(self) -> Sequence[sa.Table]:
         """The table `queues`."""
@@ -179,6 +184,7 @@ class QueuesProjection:
         said = receipt.predicate
         if said["control"].get("do") != "queue":
             return
+        self._is_empty = False
         queue = said["control"]["queue"]
         tx.run(_DROP, of_tenant=queue["tenant"], of_scope=queue["scope"])
         limits = {name: queue.get(name) for name in ("concurrency", "rate", "waiting", "priority")}
@@ -191,6 +197,27 @@ class QueuesProjection:
                 since=said["at"],
                 **limits,
             )
+
+    def forget(self) -> None:
+        """Others may have declared some."""
+        self._is_empty = None
+
+    def is_empty(self, rows: "Rows") -> bool:
+        """Whether nothing is limited, so that no run need ask."""
+        if self._is_empty is None:
+            self._is_empty = not rows(_ANY)
+        return self._is_empty
+
+    def limits(self, rows: "Rows", tenant: TenantId, agent: str) -> list[Queue]:
+        """The limits on this agent's runs: its own and the tenant's."""
+        if self.is_empty(rows):
+            return []
+        return list({row[1]: _queue(row) for row in rows(_OF, tenant=tenant, scope=f"agent:{agent}")}.values())
+
+
+def queues_of(ledger: Ledger) -> QueuesProjection:
+    """The limits on the runs of a record; none, where it is not kept with any."""
+    return next((each for each in ledger.projections if isinstance(each, QueuesProjection)), QueuesProjection())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,11 +258,6 @@ Rows = Callable[..., Sequence[Sequence[Any]]]
 def standing_queues(rows: Rows) -> list[Queue]:
     """The limits in force."""
     return [_queue(row) for row in rows(_ALL)]
-
-
-def limits_of(rows: Rows, tenant: TenantId, agent: str) -> list[Queue]:
-    """The limits on this agent's runs: its own and the tenant's."""
-    return list({row[1]: _queue(row) for row in rows(_OF, tenant=tenant, scope=f"agent:{agent}")}.values())
 
 
 def list_queues(rows: Rows, *, tenant: TenantId = TenantId("default")) -> list[QueueRow]:
