@@ -15,6 +15,7 @@ from answerable.server._errors import (
     RequestMalformed,
     ToolNotSeen,
 )
+from answerable.server._loop import run_on_uvloop
 from answerable.server._separate import NotSeparate, isolation_of, separate_socket
 from answerable.server._serve import serve_gate
 from answerable.server._witness import serve_witness
@@ -37,6 +38,7 @@ __all__ = [
     "Writes",
     "control",
     "isolation_of",
+    "run_on_uvloop",
     "separate_socket",
     "serve_gate",
     "serve_witness",
