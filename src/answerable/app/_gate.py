@@ -280,7 +280,7 @@ async def open_gate(
         further = (*recognisers, *load_recognisers(rules.recognisers))
 
         projections = all_projections(budgets)
-        ledger = await start_ledger(data, projections, clock=clock, isolation=isolation, store=store)
+        ledger = await start_ledger(data, projections, clock=clock, isolation=isolation, store=store, lease=times.lease)
         stack.push_async_callback(ledger.close)
         await bind_log(ledger, environment, tenant=_TENANT)
         stored_as = {

@@ -258,6 +258,10 @@ class TimesTable(_Table):
     drain: Duration = Field(
         default=timedelta(seconds=10), description="How long calls and streams under way may go on after SIGTERM."
     )
+    lease: Duration = Field(
+        default=timedelta(seconds=10),
+        description="How long other gates of a shared store wait for this one, once it is silent, to take its runs.",
+    )
 
 
 class EngineTable(_Table):
