@@ -1,6 +1,5 @@
 """A running gate: all rooms wired around the road."""
 
-import asyncio
 import contextlib
 import functools
 import logging
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from answerable.action import Effects
+from answerable.app._background import background, expire
 from answerable.app._effects import EveryEffect
-from answerable.app._environment import bind_log, check_agents
+from answerable.app._environment import Crossings, bind_log, check_agents
 from answerable.app._ledger import all_projections, start_ledger
 from answerable.app._record import Desk
 from answerable.app._times import Times
@@ -45,6 +45,7 @@ from answerable.policy import (
     Recogniser,
     Stops,
     StopsProjection,
+    is_mandate_granted,
     load_recognisers,
 )
 from answerable.runtime import (
@@ -83,7 +84,6 @@ __all__ = ["Gate", "open_gate"]
 
 _log = logging.getLogger(__name__)
 _TENANT = TenantId("default")
-_LONGEST_NAP_S = 60.0
 _FOR_DOTS = ("_", "__", "-")
 
 
@@ -101,9 +101,11 @@ class Gate:
         retries: Callable[[Action], RetryPolicy],
         labelled: Callable[[Effects], Effects],
         cloaks: Cloaks,
+        crossings: Crossings,
         times: Times,
     ) -> None:
         self.desk = desk
+        self.crossings = crossings
         self.reports = reports
         self.sessions = sessions
         self.upstreams = upstreams
@@ -349,7 +351,14 @@ async def open_gate(
         )
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
-        sessions = Sessions(shared, known, idle=times.idle, patience=times.patience, retry_window=times.retry_window)
+        sessions = Sessions(
+            shared,
+            known,
+            idle=times.idle,
+            patience=times.patience,
+            retry_window=times.retry_window,
+            grants=functools.partial(is_mandate_granted, budgets),
+        )
         await sessions.start()
         stack.push_async_callback(sessions.stop)
         approvals = Approvals(
@@ -374,8 +383,8 @@ async def open_gate(
         await by_clock.start()
         advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
         retaining = Retaining(ledger, retention)
-        serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
-        async with _background(*serving, retaining.serve()):
+        serving = (advancing, expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
+        async with background(*serving, retaining.serve()):
             yield Gate(
                 desk,
                 reports,
@@ -385,6 +394,7 @@ async def open_gate(
                 retries=retries,
                 labelled=labelled,
                 cloaks=cloaks,
+                crossings=Crossings(ledger, environment, {spec.name: spec.environment for spec, _ in agents}),
                 times=times,
             )
 
@@ -437,29 +447,6 @@ def _check_tenants(
             raise TenantInvalid(tenant=each.name, problem=f"there is no agent `{min(unknown)}`")
     if nobody := set(named) - {"", _TENANT, *names}:
         raise TenantInvalid(tenant=min(nobody), problem="a queue or a budget names it, and it is not declared")
-
-
-@contextlib.asynccontextmanager
-async def _background(*work: Any) -> AsyncIterator[None]:
-    """Work that goes on while the block runs, and ends with it."""
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(ended, Exception):
-                _log.error("background work of the gate failed", exc_info=ended)
-
-
-async def _expire(approvals: Approvals) -> None:
-    """Deny approvals that nobody answered in time."""
-    while True:
-        await approvals.expire_due()
-        due = approvals.next_due()
-        wait_s = (due - approvals.clock.now()).total_seconds() if due else _LONGEST_NAP_S
-        await asyncio.sleep(min(max(wait_s, 0.05), _LONGEST_NAP_S))
 
 
 def _stored_policies(reader: Reader, name: str) -> PolicySet:
