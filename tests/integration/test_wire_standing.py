@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 from mcp import Client
-from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
+from mcp.client.streamable_http import streamable_http_client
 
 from answerable import Answerable, Budget, Gate, Limits, Upstream
 from answerable.app import Times
@@ -209,7 +209,7 @@ def test_a_session_under_a_mandate_that_names_its_agent_is_charged_to_it_and_end
     async def story(there: Wire) -> None:
         headers = {"Authorization": f"Bearer {there.keys['desk']}", "Answerable-Mandate": "sale"}
         async with (
-            create_mcp_http_client(headers) as http,
+            httpx.AsyncClient(headers=headers, trust_env=False, timeout=60) as http,
             Client(streamable_http_client(there.url + "/mcp", http_client=http), mode="legacy") as client,
         ):
             paid = [await client.call_tool("pay", {"order": str(number)}) for number in range(3)]
@@ -299,8 +299,8 @@ def test_a_key_of_another_environment_is_refused_and_the_crossing_is_on_record(t
 
         assert [each["error"]["data"]["code"] for each in answers] == ["refused.environment_crossed"] * 2
         (crossing,) = there.refusals("environment")
-        assert crossing["environment"] == "staging"
-        assert crossing["key"].startswith("sha256:")
+        assert (crossing["bound"], crossing["environment"]) == ("staging", "development")
+        assert crossing["thing"].startswith("key `sha256:")
         assert taken["desk"] not in str(crossing)
 
     through(tmp_path / "staging", staging, environment="staging")
@@ -315,8 +315,9 @@ def test_a_key_for_an_environment_that_its_agent_is_not_in_is_refused_by_its_nam
         answer = await there.call("early", "pay")
 
         assert answer["error"]["data"]["code"] == "refused.environment_crossed"
+        thing = f"key `{issued['id']}` of agent `desk`"
         assert there.refusals("environment") == [
-            {"do": "environment", "environment": "production", "refused": True, "key": issued["id"], "agent": "desk"}
+            {"do": "environment", "environment": "development", "thing": thing, "bound": "production", "refused": True}
         ]
 
     through(tmp_path, story)

@@ -13,7 +13,6 @@ from answerable.core import Clock, RunId, format_time
 from answerable.ledger._drivers._failures import StoreUnreachable
 from answerable.ledger._drivers._postgres import PostgresConnection
 from answerable.ledger._leases import (
-    FIND,
     IN_TURN,
     IS_UNSERVED,
     SET,
@@ -48,6 +47,13 @@ _TAKEN: dict[str, Any] = {
     "worker": _P("me"),
 }
 _BEGUN: dict[str, Any] = {"due": None, "begun": sa.func.coalesce(slices.c.begun, _P("moment"))}
+# INVARIANT: who takes some of the line asks for no pen. A run that was free when it was looked at stays so until the
+# commit only if its row is held: else two workers have it, under the same fence.
+_HOLD = Prepared(
+    sa.select(slices.c.tenant, slices.c.state, slices.c.fence, slices.c.wake, slices.c.seen, slices.c.due)
+    .where(slices.c.run == _P("run"))
+    .with_for_update()
+)
 _TAKE = Prepared(sa.update(slices).where(slices.c.run == _P("of_run")).values({**_TAKEN, **_BEGUN}))
 # What is taken out of the line is asked of its queues only when it is claimed: until then it has not begun.
 _BEGIN = Prepared(sa.update(slices).where(slices.c.run == _P("of_run")).values(_BEGUN))
@@ -114,7 +120,7 @@ class SharedLeases(Leases):
 
         def work(tx: Transaction) -> Slice | Busy | Queued | Gone:
             is_taken = taken is not None and tx.fence(run) == taken.fence
-            rows = tx.rows(FIND, run=run)
+            rows = tx.rows(_HOLD, run=run)
             if not rows or rows[0][1] == "closed":
                 return Gone()
             tenant, state, fence, wake, _, _ = rows[0]

@@ -9,7 +9,16 @@ from typing import Any
 
 import orjson
 
-from answerable.core import Action, AnswerableError, ApprovalObligation, Clock, Decision, SystemClock, TenantId
+from answerable.core import (
+    Action,
+    AnswerableError,
+    ApprovalObligation,
+    Clock,
+    Decision,
+    SystemClock,
+    TenantId,
+    stable_json,
+)
 from answerable.policy._autonomy import AutonomyProjection
 from answerable.policy._cedar import PRESENCE, WHOLE
 from answerable.policy._errors import PolicyFailed
@@ -134,8 +143,8 @@ class CedarAuthorizer:
             if self._flows is not None and (WHOLE in partition.reads or not _FLOW.isdisjoint(partition.reads)):
                 facts = replace(facts, flow=await self._flows.of(action))
             groups = partition.groups & self._groups.get(action.agent, _NO_GROUPS) if partition.groups else _NO_GROUPS
-            request = _request(action, partition, facts, groups)
-            evaluation = self._evaluate(policies, partition, request)
+            parts, request = _request(action, partition, facts, groups)
+            evaluation = self._evaluate(policies, partition, parts, request)
             if action.kind == "decision":
                 evaluation = _asked(action, evaluation)
         except Exception as error:  # noqa: BLE001 - the port's outer edge: becomes a denial with a receipt
@@ -157,15 +166,17 @@ class CedarAuthorizer:
         asked = action.on_behalf_of
         return self._called(action.tenant, asked) if asked.startswith("person:") else ""
 
-    def _evaluate(self, policies: _Policies, partition: Partition, request: bytes) -> Evaluation:
+    def _evaluate(
+        self, policies: _Policies, partition: Partition, parts: Mapping[str, Any], request: bytes
+    ) -> Evaluation:
         if self.cache is None:
-            return partition.evaluate(request)
+            return partition.decide(parts)
         # Short requests are their own key; long ones are hashed, so that the cache stays small.
         name = request if len(request) <= 1024 else hashlib.sha256(request).digest()
         key = (policies.held.digest, self._generation(), name)
         known = self.cache.get(key)
         if known is None:
-            known = partition.evaluate(request)
+            known = partition.decide(parts)
             self.cache.put(key, known)
         return known
 
@@ -177,21 +188,24 @@ def _failed(action: Action, error: Exception) -> PolicyFailed:
     )
 
 
-def _request(action: Action, partition: Partition, facts: Facts, groups: frozenset[str]) -> bytes:
+def _request(
+    action: Action, partition: Partition, facts: Facts, groups: frozenset[str]
+) -> tuple[Mapping[str, Any], bytes]:
+    """What is decided, and the same as it goes on the record."""
     context = _context(action, partition.reads, facts)
-    request = Request(
+    parts = Request(
         agent=action.agent,
         action=partition.action,
         target=action.described.target,
         context=context,
         groups=tuple(sorted(groups)),
         autonomy=facts.values.get("autonomy"),
-    )
-    body = request.to_json()
+    ).parts
+    body = stable_json(parts)
     if len(body) > _MOST_CONTEXT_BYTES and len(orjson.dumps(context)) > _MOST_CONTEXT_BYTES:
         problem = f"its context is over {_MOST_CONTEXT_BYTES} bytes: policies decide on booleans and counts"
         raise PolicyFailed(action=action.name, problem=problem)
-    return body
+    return parts, body
 
 
 def _context(action: Action, reads: frozenset[str], facts: Facts) -> dict[str, Any]:

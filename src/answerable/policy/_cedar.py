@@ -9,11 +9,12 @@ from typing import Any
 
 import cedarpy
 import orjson
+from cedarpy import _internal
 
 from answerable.core import Obligation
 from answerable.policy._obligations import parse_obligations
 
-__all__ = ["PRESENCE", "WHOLE", "CedarPolicy", "parse_policies", "policy_text", "read_policy"]
+__all__ = ["PRESENCE", "WHOLE", "CedarPolicy", "ask_cedar", "parse_policies", "policy_text", "read_policy"]
 
 WHOLE = "*"
 """A policy uses the context as a whole: every attribute of it is read."""
@@ -50,6 +51,21 @@ class CedarPolicy:
     def can_apply(self, action: str, groups: tuple[str, ...]) -> bool:
         """Whether its scope can match the action."""
         return self.actions is None or action in self.actions or not self.actions.isdisjoint(groups)
+
+
+def ask_cedar(
+    request: dict[str, Any], policies: cedarpy.PolicySet, entities: cedarpy.Entities
+) -> tuple[bool, list[str], list[str]]:
+    """Whether Cedar allows a request, the policies that decided, and what went wrong.
+
+    MEASURED: `cedarpy.is_authorized` makes four objects of the answer and parses it with `json`, which is
+    4 in 10 of what a decision takes of the interpreter. So its inner function is called, as it calls it itself; that
+    both say the same is tested, so that another version of the library cannot change it unnoticed.
+    """
+    (said,) = _internal.is_authorized_batch([request], policies, entities._inner, None, False)
+    answer = orjson.loads(said)
+    diagnostics = answer.get("diagnostics", {})
+    return answer["decision"] == "Allow", diagnostics.get("reason", []), diagnostics.get("errors", [])
 
 
 def parse_policies(text: str) -> Iterator[tuple[str, dict[str, str], Mapping[str, Any]]]:

@@ -74,11 +74,11 @@ async def agent_of(gate: Gate, headers: Mapping[str, str]) -> str:
         raise KeyMissing
     key = gate.agent_keys.find(secret)
     if stated := stated_environment(secret):
-        holder, tenant = (key.holder, key.tenant) if key is not None else ("", TenantId("default"))
+        holder = key.holder if key is not None else ""
         here = gate.crossings.of(holder)
         if here and here != stated:
             named = key.id if key is not None else "sha256:" + hashlib.sha256(secret.encode()).hexdigest()
-            await gate.crossings.record(stated, key=named, agent=holder, tenant=tenant)
+            await gate.crossings.record(stated, key=named, agent=holder)
             raise KeyCrossed(bound=stated, environment=here)
     if key is None:
         raise KeyRefused

@@ -134,6 +134,8 @@ def configured(
             resource=said.resource,
             tools=tuple(said.tools),
             agents=tuple(said.agents),
+            groups=tuple(said.groups),
+            environment=said.environment,
         )
     for name, server in config.servers.items():
         declared = {

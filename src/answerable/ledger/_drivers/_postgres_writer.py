@@ -182,7 +182,9 @@ class PostgresWriter(Generic[B]):
                 self._split(items, raised)
                 return None
             self._connection.roll_back()
-            if time.monotonic() > give_up:
+            if time.monotonic() > give_up and not isinstance(
+                error, TakenError
+            ):  # which is looked at once, however late
                 self._loop.call_soon_threadsafe(self._failed, items, error)
                 return None
             if not has_looked:

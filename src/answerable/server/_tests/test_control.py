@@ -87,7 +87,7 @@ class Desk:
     ) -> Any:
         return await self._write("key", named=named, kind=kind, roles=list(roles), environment=environment)
 
-    async def credential(self, *, do: str, named: str, by: str, secret: str = "") -> Any:
+    async def credential(self, *, do: str, named: str, by: str, secret: str = "", environment: str = "") -> Any:
         return await self._write("credential", named=named, by=by)
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> Any:
