@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import openai
 import pytest
 from mcp import Client
@@ -209,7 +210,7 @@ def test_a_session_under_a_mandate_that_names_its_agent_is_charged_to_it_and_end
     async def story(there: Wire) -> None:
         headers = {"Authorization": f"Bearer {there.keys['desk']}", "Answerable-Mandate": "sale"}
         async with (
-            httpx.AsyncClient(headers=headers, trust_env=False, timeout=60) as http,
+            httpx2.AsyncClient(headers=headers, timeout=60) as http,
             Client(streamable_http_client(there.url + "/mcp", http_client=http), mode="legacy") as client,
         ):
             paid = [await client.call_tool("pay", {"order": str(number)}) for number in range(3)]
