@@ -98,3 +98,34 @@ def test_a_run_that_another_worker_takes_while_it_is_claimed_belongs_to_one_of_t
                 assert not isinstance(await other.leases.claim(RunId("run_1")), Slice)
 
     asyncio.run(main())
+
+
+def test_a_run_that_is_due_again_before_its_park_is_known_to_be_on_disk_goes_on(
+    tmp_path: Path, postgres: Databases
+) -> None:
+    url = postgres.new()
+
+    async def main() -> None:
+        async with a_worker(tmp_path, url) as one:
+            await one.append(draft(1))
+            first = await one.leases.claim(RunId("run_1"))
+            assert isinstance(first, Slice)
+            taken: list[RunId] = []
+
+            def take() -> None:
+                with psycopg.connect(url, autocommit=True) as connection:
+                    while connection.execute("SELECT state FROM slices WHERE run = 'run_1'").fetchone() != ("parked",):
+                        pass
+                taken.extend(one.leases.take(10))
+
+            parking = one.leases.park(first, one.clock.now())
+            one.writer.submit(lambda tx: asyncio.get_running_loop().call_soon(take))
+            await parking
+            second = await one.leases.claim(RunId("run_1"))
+
+            assert taken == ["run_1"]
+            assert isinstance(second, Slice)
+            late = Draft(tenant=TENANT, run=RunId("run_1"), phase="control", agent="clerk", fence=second.fence)
+            assert (await one.append(late)).status == "ok"
+
+    asyncio.run(main())

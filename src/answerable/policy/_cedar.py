@@ -33,6 +33,8 @@ class CedarPolicy:
         mentions: every action id it names anywhere.
         reads: context attributes it may read: `amount_minor`, `attributes`, `attributes.region`, `PRESENCE` or `WHOLE`.
         groups: of agents, that it names anywhere.
+        clauses: of specifications, whose standing it reads; an empty name for all of them as one value.
+        standings: what it compares a clause's standing with.
         obligations: what it asks for; empty in the authorize set.
     """
 
@@ -42,6 +44,8 @@ class CedarPolicy:
     mentions: frozenset[str]
     reads: frozenset[str]
     groups: frozenset[str] = frozenset()
+    clauses: frozenset[str] = frozenset()
+    standings: frozenset[str] = frozenset()
     obligations: tuple[Obligation, ...] = ()
 
     @property
@@ -96,6 +100,8 @@ def read_policy(policy: str, annotations: Mapping[str, str], est: Mapping[str, A
         mentions=named | frozenset(_named_in(conditions, "Action")),
         reads=frozenset(read for body in conditions for read in _reads_of(body)),
         groups=frozenset(_named_in([est["principal"], conditions], "Group")),
+        clauses=frozenset(_clauses_in(conditions)),
+        standings=frozenset(_standings_in(conditions)),
         obligations=parse_obligations(asked, policy=policy) if asked is not None else (),
     )
 
@@ -117,6 +123,37 @@ def _reads_of(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for inner in node:
             yield from _reads_of(inner)
+
+
+def _clauses_in(node: Any) -> Iterator[str]:
+    """Ids of the clauses whose standing an expression reads."""
+    path = _path_of(node)
+    if path and path[0] == "clauses":
+        yield path[1] if len(path) > 1 else ""
+    elif isinstance(node, dict | list):
+        for inner in node.values() if isinstance(node, dict) else node:
+            yield from _clauses_in(inner)
+
+
+def _standings_in(node: Any) -> Iterator[str]:
+    """Texts that an expression compares a clause's standing with."""
+    if isinstance(node, list):
+        for inner in node:
+            yield from _standings_in(inner)
+    elif isinstance(node, dict):
+        sides = [node.get("left"), node.get("right")]
+        if any((_path_of(side) or [""])[0] == "clauses" for side in sides):
+            yield from _texts_in(sides)
+        for inner in node.values():
+            yield from _standings_in(inner)
+
+
+def _texts_in(node: Any) -> Iterator[str]:
+    if isinstance(node, dict) and isinstance(node.get("Value"), str):
+        yield node["Value"]
+    elif isinstance(node, dict | list):
+        for inner in node.values() if isinstance(node, dict) else node:
+            yield from _texts_in(inner)
 
 
 def _path_of(node: Any) -> list[str] | None:

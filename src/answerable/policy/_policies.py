@@ -35,6 +35,7 @@ class Request:
         context: only what some policy of the action's partition reads.
         groups: those of the agent's groups that some policy of the partition names.
         autonomy: tier of the agent and the role that is asked, where it is less than `execute`.
+        declared: name of the sources and sinks on the record, where the context says something that follows from them.
     """
 
     agent: str
@@ -43,14 +44,15 @@ class Request:
     context: Mapping[str, Any]
     groups: tuple[str, ...] = ()
     autonomy: tuple[str, str] | None = None
+    declared: str = ""
 
     @property
     def parts(self) -> dict[str, Any]:
-        """Principal, action, resource, context, autonomy."""
+        """Principal, action, resource, context, autonomy, declared."""
         principal: dict[str, Any] = {"type": "Agent", "id": self.agent}
         if self.groups:
             principal["groups"] = list(self.groups)
-        said = {
+        said: dict[str, Any] = {
             "principal": principal,
             "action": {"type": "Action", "id": self.action},
             "resource": {"type": "Resource", "id": self.target or "none"},
@@ -58,6 +60,8 @@ class Request:
         }
         if self.autonomy:
             said["autonomy"] = dict(zip(("tier", "role"), self.autonomy, strict=True))
+        if self.declared:
+            said["declared"] = self.declared
         return said
 
     def to_json(self) -> bytes:
@@ -75,6 +79,7 @@ class Partition:
     entities: cedarpy.Entities
     reads: frozenset[str]
     groups: frozenset[str]
+    clauses: frozenset[str]
     _members: dict[tuple[str, ...], cedarpy.Entities] = field(default_factory=dict, repr=False)
     _verdicts: dict[tuple[bool, tuple[str, ...]], Evaluation] = field(default_factory=dict, repr=False)
 
@@ -162,23 +167,33 @@ class PolicySet:
 
     @classmethod
     def load(
-        cls, directory: Path, *, actions: Iterable[KnownAction] | None = None, tenant: str = "default"
+        cls,
+        directory: Path,
+        *,
+        actions: Iterable[KnownAction] | None = None,
+        clauses: Iterable[str] | None = None,
+        tenant: str = "default",
     ) -> "PolicySet":
         """Read `authorize/*.cedar`, `obligations/*.cedar` (or one file of each name), `schema.cedarschema` and layers.
 
-        `actions` is what exists, so that a policy naming anything else is caught; None takes what the
-        policies name as existing.
+        `actions` and `clauses` are what exists, so that a policy naming anything else is caught; None takes
+        what the policies name as existing.
 
         Raises:
             PolicyInvalid: nothing there, not Cedar, an `@id` missing or doubled, a template, a name or
                 attribute that the schema lacks, a `forbid` among the obligations, a layer beyond its bounds.
             ObligationInvalid: an obligation nobody would enforce.
         """
-        return cls.load_all(directory, actions=actions, tenants=[tenant])[tenant]
+        return cls.load_all(directory, actions=actions, clauses=clauses, tenants=[tenant])[tenant]
 
     @classmethod
     def load_all(
-        cls, directory: Path, *, actions: Iterable[KnownAction] | None = None, tenants: Iterable[str] = ("default",)
+        cls,
+        directory: Path,
+        *,
+        actions: Iterable[KnownAction] | None = None,
+        clauses: Iterable[str] | None = None,
+        tenants: Iterable[str] = ("default",),
     ) -> dict[str, "PolicySet"]:
         """The policies of these tenants and of all that a layer names, each with its layers; read once.
 
@@ -190,7 +205,8 @@ class PolicySet:
         own = text_of(schema_file) if schema_file.exists() else ""
         read = [*base.values(), *(policy for layer in layers for policy in layer.policies.values())]
         known = tuple(actions) if actions is not None else actions_mentioned(read)
-        schema = schema_of(known, own, where=str(directory))
+        named = {clause for policy in read for clause in policy.clauses} - {""} if clauses is None else clauses
+        schema = schema_of(known, own, clauses=named, where=str(directory))
         validate(base, schema, known, where=str(directory))
         for layer in layers:
             validate(layer.policies, schema, known, where=str(layer.where))
@@ -285,6 +301,7 @@ def _compile(action: str, policies: Iterable[CedarPolicy]) -> Partition:
         entities=_entities(action),
         reads=frozenset(read for policy in kept.values() for read in policy.reads),
         groups=frozenset(group for policy in kept.values() for group in policy.groups),
+        clauses=frozenset(clause for policy in kept.values() for clause in policy.clauses),
     )
 
 
