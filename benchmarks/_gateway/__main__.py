@@ -15,7 +15,10 @@ _MODULES = {
 party, *rest = sys.argv[1:]
 module = importlib.import_module(_MODULES[party])
 if party == "gate":
-    asyncio.run(module.serve(rest[0], Path(rest[1])))
+    # On the loop that `answerable serve` takes.
+    from answerable.server import run_on_uvloop
+
+    run_on_uvloop(module.serve(rest[0], Path(rest[1])))
 elif party == "load":
     module.main()
 else:

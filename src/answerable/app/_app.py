@@ -404,6 +404,7 @@ class Answerable:
         limits: Limits | None = None,
         groups: Sequence[str] = (),
         autonomy: str = "",
+        mandate: str = "",
     ) -> None:
         """Register an agent that exists elsewhere and reaches the gate by its URLs and a key.
 
@@ -418,11 +419,14 @@ class Answerable:
             limits: the most a session may do.
             groups: of agents that it belongs to.
             autonomy: where it begins, as for `agent`.
+            mandate: that all it does is under, whatever it names itself: budgets of the scope `mandate:NAME` are
+                charged. Without one, it may name those whose budgets name it (`agents`).
         """
         place = environment or self.environment or "development"
         spec = AgentSpec(
             name=name,
             fn=driven_from_outside,
+            mandate=mandate,
             limits=limits or Limits(),
             environment=place,
             owner=owner,

@@ -1,6 +1,5 @@
 """A running gate: all rooms wired around the road."""
 
-import asyncio
 import contextlib
 import functools
 import logging
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from answerable.action import Effects
+from answerable.app._background import background, expire
 from answerable.app._collecting import fewer_collections
+from answerable.app._crossings import Crossings
 from answerable.app._declared import check_labels, check_queues, check_schedules, check_tenants
 from answerable.app._effects import EveryEffect
 from answerable.app._environment import bind_log, reach_servers
@@ -46,6 +47,7 @@ from answerable.policy import (
     Recogniser,
     Stops,
     StopsProjection,
+    is_mandate_granted,
     load_recognisers,
 )
 from answerable.runtime import (
@@ -81,7 +83,6 @@ __all__ = ["Gate", "open_gate"]
 
 _log = logging.getLogger(__name__)
 _TENANT = TenantId("default")
-_LONGEST_NAP_S = 60.0
 _FOR_DOTS = ("_", "__", "-")
 
 
@@ -99,9 +100,11 @@ class Gate:
         retries: Callable[[Action], RetryPolicy],
         labelled: Callable[[Effects], Effects],
         cloaks: Cloaks,
+        crossings: Crossings,
         times: Times,
     ) -> None:
         self.desk = desk
+        self.crossings = crossings
         self.reports = reports
         self.sessions = sessions
         self.upstreams = upstreams
@@ -360,7 +363,14 @@ async def open_gate(
         )
         worker = Worker(shared, known)
         runs = Runs(ledger, known)
-        sessions = Sessions(shared, known, idle=times.idle, patience=times.patience, retry_window=times.retry_window)
+        sessions = Sessions(
+            shared,
+            known,
+            idle=times.idle,
+            patience=times.patience,
+            retry_window=times.retry_window,
+            grants=functools.partial(is_mandate_granted, budgets),
+        )
         await sessions.start()
         stack.push_async_callback(sessions.stop)
         approvals = Approvals(
@@ -385,8 +395,8 @@ async def open_gate(
         await by_clock.start()
         advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
         retaining = Retaining(ledger, retention)
-        serving = (advancing, _expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
-        async with _background(*serving, retaining.serve()):
+        serving = (advancing, expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
+        async with background(*serving, retaining.serve()):
             yield Gate(
                 desk,
                 reports,
@@ -396,6 +406,7 @@ async def open_gate(
                 retries=retries,
                 labelled=labelled,
                 cloaks=cloaks,
+                crossings=Crossings(ledger, environment, {spec.name: spec.environment for spec, _ in agents}),
                 times=times,
             )
 
@@ -405,29 +416,6 @@ async def _with_settings(ledger: Ledger, tenant: Tenant) -> Tenant:
     if not tenant.settings:
         return tenant
     return replace(tenant, stored=await ledger.store_object(tenant.id, stable_json(dict(tenant.settings))))
-
-
-@contextlib.asynccontextmanager
-async def _background(*work: Any) -> AsyncIterator[None]:
-    """Work that goes on while the block runs, and ends with it."""
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(ended, Exception):
-                _log.error("background work of the gate failed", exc_info=ended)
-
-
-async def _expire(approvals: Approvals) -> None:
-    """Deny approvals that nobody answered in time."""
-    while True:
-        await approvals.expire_due()
-        due = approvals.next_due()
-        wait_s = (due - approvals.clock.now()).total_seconds() if due else _LONGEST_NAP_S
-        await asyncio.sleep(min(max(wait_s, 0.05), _LONGEST_NAP_S))
 
 
 def _stored_policies(reader: Reader, name: str) -> PolicySet:

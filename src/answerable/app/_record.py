@@ -340,13 +340,25 @@ class Desk:
         return {"schedule": name, "state": {"pause": "paused", "resume": "active"}[do]}
 
     async def key(
-        self, *, do: Literal["new", "revoke"], named: str, kind: HolderKind = "agent", roles: Sequence[str] = ()
+        self,
+        *,
+        do: Literal["new", "revoke"],
+        named: str,
+        kind: HolderKind = "agent",
+        roles: Sequence[str] = (),
+        environment: str = "",
     ) -> dict[str, Any]:
-        """Issue a key to an agent or a person, whose secret is told this once; or revoke what is named."""
+        """Issue a key to an agent or a person, whose secret is told this once; or revoke what is named.
+
+        An agent's key is for the environment that the log belongs to, and for no other.
+        """
         keys = self.agent_keys if kind == "agent" else self.person_keys
         if do == "revoke":
             return {"revoked": [key.id for key in await keys.revoke(named)]}
-        key, secret = await keys.new(named, roles)
+        bound = bound_environment(self.reader) if kind == "agent" else ""
+        if bound and environment not in ("", bound):
+            raise EnvironmentCrossed(thing="the log", bound=bound, environment=environment)
+        key, secret = await keys.new(named, roles, environment=environment or bound)
         return {kind: key.holder, "roles": list(key.roles), "id": key.id, "key": secret}
 
     async def credential(

@@ -19,19 +19,29 @@ def key_commands(kind: HolderKind) -> typer.Typer:
     said = {"agent": "Keys, each bound to one agent.", "person": "Keys, each bound to one person and their roles."}
     command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help=said[kind])
 
-    def issue(holder: str, roles: list[str], data: Data, as_json: AsJson) -> None:
-        said = write(data, lambda desk: desk.key(do="new", kind=kind, named=holder, roles=roles), may_begin=True)
+    def issue(holder: str, roles: list[str], data: Data, as_json: AsJson, environment: str = "") -> None:
+        said = write(
+            data,
+            lambda desk: desk.key(do="new", kind=kind, named=holder, roles=roles, environment=environment),
+            may_begin=True,
+        )
         say(said, [said["key"]], as_json=as_json)
         acting = f" as {', '.join(said['roles'])}" if said["roles"] else ""
         typer.echo(f"{said['id']} for {said[kind]}{acting}; it is not shown again", err=True)
 
     def new_for_agent(
         agent: Annotated[str, typer.Argument(metavar="NAME", help="The agent, as the application registers it.")],
+        environment: Annotated[
+            str,
+            typer.Option(
+                "--environment", metavar="NAME", help="The only one it is for.", show_default="the log's, if it has one"
+            ),
+        ] = "",
         data: Data = DATA,
         as_json: AsJson = False,
     ) -> None:
         """Issue a key. Its secret is shown this once and kept nowhere."""
-        issue(agent, [], data, as_json)
+        issue(agent, [], data, as_json, environment)
 
     def new_for_person(
         person: Annotated[str, typer.Argument(metavar="NAME", help="The person; the record has a pseudonym.")],

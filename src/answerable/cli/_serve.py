@@ -10,7 +10,7 @@ import typer
 from answerable.app import Answerable
 from answerable.cli._application import ConfigFile, DataInstead, find_application
 from answerable.runtime import StoreEngine
-from answerable.server import ControlServer, isolation_of, separate_socket, serve_gate
+from answerable.server import ControlServer, isolation_of, run_on_uvloop, separate_socket, serve_gate
 
 __all__ = ["command"]
 
@@ -74,7 +74,7 @@ def serve(
     host = host or (said.host if said else _HOST)
     port = port if port is not None else (said.port if said else _PORT)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(found.app, host=host, port=port))
+        run_on_uvloop(_serve(found.app, host=host, port=port))
 
 
 def _counted(app: Answerable) -> str:

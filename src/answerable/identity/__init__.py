@@ -5,9 +5,11 @@ from answerable.identity._access_keys import (
     AccessKeys,
     AccessKeysProjection,
     AccessKeyUnknown,
+    EnvironmentUnnameable,
     HolderKind,
     RoleInvalid,
     list_access_keys,
+    stated_environment,
 )
 from answerable.identity._approvers import Approvers
 from answerable.identity._credentials import (
@@ -61,6 +63,7 @@ __all__ = [
     "CredentialVault",
     "Credentials",
     "EnvironmentCrossed",
+    "EnvironmentUnnameable",
     "EnvironmentVault",
     "Grant",
     "Grants",
@@ -86,5 +89,6 @@ __all__ = [
     "read_public_key",
     "registered_roles",
     "sign_with_file",
+    "stated_environment",
     "verify_signature",
 ]

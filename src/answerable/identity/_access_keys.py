@@ -1,5 +1,8 @@
 """Keys with which agents and people elsewhere reach the gate: each bound to its holder, kept only as a digest.
 
+A key may be for one environment; it says so itself (`ans_staging.…`), so that a gate of another one can tell a
+crossing from a key that nobody knows.
+
 Issuing and revoking are receipts of phase `key` in the tenant's control run, with role `agent` or
 `person`. Of a person the record carries a pseudonym; the name is sealed, and erasing it ends the key.
 """
@@ -23,14 +26,17 @@ __all__ = [
     "AccessKeyUnknown",
     "AccessKeys",
     "AccessKeysProjection",
+    "EnvironmentUnnameable",
     "HolderKind",
     "RoleInvalid",
     "check_roles",
     "list_access_keys",
+    "stated_environment",
 ]
 
 HolderKind = Literal["agent", "person"]
 _PREFIX = {"agent": "ans_", "person": "anp_"}
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ROLE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _keys = sa.Table(
     "access_keys",
@@ -80,6 +86,18 @@ class RoleInvalid(ConfigError):
     fix = "name the role as the policies do"
 
     role: str
+
+
+@dataclass(eq=False, kw_only=True)
+class EnvironmentUnnameable(ConfigError):
+    """A key cannot name such an environment."""
+
+    code = "config.environment_unnameable"
+    what = "no key can be for the environment `{environment}`"
+    why = "a key names it in its own text, in letters, digits, `_` and `-`, at most 64 of them"
+    fix = "name the environment so: `staging`, `production-eu`"
+
+    environment: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,19 +167,24 @@ class AccessKeys:
         self._store = store
         self._tenant = tenant
 
-    async def new(self, holder: str, roles: Sequence[str] = ()) -> tuple[AccessKey, str]:
+    async def new(self, holder: str, roles: Sequence[str] = (), *, environment: str = "") -> tuple[AccessKey, str]:
         """A new key and its secret, which is shown this once.
 
         Args:
             holder: the agent, or the person with or without `person:`.
             roles: of a person, one or more.
+            environment: the only one that it is for; of any if empty.
 
         Raises:
             RoleInvalid: no policy can ask for one of them.
+            EnvironmentUnnameable: no key can name it.
         """
+        if environment and not _ENVIRONMENT.fullmatch(environment):
+            raise EnvironmentUnnameable(environment=environment)
         # SECURITY: 256 random bits, so that a plain digest of it gives nothing away, in the store or on the record.
-        secret = _PREFIX[self.kind] + secrets.token_urlsafe(32)
+        secret = _PREFIX[self.kind] + (environment and f"{environment}.") + secrets.token_urlsafe(32)
         control: dict[str, Any] = {"key": _digest_of(secret)}
+        control.update({"environment": environment} if environment else {})
         subjects: tuple[str, ...] = ()
         if self.kind == "person":
             check_roles(roles)
@@ -218,6 +241,15 @@ class AccessKeys:
                 subjects=subjects,
             )
         )
+
+
+def stated_environment(secret: str) -> str:
+    """The environment that an agent's key says it is for; empty where it says none.
+
+    The digest covers it: of a key that is in use, it is what the key was issued for. Of any other it is a claim.
+    """
+    stated = secret.removeprefix(_PREFIX["agent"]).rpartition(".")[0] if secret.startswith(_PREFIX["agent"]) else ""
+    return stated if _ENVIRONMENT.fullmatch(stated) else ""
 
 
 def check_roles(roles: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ A run's limits come with its `run.open`; limits of agents, mandates and the tena
 An intent names what it reserved (`authority.budget`), so the table follows from receipts alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ from answerable.core import Action, Decision, Money, Usage
 from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, insert, metadata
 from answerable.policy._errors import BudgetExceeded, BudgetInvalid, MandateUnknown
 
-__all__ = ["AMOUNT", "Budget", "BudgetProjection", "budgets_table", "reservations_table"]
+__all__ = ["AMOUNT", "Budget", "BudgetProjection", "budgets_table", "is_mandate_granted", "reservations_table"]
 
 AMOUNT = "amount:"
 """Dimensions of money that tools move: `amount:EUR`, in minor units."""
@@ -86,6 +86,7 @@ class Budget:
         alerts: in percent of a limit; people are told when what is spent and reserved reaches one.
         tell: the role whose mail box an alert goes to; webhooks get all.
         tenant: whose; every tenant's, each by itself, if none is named.
+        agents: of a mandate, the ids of agents elsewhere that may act under it by naming it.
     """
 
     scope: str
@@ -97,6 +98,7 @@ class Budget:
     alerts: tuple[int, ...] = ()
     tell: str = ""
     tenant: str = ""
+    agents: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         kind, _, name = self.scope.partition(":")
@@ -108,6 +110,8 @@ class Budget:
             raise BudgetInvalid(scope=self.scope, problem="a limit is negative")
         if any(not 0 < each <= 100 for each in self.alerts):
             raise BudgetInvalid(scope=self.scope, problem="an alert is not 1 to 100 percent")
+        if self.agents and kind != "mandate":
+            raise BudgetInvalid(scope=self.scope, problem="only a mandate names agents")
 
     @property
     def limits(self) -> dict[str, int]:
@@ -120,6 +124,13 @@ class Budget:
     def scope_on(self, day: str) -> str:
         """The name under which a day's use is counted."""
         return f"{self.scope}@{day}" if self.period == "day" else self.scope
+
+
+def is_mandate_granted(budgets: Iterable[Budget], tenant: str, agent: str, mandate: str) -> bool:
+    """Whether a mandate, as it is for a tenant, names this agent; a tenant's own takes the place of everybody's."""
+    found = [budget for budget in budgets if budget.scope == f"mandate:{mandate}"]
+    own = [budget for budget in found if budget.tenant == tenant]
+    return any(agent in budget.agents for budget in own or (each for each in found if not each.tenant))
 
 
 class BudgetProjection:

@@ -31,6 +31,7 @@ class AgentSpec:
         specs: clause ids that govern it, with the digest of their text.
         groups: of agents that it belongs to; policy may permit something to a group.
         settings: of its tenant, by their name on the record.
+        mandate: of an agent elsewhere, the one that all its sessions are under; without, those that it names and has.
     """
 
     name: str
@@ -48,6 +49,7 @@ class AgentSpec:
     on_change: OnChange = "continue"
     groups: tuple[str, ...] = ()
     settings: str = ""
+    mandate: str = ""
 
     @property
     def agent_id(self) -> AgentId:

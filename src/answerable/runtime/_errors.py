@@ -18,6 +18,7 @@ __all__ = [
     "DelegationTooDeep",
     "Held",
     "InputInvalid",
+    "MandateNotGranted",
     "NotDelegated",
     "QueueFull",
     "QueueInvalid",
@@ -285,6 +286,19 @@ class SessionUnknown(Refused):
 
     agent: str
     session: str
+
+
+@dataclass(eq=False, kw_only=True)
+class MandateNotGranted(Refused):
+    """An agent elsewhere names a mandate that nobody gave it."""
+
+    code = "refused.mandate_not_granted"
+    what = "session refused: agent `{agent}` may not act under mandate `{mandate}`"
+    why = "a mandate is given by whoever runs the gate; that the agent says so is not enough"
+    fix = "name the agent in `agents` of the budget `mandate:{mandate}`, or leave the mandate out"
+
+    agent: str
+    mandate: str
 
 
 @dataclass(eq=False, kw_only=True)

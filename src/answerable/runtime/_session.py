@@ -101,6 +101,7 @@ class Session:
         self.run = lease.run
         self.spec = spec
         self.name: str = opened["control"].get("session", {}).get("name", "")
+        self.mandate: str = opened["control"].get("mandate", "")
         self.last_used: datetime = gate.clock.now()
         self.lease = lease
         self._gate = gate
@@ -119,6 +120,7 @@ class Session:
         self._labels = self._history.exposed()
         self._subjects = {*opened["control"].get("subjects", ()), *(who for each in finals for who in each.subjects)}
         self._works: dict[StepKey, _Work] = {}
+        self._stated: dict[StepKey, int] = {}
         self._latest: dict[_Series, int] = {}
         self._in_a_hurry = asyncio.Event()
         self._is_over = False
@@ -147,6 +149,7 @@ class Session:
         key: str | None = None,
         joins: bool = True,
         effects: Effects | None = None,
+        confidence: int | None = None,
     ) -> Outcome:
         """Take a call down the road, once.
 
@@ -158,6 +161,8 @@ class Session:
             joins: whether a call without a key may be a repetition of one that is under way, or whose answer
                 was not delivered. A sampled model call may be wanted twice; then it is a new step each time.
             effects: who performs it, instead of the gate's own: for a call that streams its answer.
+            confidence: how sure the agent says it is, in percent. While a step is open, the lowest that was stated
+                of it counts.
 
         Raises:
             Held: it waits for a person, longer than `patience`. The same call made again finds the decision.
@@ -165,7 +170,7 @@ class Session:
             QueueFull: the agent has too much under way; nothing was done, and it says when to try again.
         """
         self.last_used = self._gate.clock.now()
-        found = self._find((kind, name, arguments), kind, key, joins=joins, effects=effects)
+        found = self._find((kind, name, arguments), kind, key, joins=joins, effects=effects, confidence=confidence)
         if isinstance(found, Outcome):
             return found
         if found.task is None:
@@ -269,7 +274,14 @@ class Session:
     # -- steps --------------------------------------------------------------------------------------------------------
 
     def _find(
-        self, asked: _Asked, kind: ActionKind, key: str | None, *, joins: bool, effects: Effects | None
+        self,
+        asked: _Asked,
+        kind: ActionKind,
+        key: str | None,
+        *,
+        joins: bool,
+        effects: Effects | None,
+        confidence: int | None,
     ) -> _Work | Outcome:
         """The work that this call is or joins, or the outcome it has."""
         series = (*asked, key)
@@ -280,10 +292,10 @@ class Session:
             joins = joins or key is not None
             # What waits, and what a crash cut off, is nobody's second sample: it is gone on with.
             if final is None and (joins or work is None or work.parked.is_set()):
-                return work or self._begin(asked, kind, step, effects, is_new=False)
+                return work or self._begin(asked, kind, step, effects, confidence, is_new=False)
             if final is not None and joins and self._is_still_the_answer(final, kind, key):
                 return final
-        begun = self._begin(asked, kind, self._step(series, latest + 1), effects, is_new=True)
+        begun = self._begin(asked, kind, self._step(series, latest + 1), effects, confidence, is_new=True)
         self._latest[series] = latest + 1  # not where it was refused for now
         return begun
 
@@ -293,7 +305,14 @@ class Session:
         return not is_worth_repeating and (key is not None or not self._was_delivered(final))
 
     def _begin(
-        self, asked: _Asked, kind: ActionKind, step: StepKey, effects: Effects | None, *, is_new: bool
+        self,
+        asked: _Asked,
+        kind: ActionKind,
+        step: StepKey,
+        effects: Effects | None,
+        confidence: int | None,
+        *,
+        is_new: bool,
     ) -> _Work | Outcome:
         told = self._bounds.told_before(*asked) if is_new else None
         if told is not None:
@@ -302,7 +321,7 @@ class Session:
         if turns is not None and (full := turns.enter(self.spec.tenant, self.spec.name)) is not None:
             raise full
         breach = self._bounds.count(*asked) if is_new else None
-        work = self._new_work(asked, kind, step, effects, denial=breach)
+        work = self._new_work(asked, kind, step, effects, denial=breach, confidence=confidence)
         work.is_counted = turns is not None
         return work
 
@@ -314,11 +333,17 @@ class Session:
         effects: Effects | None = None,
         *,
         denial: AnswerableError | None = None,
+        confidence: int | None = None,
     ) -> _Work:
+        if confidence is not None or step in self._stated:
+            # SECURITY: asked again more confidently, what was held for a doubt is held all the same.
+            stated = [each for each in (confidence, self._stated.get(step)) if each is not None]
+            confidence = self._stated[step] = min(stated)
         call = Call(
             step=step,
             signature=("", *asked),
             future=SliceFuture(loop=asyncio.get_running_loop()),
+            confidence=confidence,
             denial=denial,
         )
         action = self._maker.make(
@@ -375,6 +400,7 @@ class Session:
         finally:
             self._gate.performing.end(work.action)
             self._forget(work)
+        self._stated.pop(work.action.step, None)
         self._bounds.learn(*work.asked, outcome)
         self._labels.update(outcome.labels)
         self._subjects.update(outcome.subjects)

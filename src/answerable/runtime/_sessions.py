@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +10,10 @@ import orjson
 import sqlalchemy as sa
 
 from answerable.core import Outcome, RunId, TenantId, new_run_id, stable_json
-from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, metadata
+from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, control_run, metadata
 from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
-from answerable.runtime._errors import AgentUnknown, SessionUnknown, TenantUnknown
+from answerable.runtime._errors import AgentUnknown, MandateNotGranted, SessionUnknown, TenantUnknown
 from answerable.runtime._gate import Gate
 from answerable.runtime._session import Session
 from answerable.runtime._tenants import DEFAULT_TENANT
@@ -67,6 +67,7 @@ class Sessions:
         idle: after which a session that nobody used is closed.
         patience: how long a call that waits for a person keeps its caller waiting.
         retry_window: how long an answer that nobody confirmed counts as undelivered.
+        grants: whether a mandate names an agent: asked with tenant, the agent's id and mandate.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Sessions:
         idle: timedelta = timedelta(minutes=30),
         patience: timedelta = timedelta(seconds=20),
         retry_window: timedelta = timedelta(minutes=10),
+        grants: Callable[[str, str, str], bool] = lambda tenant, agent, mandate: False,
     ) -> None:
         self._gate = gate
         self._agents = agents
@@ -84,7 +86,8 @@ class Sessions:
         self._patience = patience
         self._retry_window = retry_window
         self._by_run: dict[str, Session] = {}
-        self._by_name: dict[tuple[str, str, str], Session] = {}
+        self._grants = grants
+        self._by_name: dict[tuple[str, str, str, str], Session] = {}
         self._opening = asyncio.Lock()
         self._ending: set[asyncio.Task[None]] = set()
         gate.ledger.leases.listen(self._told)
@@ -116,22 +119,56 @@ class Sessions:
         for session in self._by_run.values():
             await session.finish()
 
-    async def get(self, agent: str, name: str = "", *, tenant: TenantId = DEFAULT_TENANT) -> Session:
+    async def get(self, agent: str, name: str = "", *, tenant: TenantId = DEFAULT_TENANT, mandate: str = "") -> Session:
         """The agent's session of this name or id; without one, its current session. Opened if need be.
+
+        Args:
+            agent: its name here.
+            name: of the session. Under each mandate the same name is another session.
+            tenant: whose.
+            mandate: that it is under; by default the one that the agent is bound to, if it is bound to one.
 
         Raises:
             AgentUnknown, TenantUnknown: no such agent here, or no such tenant.
-            SessionUnknown: an id that is not that of an open session of this agent.
+            SessionUnknown: an id that is not that of an open session of this agent, under this mandate.
+            MandateNotGranted: nobody gave it to the agent. The refusal is on the record.
         """
         if name.startswith("run_"):
             session = self._by_run.get(name)
-            if session is None or (session.spec.tenant, session.spec.name) != (tenant, agent):
+            if (
+                session is None
+                or (session.spec.tenant, session.spec.name) != (tenant, agent)
+                or mandate not in ("", session.mandate)
+            ):
                 raise SessionUnknown(session=name, agent=agent)
-        elif (session := self._by_name.get((tenant, agent, name))) is None:
-            async with self._opening:
-                session = self._by_name.get((tenant, agent, name)) or await self._open(agent, name, tenant=tenant)
+            if await self._check_mandate(agent, session.mandate, tenant) != session.mandate:
+                raise SessionUnknown(session=name, agent=agent)  # from before the agent was bound to one
+        else:
+            mandate = await self._check_mandate(agent, mandate, tenant)
+            place = tenant, agent, name, mandate
+            if (session := self._by_name.get(place)) is None:
+                async with self._opening:
+                    session = self._by_name.get(place) or await self._open(agent, name, tenant=tenant, mandate=mandate)
         session.last_used = self._gate.clock.now()  # now, not at its first call: a body may take its time to come
         return session
+
+    async def _check_mandate(self, agent: str, mandate: str, tenant: TenantId) -> str:
+        """The mandate that a session of the agent's is under, if it names this one or none."""
+        spec = self._agents.get(agent, tenant)
+        granted = mandate or spec.mandate
+        if granted == spec.mandate or (not spec.mandate and self._grants(spec.tenant, spec.agent_id, granted)):
+            return granted
+        control = {"do": "session", "agent": spec.agent_id, "mandate": mandate, "refused": True}
+        await self._gate.ledger.append(
+            Draft(
+                tenant=spec.tenant,
+                run=control_run(spec.tenant),
+                phase="control",
+                agent=spec.agent_id,
+                members={"control": control},
+            )
+        )
+        raise MandateNotGranted(agent=agent, mandate=mandate)
 
     async def open(
         self,
@@ -195,8 +232,10 @@ class Sessions:
         on_behalf_of: str = "",
         resources: Sequence[str] = (),
         tenant: TenantId,
+        mandate: str = "",
     ) -> Session:
         spec = self._agents.get(agent, tenant)
+        mandate = mandate or spec.mandate
         run = new_run_id()
         # INVARIANT: before the run is on the record, so that no engine ever advances it.
         self._gate.driven.add(run)
@@ -207,6 +246,7 @@ class Sessions:
             "resources": list(resources),
             "limits": spec.limits.to_json(),
         }
+        control.update({"mandate": mandate} if mandate else {})
         control.update(spec.declared)
         ledger = self._gate.ledger
         await ledger.open_run(
@@ -241,7 +281,7 @@ class Sessions:
             retry_window=self._retry_window,
         )
         self._by_run[run] = session
-        self._by_name[spec.tenant, spec.name, session.name] = session
+        self._by_name[spec.tenant, spec.name, session.name, session.mandate] = session
         return session
 
     def _initiator(self, opened: dict[str, Any]) -> str:
@@ -254,7 +294,7 @@ class Sessions:
 
     def _forget(self, session: Session) -> None:
         self._by_run.pop(session.run, None)
-        place = session.spec.tenant, session.spec.name, session.name
+        place = session.spec.tenant, session.spec.name, session.name, session.mandate
         if self._by_name.get(place) is session:
             del self._by_name[place]
 

@@ -5,6 +5,7 @@ from answerable.server._errors import (
     AgentNotServed,
     GateSilent,
     GateStopping,
+    KeyCrossed,
     KeyMissing,
     KeyRefused,
     NotYours,
@@ -15,6 +16,7 @@ from answerable.server._errors import (
     RequestMalformed,
     ToolNotSeen,
 )
+from answerable.server._loop import run_on_uvloop
 from answerable.server._separate import NotSeparate, isolation_of, separate_socket
 from answerable.server._serve import serve_gate
 from answerable.server._witness import serve_witness
@@ -24,6 +26,7 @@ __all__ = [
     "ControlServer",
     "GateSilent",
     "GateStopping",
+    "KeyCrossed",
     "KeyMissing",
     "KeyRefused",
     "NotSeparate",
@@ -37,6 +40,7 @@ __all__ = [
     "Writes",
     "control",
     "isolation_of",
+    "run_on_uvloop",
     "separate_socket",
     "serve_gate",
     "serve_witness",

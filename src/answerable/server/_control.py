@@ -160,6 +160,7 @@ class Writes(Protocol):
         named: str,
         kind: Literal["agent", "person"] = "agent",
         roles: Sequence[str] = (),
+        environment: str = "",
     ) -> Any:
         """Issue a key to the agent or person named, or revoke the key (or all of the holder's) that is named."""
 

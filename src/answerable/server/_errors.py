@@ -8,6 +8,7 @@ __all__ = [
     "AgentNotServed",
     "GateSilent",
     "GateStopping",
+    "KeyCrossed",
     "KeyMissing",
     "KeyRefused",
     "NotYours",
@@ -75,6 +76,19 @@ class KeyRefused(Refused):
     what = "request refused: its key is not in use"
     why = "it was revoked, belongs to another gate, or is the provider's own key, which only the gate needs"
     fix = "send the key that `answerable agent key new NAME` printed"
+
+
+@dataclass(eq=False, kw_only=True)
+class KeyCrossed(Refused):
+    """The key is for another environment."""
+
+    code = "refused.environment_crossed"
+    what = "request refused: its key is for `{bound}`, and it came to `{environment}`"
+    why = "environments are kept apart: what is tried in one must not act in another"
+    fix = "use the gate of `{bound}`, or a key that was issued for `{environment}` (`answerable agent key new NAME`)"
+
+    bound: str
+    environment: str
 
 
 @dataclass(eq=False, kw_only=True)

@@ -6,6 +6,8 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
+from answerable.server._separate import NotSeparate
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
@@ -34,7 +36,13 @@ async def listen_until_signal(
         before_end: awaited after the first signal, while connections are still taken; a second signal cuts it short.
         patience_s: how long requests that are still under way then may take.
         limit: connections at a time, beyond which more are refused.
+
+    Raises:
+        NotSeparate: this event loop would let everybody in at such a socket.
     """
+    if at is not None and not isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop):
+        # SECURITY: another loop takes connections past the socket's own `accept`, which asks who connects.
+        raise NotSeparate(problem="this event loop does not ask who connects; asyncio's own does")
     # Here, because every command imports this package and only some need a web server.
     import uvicorn
 

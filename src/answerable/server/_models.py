@@ -21,7 +21,7 @@ from answerable.models import (
 from answerable.runtime import Session
 from answerable.server._errors import RequestMalformed, ToolNotSeen
 from answerable.server._exchange import BodyTooLarge, Exchange
-from answerable.server._front import headers_of, session_of
+from answerable.server._front import confidence_of, headers_of, session_of
 from answerable.server._telling import tell
 
 __all__ = ["ModelEndpoint"]
@@ -63,7 +63,7 @@ class ModelEndpoint:
         # What is under way is in a task of the session and goes on: the same call made again gets its outcome.
         exchange.on_leave(_cancelling())
         candidates = self._gate.upstreams.candidates(self._dialect, _model(body))
-        key = exchange.headers.get("idempotency-key")
+        key, sure = exchange.headers.get("idempotency-key"), confidence_of(exchange.headers)
         # An SDK that tries again says so; the same question asked twice is otherwise meant twice.
         is_retry = exchange.headers.get("x-stainless-retry-count", "0") != "0"
         check = _check_for(self._gate, session)
@@ -72,7 +72,9 @@ class ModelEndpoint:
             call = self._gate.upstreams.call(
                 self._dialect, name, body, headers=exchange.headers, check=check, cloak=cloak
             )
-            asked = session.perform("model", name, call.arguments, key=key, joins=is_retry, effects=call)
+            asked = session.perform(
+                "model", name, call.arguments, key=key, joins=is_retry, effects=call, confidence=sure
+            )
             if call.streams:
                 performing = self._keep(asyncio.create_task(asked))
                 if await self._streamed(exchange, session, call, performing):

@@ -83,6 +83,7 @@ def configured(
             alerts=tuple(each.alerts),
             tell=each.tell,
             tenant=each.tenant or "",
+            agents=tuple(each.agents),
         )
         for each in config.budgets
     )
@@ -117,6 +118,7 @@ def configured(
             escalation=agent.escalation,
             stop=agent.stop,
             limits=None if agent.limits is None else _limits(agent.limits),
+            mandate=agent.mandate,
         )
     for name, said in config.credentials.items():
         app.credential(

@@ -59,6 +59,9 @@ class AgentTable(_Table):
     )
     own_tools: list[str] = Field(default=[], description="Tools that it runs itself, unseen by the gate; `*` for any.")
     limits: LimitsTable | None = Field(default=None, description="The most that one of its sessions may do.")
+    mandate: str = Field(
+        default="", description="That all it does is under; without, it may name those whose budgets name it."
+    )
 
 
 class CredentialTable(_Table):
@@ -191,6 +194,9 @@ class BudgetTable(_Table):
     )
     tell: str = Field(default="", description="The role whose mail box is told; webhooks always are.")
     tenant: Name | None = Field(default=None, description="Whose; every tenant's, each by itself, if none is named.")
+    agents: list[Name] = Field(
+        default=[], description="Of a mandate: agents elsewhere that may act under it by naming it."
+    )
 
 
 class NotifyTable(_Table):

@@ -11,7 +11,14 @@ from alembic import command
 from alembic.config import Config
 
 import answerable.ledger
-from answerable.identity import AccessKeys, AccessKeysProjection, AccessKeyUnknown, RoleInvalid
+from answerable.identity import (
+    AccessKeys,
+    AccessKeysProjection,
+    AccessKeyUnknown,
+    EnvironmentUnnameable,
+    RoleInvalid,
+    stated_environment,
+)
 from answerable.ledger import Ledger, rebuild
 from answerable.ledger._drivers._sqlite import SqliteStore
 
@@ -45,6 +52,21 @@ def test_a_key_opens_as_its_person_in_its_roles_until_it_is_revoked(tmp_path: Pa
     assert before is not None
     assert (before.holder, before.roles) == ("person:lee", ("clerk", "lead"))
     assert (after, left) == (None, [])
+
+
+def test_a_key_says_which_environment_it_is_for_and_cannot_be_made_to_say_another(tmp_path: Path) -> None:
+    async def story(keys: Both, ledger: Ledger) -> Any:
+        agents = keys[0]
+        _, secret = await agents.new("clerk", environment="staging")
+        _, plain = await agents.new("clerk")
+        with pytest.raises(EnvironmentUnnameable):
+            await agents.new("clerk", environment="pre.prod")
+        return secret, plain, agents.find(secret), agents.find(secret.replace("staging", "production"))
+
+    secret, plain, found, forged = through(tmp_path, story)
+
+    assert [stated_environment(each) for each in (secret, plain, "anp_staging.x", "ans_.x")] == ["staging", "", "", ""]
+    assert (found is not None, forged) == (True, None)
 
 
 def test_a_key_of_one_kind_of_holder_opens_nothing_as_the_other(tmp_path: Path) -> None:

@@ -318,7 +318,7 @@ class SqliteWriter(Generic[B]):
         if self._committing:
             return
         if self._scheduled is not None:
-            if delay_s or not isinstance(self._scheduled, asyncio.TimerHandle):
+            if delay_s or not hasattr(self._scheduled, "when"):  # not a timer, of whichever loop
                 return
             self._scheduled.cancel()
         self._scheduled = self._loop.call_later(delay_s, self._flush) if delay_s else self._loop.call_soon(self._flush)

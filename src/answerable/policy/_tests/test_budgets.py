@@ -158,7 +158,13 @@ def test_a_run_without_limits_leaves_no_trace_in_the_budgets(at_desk: AtDesk) ->
 
 @pytest.mark.parametrize(
     ("scope", "limits"),
-    [("run:1", {"tokens": 1}), ("agent:", {"tokens": 1}), ("tenant", {}), ("tenant", {"calls": -1})],
+    [
+        ("run:1", {"tokens": 1}),
+        ("agent:", {"tokens": 1}),
+        ("tenant", {}),
+        ("tenant", {"calls": -1}),
+        ("tenant", {"calls": 1, "agents": ("a",)}),
+    ],
 )
 def test_a_budget_that_limits_nothing_is_refused(scope: str, limits: dict[str, Any]) -> None:
     with pytest.raises(BudgetInvalid):

@@ -74,7 +74,7 @@ class _Endpoint:
             await plain(send, status, b"", {})
             return
         try:
-            agent = agent_of(self._gate, headers)
+            agent = await agent_of(self._gate, headers)
         except AnswerableError as error:
             await _refuse(send, error)
             return

@@ -11,7 +11,8 @@ from answerable.action import OutcomeUnknown
 from answerable.app import Gate
 from answerable.core import AnswerableError, Outcome, stable_json
 from answerable.runtime import Held, Session
-from answerable.server._front import headers_of, session_for
+from answerable.server._errors import RequestMalformed
+from answerable.server._front import confidence_of, headers_of, session_for
 from answerable.server._mcp._exchange import Exchange
 from answerable.server._mcp._names import Names
 from answerable.server._mcp._ports import INTERNAL, INVALID_PARAMS, Asked, RpcFailed
@@ -112,6 +113,8 @@ class GateRelay:
             if asked.method == "tools/call":
                 return await self._call(asked)
             return await self._read(asked)
+        except RequestMalformed as error:
+            raise RpcFailed(INVALID_PARAMS, error.message, {"answerable/error": error.to_json()}) from None
         except AnswerableError as error:
             raise rpc_of(error) from None
 
@@ -197,14 +200,14 @@ class GateRelay:
 
     async def _session(self, asked: Asked, state: Mapping[str, str]) -> Session:
         named = state.get("session") or asked.meta.get("answerable/session") or ""
-        session = await session_for(self._gate, asked.agent, asked.headers, name=str(named))
+        session = await session_for(self._gate, asked.agent, asked.headers, name=str(named), meta=asked.meta)
         asked.told.update(headers_of(session))
         return session
 
     async def _perform(
         self, session: Session, asked: Asked, state: Mapping[str, str], name: str, arguments: Mapping[str, Any]
     ) -> Outcome:
-        key = asked.meta.get("answerable/key")
+        key, sure = asked.meta.get("answerable/key"), confidence_of(asked.headers, asked.meta)
         body = stable_json(dict(arguments))
         place = (session.run, name, body.decode(), str(key or ""), asked.agent if asked.is_modern else str(id(asked)))
         inputs = asked.params.get("inputResponses")
@@ -221,7 +224,12 @@ class GateRelay:
         else:
             exchange.join(asked, inputs)
         performing = session.perform(
-            "tool", name, body, key=str(key) if key is not None else None, effects=self._gate.relaying(exchange)
+            "tool",
+            name,
+            body,
+            key=str(key) if key is not None else None,
+            effects=self._gate.relaying(exchange),
+            confidence=sure,
         )
         try:
             outcome = await (_or_asks(performing, exchange) if asked.is_modern else performing)

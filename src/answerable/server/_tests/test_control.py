@@ -82,8 +82,10 @@ class Desk:
     async def stop(self, *, scope: str, reason: str, by: str) -> Any:
         return await self._write("stop", scope=scope, reason=reason, by=by)
 
-    async def key(self, *, do: str, named: str, kind: str = "agent", roles: Sequence[str] = ()) -> Any:
-        return await self._write("key", named=named, kind=kind, roles=list(roles))
+    async def key(
+        self, *, do: str, named: str, kind: str = "agent", roles: Sequence[str] = (), environment: str = ""
+    ) -> Any:
+        return await self._write("key", named=named, kind=kind, roles=list(roles), environment=environment)
 
     async def credential(self, *, do: str, named: str, by: str, secret: str = "", environment: str = "") -> Any:
         return await self._write("credential", named=named, by=by)
