@@ -129,29 +129,32 @@ class PostgresWriter(Generic[B]):
 
     def _serve(self) -> None:
         while self._turns.get():
-            begun: _Begun | None = None
-            while (begun := self._turn(None, begun)) is not None:
-                pass
+            has_begun = self._turn(None)
+            while has_begun:
+                has_begun = self._turn(None, has_begun=True)
 
-    def _turn(self, items: list[Item] | None, begun: _Begun | None = None) -> _Begun | None:
-        """One transaction, until it is on disk or everyone in it was told why not; the next one, if that has begun.
+    def _turn(self, items: list[Item] | None, *, has_begun: bool = False) -> bool:
+        """One transaction, until it is on disk or everyone in it was told why not; whether the next one has begun.
 
         Args:
             items: who is in it, if that is settled; else whoever waits when it has begun.
-            begun: what was read when it began, if it has.
+            has_begun: it has, and the loop was told so.
         """
         may_go_on = items is None
         give_up, pauses, has_looked = time.monotonic() + self._patience_s, iter(_PAUSES_S), False
         pending: _Filled | None = None  # its commit was sent, and not confirmed
+        begun: _Begun | None = None  # what was read as the next one began
         while True:
             error: Exception
             try:
-                answers = begun if begun is not None else self._connection.begin(*self._book.reads())
-                begun = None
-                if pending is not None and self._book.has_committed(answers):
-                    self._connection.roll_back()
-                    break
-                pending, filled = None, self._on_loop(answers, items, has_looked)
+                if has_begun:
+                    has_begun, filled = False, self._filled.get()
+                else:
+                    answers = self._connection.begin(*self._book.reads())
+                    if pending is not None and self._book.has_committed(answers):
+                        self._connection.roll_back()
+                        break
+                    pending, filled = None, self._on_loop(answers, items, has_looked)
                 items = filled.items
                 if filled.error is not None:
                     raise filled.error
@@ -160,7 +163,7 @@ class PostgresWriter(Generic[B]):
                     if items:
                         continue
                     self._loop.call_soon_threadsafe(self._next)
-                    return None
+                    return False
                 pending = filled
                 filled.batch.write()
                 reach(FaultPoint.BEFORE_COMMIT)
@@ -176,20 +179,20 @@ class PostgresWriter(Generic[B]):
                 pending, error = None, raised
                 if isinstance(raised, TakenError) and has_looked:
                     self._split(items or [], raised)
-                    return None
+                    return False
                 has_looked = has_looked or isinstance(raised, TakenError)
             except Exception as raised:  # noqa: BLE001 - goes to whoever submitted the work
                 self._split(items, raised)
-                return None
+                return False
             self._connection.roll_back()
             if time.monotonic() > give_up:
                 self._loop.call_soon_threadsafe(self._failed, items, error)
-                return None
+                return False
             if not has_looked:
                 time.sleep(next(pauses, _PAUSES_S[-1]))
         reach(FaultPoint.AFTER_COMMIT)
-        self._loop.call_soon_threadsafe(self._committed, pending, begun is not None)
-        return begun
+        self._loop.call_soon_threadsafe(self._committed, pending, begun)
+        return begun is not None
 
     def _on_loop(self, answers: Sequence[Sequence[Any]], items: list[Item] | None, has_looked: bool) -> _Filled:
         self._loop.call_soon_threadsafe(self._fill, answers, items, has_looked)
@@ -235,13 +238,14 @@ class PostgresWriter(Generic[B]):
         batch.prepare()
         return _Filled(items=items, batch=batch, results=results)
 
-    def _committed(self, filled: _Filled, has_begun: bool) -> None:
+    def _committed(self, filled: _Filled, begun: _Begun | None) -> None:
         assert filled.batch is not None
         filled.batch.publish()
-        is_going_on = has_begun or len(self._waiting) >= _WORTH_OVERLAPPING
-        if (
-            is_going_on and not has_begun
-        ):  # the server gets its next transaction before the loop turns to those who have their answer
+        is_going_on = begun is not None or len(self._waiting) >= _WORTH_OVERLAPPING
+        # The server gets its next transaction before the loop turns to those who have their answer.
+        if begun is not None:
+            self._fill(begun, None, False)
+        elif is_going_on:
             self._turns.put(True)
         for (_, future, landed), result in zip(filled.items, filled.results, strict=True):
             if landed is not None:
