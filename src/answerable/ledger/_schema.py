@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["HEAD", "SchemaTooNew", "bring_up"]
 
 _SINCE = "_since_"
-HEAD = "0012"
+HEAD = "0017_since_0012"
 """The newest migration in `_migrations/versions`; a test holds it to the folder and to the tables."""
 
 

@@ -20,12 +20,14 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy.ext.compiler import compiles
 
 from answerable.ledger._drivers._failures import ContendedError, StoreRefused, StoreUnreachable, TakenError
+from answerable.ledger._drivers._postgres_columns import InColumns, in_columns
 from answerable.ledger._schema import bring_up
 from answerable.ledger._sql import Prepared
 
 __all__ = ["Notified", "PostgresConnection", "PostgresStore"]
 
 T = TypeVar("T")
+_Query = tuple[Prepared | InColumns, Sequence[Any]]
 
 _BINARY, _TEXT = 1, 0
 _ANSWER_S = 60.0  # without a byte from the server for that long, the connection is taken for dead
@@ -141,7 +143,7 @@ class PostgresConnection:
         self._lock = threading.RLock()
         self._driver: psycopg.Connection[Any] | None = None
         self._known: set[bytes] = set()
-        self._unsent: list[tuple[Prepared, Sequence[Any]]] = []
+        self._unsent: list[_Query] = []
         self.is_in_transaction = False
         self.dialled = 0
         """How often it was made: what a session held (locks, notifications) is gone with the one before."""
@@ -167,10 +169,14 @@ class PostgresConnection:
 
     def insert(self, statement: Prepared, rows: Sequence[Sequence[Any]], /) -> None:
         """Insert rows of values, given in the order of the statement's parameters."""
+        if not rows:
+            return
+        at_once = in_columns(statement)
+        queries: list[_Query] = [(statement, row) for row in rows] if at_once is None else [(at_once, at_once.of(rows))]
         if self.is_in_transaction:
-            self._unsent.extend((statement, row) for row in rows)
+            self._unsent += queries
         else:
-            self.ask(*((statement, row) for row in rows))
+            self.ask(*queries)
 
     def each(self, statement: Prepared) -> Iterator[Any]:
         """The rows a query finds, some at a time, all of one moment."""
@@ -207,7 +213,7 @@ class PostgresConnection:
 
     # -- transactions, step by step -----------------------------------------------------------------------------------
 
-    def begin(self, *reads: tuple[Prepared, Sequence[Any]]) -> list[Sequence[Any]]:
+    def begin(self, *reads: _Query) -> list[Sequence[Any]]:
         """Begin a transaction once nobody else writes receipts, and read at once; all in one round trip."""
         self._unsent.clear()
         self.is_in_transaction = True
@@ -223,7 +229,7 @@ class PostgresConnection:
         self.ask((_COMMIT, ()))
         self.is_in_transaction = False
 
-    def commit_and_begin(self, *reads: tuple[Prepared, Sequence[Any]]) -> list[Sequence[Any]] | None:
+    def commit_and_begin(self, *reads: _Query) -> list[Sequence[Any]] | None:
         """Commit, and in the same round trip begin the next transaction as `begin` does; None where that did not begin.
 
         Whoever waits for the pen has it in between. Raises as `commit` does.
@@ -246,7 +252,7 @@ class PostgresConnection:
             self._hang_up()
         self.is_in_transaction = False
 
-    def ask(self, *queries: tuple[Prepared, Sequence[Any]]) -> list[Sequence[Any]]:
+    def ask(self, *queries: _Query) -> list[Sequence[Any]]:
         """Send what is unsent, then these queries, in one round trip; the rows of each come back."""
         unsent, self._unsent = self._unsent, []
 
@@ -267,7 +273,7 @@ class PostgresConnection:
                     raise
                 time.sleep(_PAUSE_S)
 
-    def ask_once(self, query: tuple[Prepared, Sequence[Any]]) -> Sequence[Any]:
+    def ask_once(self, query: _Query) -> Sequence[Any]:
         """The rows of one query, which is not sent again if its answer is lost."""
         with self._lock:
             return self._exchange([query])[0]
@@ -300,12 +306,12 @@ class PostgresConnection:
 
     # -- the wire -----------------------------------------------------------------------------------------------------
 
-    def _exchange(self, queries: Sequence[tuple[Prepared, Sequence[Any]]]) -> list[Sequence[Any]]:
+    def _exchange(self, queries: Sequence[_Query]) -> list[Sequence[Any]]:
         (answers,) = self._exchange_all(queries)
         assert answers is not None
         return answers
 
-    def _exchange_all(self, *parts: Sequence[tuple[Prepared, Sequence[Any]]]) -> list[list[Sequence[Any]] | None]:
+    def _exchange_all(self, *parts: Sequence[_Query]) -> list[list[Sequence[Any]] | None]:
         """The rows of each part's queries; None for a part after the first that failed, which raises."""
         conn = self._dialled().pgconn
         try:
@@ -324,7 +330,7 @@ class PostgresConnection:
             rows.append([_rows(answer) for answer, is_wanted in zip(answers, are_wanted, strict=True) if is_wanted])
         return rows
 
-    def _send(self, conn: "pq.abc.PGconn", queries: Sequence[tuple[Prepared, Sequence[Any]]]) -> list[bool]:
+    def _send(self, conn: "pq.abc.PGconn", queries: Sequence[_Query]) -> list[bool]:
         """Send queries, up to a point of synchronisation; of each answer to come, whether it is a query's."""
         wanted = []
         for statement, values in queries:
