@@ -6,7 +6,7 @@ signal or a person counts in none of them.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -25,8 +25,8 @@ __all__ = [
     "QueuesProjection",
     "Waiting",
     "check_priority",
-    "limits_of",
     "list_queues",
+    "queues_among",
     "runs_in_line",
     "standing_queues",
 ]
@@ -60,6 +60,7 @@ _ROW = (
 )
 _PUT = Prepared(sa.insert(_queues))
 _DROP = Prepared(sa.delete(_queues).where(_queues.c.tenant == _P("of_tenant"), _queues.c.scope == _P("of_scope")))
+_ANY = Prepared(sa.select(_queues.c.scope).limit(1))
 _ALL = Prepared(sa.select(*_ROW).order_by(_queues.c.tenant, _queues.c.scope))
 _OF = Prepared(
     sa.select(*_ROW)
@@ -162,7 +163,15 @@ def check_priority(scope: str, priority: int) -> None:
 
 
 class QueuesProjection:
-    """The table `queues`: the limits in force."""
+    """The table `queues`: the limits in force.
+
+    Args:
+        is_told: whether it hears of every receipt, as a ledger's projections do.
+    """
+
+    def __init__(self, *, is_told: bool = True) -> None:
+        # None: not looked up yet. Nearly always False, and then no run is asked about.
+        self._are_any: bool | None = None if is_told else True
 
     @property
     def tables(self) -> Sequence[sa.Table]:
@@ -174,11 +183,28 @@ class QueuesProjection:
         """What a gate declares, when it starts, stands on receipts of phase `control`."""
         return frozenset({"control"})
 
+    def forget(self) -> None:
+        """Others may have declared queues."""
+        self._are_any = None
+
+    def are_any(self, rows: "Rows") -> bool:
+        """Whether anybody has limits; the store is asked once."""
+        if self._are_any is None:
+            self._are_any = bool(rows(_ANY))
+        return self._are_any
+
+    def limits_of(self, rows: "Rows", tenant: TenantId, agent: str) -> list[Queue]:
+        """The limits on this agent's runs: its own and the tenant's."""
+        if not self.are_any(rows):
+            return []
+        return list({row[1]: _queue(row) for row in rows(_OF, tenant=tenant, scope=f"agent:{agent}")}.values())
+
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""
         said = receipt.predicate
         if said["control"].get("do") != "queue":
             return
+        self._are_any = True  # whatever becomes of this transaction: asking once more does no harm
         queue = said["control"]["queue"]
         tx.run(_DROP, of_tenant=queue["tenant"], of_scope=queue["scope"])
         limits = {name: queue.get(name) for name in ("concurrency", "rate", "waiting", "priority")}
@@ -233,9 +259,9 @@ def standing_queues(rows: Rows) -> list[Queue]:
     return [_queue(row) for row in rows(_ALL)]
 
 
-def limits_of(rows: Rows, tenant: TenantId, agent: str) -> list[Queue]:
-    """The limits on this agent's runs: its own and the tenant's."""
-    return list({row[1]: _queue(row) for row in rows(_OF, tenant=tenant, scope=f"agent:{agent}")}.values())
+def queues_among(projections: Iterable[object]) -> QueuesProjection:
+    """The one that a ledger has; where it has none, one that always asks the store."""
+    return next((each for each in projections if isinstance(each, QueuesProjection)), QueuesProjection(is_told=False))
 
 
 def list_queues(rows: Rows, *, tenant: TenantId = TenantId("default")) -> list[QueueRow]:

@@ -14,7 +14,7 @@ from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._errors import InputInvalid, QueueFull, RunUnknown, SignalInvalid
 from answerable.runtime._limits import Limits
 from answerable.runtime._links import links_from
-from answerable.runtime._queues import check_priority, limits_of
+from answerable.runtime._queues import check_priority, queues_among
 from answerable.runtime._turns import full_queue
 from answerable.runtime._typed import from_json, input_type, to_json
 
@@ -190,6 +190,7 @@ class Runs:
     def __init__(self, ledger: Ledger, agents: Agents) -> None:
         self._ledger = ledger
         self._agents = agents
+        self._queues = queues_among(ledger.projections)
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
         ledger.leases.listen(self._told)
 
@@ -269,7 +270,9 @@ class Runs:
         )
 
         # Answered, not raised: a refusal must not cost those who share the transaction their work.
-        appended = await self._ledger.writer.submit(lambda tx: full_queue(tx, spec.tenant, agent) or tx.append(draft))
+        appended = await self._ledger.writer.submit(
+            lambda tx: full_queue(tx, self._queues, spec.tenant, agent) or tx.append(draft)
+        )
         if isinstance(appended, QueueFull):
             raise appended
         reach(FaultPoint.RUN_OPENED)
@@ -406,7 +409,7 @@ class Runs:
         if given is not None:
             check_priority(f"agent:{spec.name}", given)
             return {"priority": given}
-        declared = [each.priority for each in limits_of(self._ledger.reader.rows, spec.tenant, spec.name)]
+        declared = [each.priority for each in self._queues.limits_of(self._ledger.reader.rows, spec.tenant, spec.name)]
         return next(({"priority": each} for each in declared if each is not None), {})
 
     def _latest(self, run: RunId) -> RunId:
