@@ -144,6 +144,8 @@ class PostgresConnection:
         self._driver: psycopg.Connection[Any] | None = None
         self._known: set[bytes] = set()
         self._unsent: list[_Query] = []
+        self._wanted: list[list[bool]] = []
+        """Of what was sent and not answered yet, by part: which answers somebody wants."""
         self.is_in_transaction = False
         self.dialled = 0
         """How often it was made: what a session held (locks, notifications) is gone with the one before."""
@@ -226,20 +228,33 @@ class PostgresConnection:
             ContendedError, TakenError: nothing was kept.
             StoreUnreachable: nobody knows.
         """
-        self.ask((_COMMIT, ()))
-        self.is_in_transaction = False
+        self.send_commit()
+        self.committed()
 
-    def commit_and_begin(self, *reads: _Query) -> list[Sequence[Any]] | None:
-        """Commit, and in the same round trip begin the next transaction as `begin` does; None where that did not begin.
+    def send_commit(self, and_begin: Sequence[_Query] | None = None) -> None:
+        """Send what is unsent, and the commit; `committed` waits for it.
 
-        Whoever waits for the pen has it in between. Raises as `commit` does.
+        Args:
+            and_begin: in the same round trip begin the next transaction as `begin` does, with these reads. Whoever
+                waits for the pen has it in between.
+
+        Raises:
+            StoreUnreachable: nobody knows.
         """
         unsent, self._unsent = self._unsent, []
+        begins: list[list[_Query]] = [] if and_begin is None else [[(_BEGIN, ()), (_PEN, ()), *and_begin]]
         with self._lock:
-            committed, begun = self._exchange_all([*unsent, (_COMMIT, ())], [(_BEGIN, ()), (_PEN, ()), *reads])
-        assert committed is not None
-        self.is_in_transaction = begun is not None
-        return None if begun is None else begun[2:]
+            self._send_all([*unsent, (_COMMIT, ())], *begins)
+
+    def committed(self) -> list[Sequence[Any]] | None:
+        """Once the commit is on disk, what was read as the next transaction began; None where none did.
+
+        Raises as `commit` does.
+        """
+        with self._lock:
+            _, *begun = self._receive_all()
+        self.is_in_transaction = bool(begun) and begun[0] is not None
+        return None if not begun or begun[0] is None else begun[0][2:]
 
     def roll_back(self) -> None:
         """End the transaction without a trace; never fails."""
@@ -307,15 +322,22 @@ class PostgresConnection:
     # -- the wire -----------------------------------------------------------------------------------------------------
 
     def _exchange(self, queries: Sequence[_Query]) -> list[Sequence[Any]]:
-        (answers,) = self._exchange_all(queries)
+        self._send_all(queries)
+        (answers,) = self._receive_all()
         assert answers is not None
         return answers
 
-    def _exchange_all(self, *parts: Sequence[_Query]) -> list[list[Sequence[Any]] | None]:
-        """The rows of each part's queries; None for a part after the first that failed, which raises."""
+    def _send_all(self, *parts: Sequence[_Query]) -> None:
         conn = self._dialled().pgconn
         try:
-            wanted = [self._send(conn, queries) for queries in parts]
+            self._wanted = [self._send(conn, queries) for queries in parts]
+        except (psycopg.OperationalError, OSError) as error:
+            self._lose(_plain(str(error)))
+
+    def _receive_all(self) -> list[list[Sequence[Any]] | None]:
+        """The rows of each part's queries; None for a part after the first that failed, which raises."""
+        conn, wanted = self._dialled().pgconn, self._wanted
+        try:
             found = [_answers(conn, len(each)) for each in wanted]
         except (psycopg.OperationalError, OSError) as error:
             self._lose(_plain(str(error)))
