@@ -22,6 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from answerable.ledger import metadata
 from answerable.ledger._drivers._postgres import PostgresStore
+from tests.leash import leash
 
 __all__ = ["Databases", "Server", "postgres", "postgres_server", "running_server"]
 
@@ -44,7 +45,8 @@ class Server:
         for setting in self.settings:
             command += ["-c", setting]
         log = (self.directory.parent / "server.log").open("ab")
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **self._as_nobody())
+        how = {"start_new_session": True, "preexec_fn": leash(signal.SIGQUIT), **self._as_nobody()}
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, **how)
         log.close()
         deadline = time.monotonic() + 60
         while True:

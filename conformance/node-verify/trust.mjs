@@ -42,7 +42,7 @@ export function readTrust(bytes) {
     if (from || until) trust.periods.set(id, { from, until });
   }
   trust.people = new Set(named.person_key.map((name) => ids.get(name)));
-  for (const name of named.tsa_root) certificate(said.get(name));
+  trust.tsaRoots = named.tsa_root.map((name) => certificate(said.get(name)));
   const taken = new Set([...trust.logKeys, ...trust.gateKeys.values()].map(String));
   for (const role of ['witness', 'monitor'])
     for (const name of named[role]) {
@@ -80,7 +80,7 @@ function keysOf(origin, logPems, gatePems) {
   const logKeys = logPems.map(rawKey);
   const gateKeys = new Map(gatePems.map(rawKey).map((raw) => [sha256Hex(raw), raw]));
   if (logKeys.some((raw) => gateKeys.has(sha256Hex(raw)))) throw new BadTrust('one key for log and gate');
-  return { origin, logKeys, gateKeys, periods: new Map(), people: new Set(), witnesses: [], monitors: [], quorum: 0 };
+  return { origin, logKeys, gateKeys, periods: new Map(), people: new Set(), witnesses: [], monitors: [], quorum: 0, tsaRoots: [] };
 }
 
 function rawKey(pem) {

@@ -1,16 +1,18 @@
-// Every check of docs/formats/bundle.md, "What a verifier checks", but timestamps.
+// Every check of docs/formats/bundle.md, "What a verifier checks".
 import { cosignedAt, edSigned, isProof, isSignedByLog, readCheckpoint, readProof } from './checkpoint.mjs';
 import { BadContainer, readContainer } from './container.mjs';
+import { checkErasures, checkGone, checkTold } from './erasures.mjs';
 import { checkChain, checkCounters, checkSteps, groupBy } from './journal.mjs';
 import { isCount, isObject, Malformed, readJson } from './json.mjs';
 import { checkPeople } from './people.mjs';
 import { BadReceipt, pae, readReceipt } from './receipt.mjs';
+import { stampedAt } from './timestamps.mjs';
 import { BadProof, leafHash, pathRoot, prefixRoot, sha256, sha256Hex, sharedRoot } from './tree.mjs';
 import { BadTrust, claimedTrust, ISOLATIONS } from './trust.mjs';
 
 export const CHECKS =
   ('container manifest envelope statement signature key-role chain key-period time counters steps approvals people ' +
-    'digests texts requests inclusion complete checkpoint witnesses timestamps').split(' ');
+    'digests texts erasures requests inclusion complete checkpoint witnesses timestamps').split(' ');
 const REQUIRED = ['manifest.json', 'checkpoint.txt', 'proofs.json', 'keys.json'];
 const OLDER = 'checkpoint.from.txt';
 const SKEW_S = 300;
@@ -38,6 +40,7 @@ export function verifyMembers(members, trust = null) {
   const start = spanOf(desk, manifest);
   checkRuns(desk, receipts, manifest, start);
   checkTexts(desk, receipts);
+  if (!desk.damaged.size && !desk.unreadable) checkGone(desk, receipts);
   checkRequests(desk, receipts);
   checkPeople(receipts, trust?.people ?? new Set(), desk.say);
   for (const receipt of receipts) {
@@ -45,6 +48,7 @@ export function verifyMembers(members, trust = null) {
     if (receipt.said.phase === 'approval' && isObject(signature)) checkPeriod(desk, signature.key, receipt);
   }
   checkLog(desk, receipts, keys, start);
+  if (start !== null && !desk.findings.length) checkTold(receipts, desk.say);
   checkIsolation(desk, receipts);
   return desk.report(receipts);
 }
@@ -252,6 +256,7 @@ function checkRuns(desk, receipts, manifest, start) {
     const isWhole =
       desk.findings.length === faults && !desk.unreadable && !run.some((receipt) => desk.damaged.has(receipt.said.id));
     const unknown = checkSteps(run, isWhole && !beganBefore ? desk.say : () => {});
+    if (isWhole && !beganBefore) checkErasures(run, desk.say);
     if (!beganBefore) desk.unknown.push(...unknown);
     const isClosed = run.some((receipt) => receipt.said.phase === 'run.close');
     if (!isClosed && start === null && !name.startsWith('control:')) desk.questions.push(`${name} has no run.close`);
@@ -388,6 +393,23 @@ function checkCheckpoint(desk, checkpoint, receipts, keys, member) {
   if (desk.trust) checkWatchers(desk, checkpoint, receipts, desk.trust, member);
 }
 
+/** When authorities of the trust stamped the checkpoint. One that they do not know is a fault if none of theirs is there. */
+function stampedTimes(desk, checkpoint, trust) {
+  const stamps = [...desk.members].filter(([name]) => name.startsWith('timestamps/')).sort();
+  const times = [];
+  const faults = [];
+  for (const [name, answer] of trust.tsaRoots.length ? stamps : []) {
+    try {
+      times.push(stampedAt(answer, checkpoint.signed, trust.tsaRoots));
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error;
+      faults.push([name, error.message]);
+    }
+  }
+  if (!times.length) for (const [name, what] of faults) desk.say('timestamps', what, undefined, name);
+  return times;
+}
+
 /** An unknown isolation counts as the weakest. */
 function checkIsolation(desk, receipts) {
   const wanted = desk.trust?.isolation;
@@ -415,6 +437,7 @@ function checkWatchers(desk, checkpoint, receipts, trust, member) {
       if (written(receipt) < Math.max(...seen) - SKEW_S) desk.say('time', 'not in the log that was seen later', receipt);
     return;
   }
+  seen.push(...stampedTimes(desk, checkpoint, trust));
   const enough = trust.witnesses.filter((witness) => times.has(witness)).length;
   const isMonitored = trust.monitors.some((monitor) => times.has(monitor));
   if (trust.witnesses.length && enough >= trust.quorum)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nacl.signing import SigningKey
@@ -30,6 +31,7 @@ from conformance.vectors.making import (
     verifier_key,
 )
 from conformance.vectors.runs import Cases, an_ordinary_run
+from conformance.vectors.stamps import AUTHORITY, BY_RSA, BY_TWO, SERVER, TIME_STAMPING, Authority, authority, stamp
 
 __all__ = ["TRUSTS", "log_cases", "of_a_large_log"]
 
@@ -47,6 +49,12 @@ TRUSTS |= {
     "a log key until three": trust_text(log_key_until="2026-11-21T03:00:00Z"),
     "a log key until five": trust_text(log_key_until="2026-11-21T05:00:00Z"),
 }
+TRUSTS |= {
+    "an authority": trust_text(tsa_root=AUTHORITY.root.pem),
+    "two authorities": trust_text(tsa_root=AUTHORITY.leaf.pem, tsa_root_2=AUTHORITY.root.pem),
+    "an authority that is no root": trust_text(tsa_root=BY_TWO.between[0].pem),
+    "an authority that ended": trust_text(tsa_root=replace(AUTHORITY.root, until="261101000000Z").pem),
+}
 _RECEIPT = "receipts/000003.json"
 
 
@@ -57,7 +65,9 @@ def log_cases() -> list[Said]:
     _inclusion(cases)
     _checkpoints(cases)
     _complete(cases)
+    _told(cases)
     _watchers(cases)
+    _stamps(cases)
     return cases.all
 
 
@@ -274,6 +284,46 @@ def _complete(cases: Cases) -> None:
     cases.add("a span from nowhere", bundle(log, complete={"from": -1}), "complete")
 
 
+def _told(cases: Cases) -> None:
+    """Erasures in runs, and what the control run tells of them."""
+
+    def case(
+        name: str, check: str = "", *, texts: int = 3, runs: int = 2, own: str = "0", kept: int = 0, **more: Any
+    ) -> None:
+        first, second, control = Run(1), Run(2), Run(4, starts=False)
+        control.name = "control:acme"
+        given = {"input": f"sha256:{'7' * 64}"}
+        control.add("control", control={"do": "person"}, commitments=given)
+        for run in (first, second):
+            run.outcome(1, run.intent(1))
+            run.add("run.close")
+        first.erased("1-2", texts=2, name=more.pop("named", "era_1"))
+        if kept:
+            second.erased("1-2", texts=2)
+        if more.pop("is_told", True):
+            told: Said = {"subject": "party_ada", "runs": runs, "by": "party_dana", "reason": "asked"}
+            for _ in range(more.pop("times", 1)):
+                control.erased(own, texts=texts, **told)
+        written = [*first.said, *second.said, *control.said]
+        for n, said in enumerate(written):
+            said["boundary"]["n"] = n
+        log = [*first.envelopes(), *second.envelopes(), *control.envelopes()]
+        is_complete = more.pop("is_complete", True)
+        receipt = more.pop("receipt", control.said[-1]["id"] if check else "")
+        cases.add(name, bundle(log, complete={"from": 0} if is_complete else None), check, receipt=receipt)
+
+    case("an erasure told of in full")
+    case("an erasure of two runs, told of in full", texts=4, own="", kept=1)
+    case("an erasure told of in full, as older gates did", own="")
+    case("an erasure that the control run does not tell of", "erasures", is_told=False, receipt=f"rcpt_{4:024x}")
+    case("an erasure that is told of elsewhere in the log", is_told=False, is_complete=False)
+    case("an erasure told of under another name", "erasures", named="era_2", receipt=f"rcpt_{4:024x}")
+    case("an erasure told of with fewer texts", "erasures", texts=1)
+    case("an erasure told of with more texts", "erasures", texts=4)
+    case("an erasure told of with more runs", "erasures", runs=3)
+    case("an erasure told of twice", "erasures", times=2)
+
+
 def of_a_large_log(log: list[str], levels: int = 52) -> Said:
     """A bundle that says it is complete, with a sound proof of the first four entries of a log of 2^52."""
     members = bundle(log, complete={"from": 0})
@@ -327,3 +377,53 @@ def _watchers(cases: Cases) -> None:
     held = {"checkpoint.from.txt": older}
     members = bundle(older_log, chosen=range(3, len(older_log)), complete={"from": 3}, note=newer, changed=held)
     cases.add("written long before what was seen without it", members, "time", trust="both witnesses")
+
+
+def _stamps(cases: Cases) -> None:
+    log = _run().envelopes()
+    note = checkpoint(len(log), tree_root([entry(text) for text in log]))
+    text = (note.split("\n\n")[0] + "\n").encode()
+
+    def case(name: str, check: str = "", *stamps: bytes, trust: str = "an authority", **more: Any) -> None:
+        changed = {f"timestamps/{number}.tsr": each for number, each in enumerate(stamps, 1)}
+        cases.add(name, bundle(log, note=note, changed=changed), check, trust=trust, **more)
+
+    def of(by: Authority = AUTHORITY, **more: Any) -> bytes:
+        return stamp(text, by, **more)
+
+    good, wrong = of(), "timestamps"
+    case("stamped", "", good)
+    case("stamped, and no authority is trusted", "", good, trust="plain")
+    case("not stamped, and an authority is trusted")
+    case("stamped with RSA", "", of(BY_RSA))
+    case("stamped with SHA-384", "", of(digest="sha384"))
+    case("stamped with SHA-512 and RSA", "", of(BY_RSA, digest="sha512"))
+    case("stamped over one digest and signed over another", "", of(under="sha512"))
+    case("a timestamp signed over SHA-1", wrong, of(under="sha1"))
+    case("stamped by an authority below another", "", of(BY_TWO))
+    case("stamped by one of two authorities", "", good, trust="two authorities")
+    other = of(authority(issuer="Elsewhere", issuer_key=BY_TWO.between[0].key))
+    case("stamped by an unknown authority", wrong, other)
+    case("stamped by an unknown authority and by one that is known", "", other, good)
+    case("a timestamp of another text", wrong, stamp(b"another\n"))
+    case("a timestamp that was not granted", wrong, of(status=2))
+    case("a timestamp signed by another key", wrong, of(key=BY_RSA.leaf.key))
+    case("a timestamp whose signature covers another content", wrong, of(attested=b"another"))
+    case("a timestamp that breaks off", wrong, good[:-1])
+    case("a timestamp with something behind it", wrong, good + b"\0")
+    case("a timestamp without its certificate", wrong, of(carried=()))
+    case("a timestamp without the certificate between", wrong, of(BY_TWO, carried=(BY_TWO.leaf,)))
+    case("a timestamp whose certificates are not sorted", wrong, of(BY_TWO, is_sorted=False))
+    case("a certificate that was not for timestamps", wrong, of(authority(purposes=(SERVER,))))
+    case("a certificate for timestamps among others", wrong, of(authority(purposes=(TIME_STAMPING, SERVER))))
+    case("a certificate for nothing in particular", wrong, of(authority(purposes=())))
+    case("a purpose that is not critical", wrong, of(authority(purposes_are_critical=False)))
+    case("a certificate that had ended", wrong, of(authority(until="261101000000Z")))
+    case("a certificate that had not begun", wrong, of(authority(since="261201000000Z")))
+    case("a certificate with a demand that nobody knows", wrong, of(authority(strange=True)))
+    case("a certificate below one of no authority", wrong, of(authority(through=True, wrong="no authority")))
+    case("a certificate below one that may not sign", wrong, of(authority(through=True, wrong="may not sign")))
+    case("a root that had ended", wrong, good, trust="an authority that ended")
+    case("a root that is none", wrong, of(BY_TWO), trust="an authority that is no root")
+    case("written long after it was stamped", "time", of(at="20261121035459Z"))
+    case("written as far after it was stamped as clocks may differ", "", of(at="20261121035501Z"))

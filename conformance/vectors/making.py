@@ -220,6 +220,11 @@ class Run:
         }
         return self.add("approval", step=f"{step:032x}", control=said)
 
+    def erased(self, spans: str, *, texts: int, name: str = "era_1", **told: Any) -> str:
+        """An erasure of texts of this run, or told of in the control run."""
+        control: Said = {"do": "erase", "erasure": name, "texts": texts, **told}
+        return self.add("erasure", control={**control, "erased": spans} if spans else control)
+
     def signed(self, step: int, *, passkey: Said | None = None, key: Any = GRACE, **control: Any) -> str:
         """An approval that a person signed; what `control` says is changed after the signature."""
         receipt = self.approval(step)

@@ -96,6 +96,7 @@ def run_cases() -> list[Said]:
     _approvals(cases)
     _people(cases)
     _texts(cases)
+    _erasures(cases)
     return cases.all
 
 
@@ -367,3 +368,56 @@ def _texts(cases: Cases) -> None:
     case("a request about another resource", "requests", request={**request, "resource": {"id": "order:1"}})
     case("a request that names no resource", "requests", request={**request, "resource": "order:1001"})
     case("a request that is not JSON", "requests", request=b"{")
+
+
+def an_erased_run(*, erased: str = "1-2", texts: int = 2, state: str = "done", **opened: Any) -> Run:
+    """A write whose texts were erased after the run had ended, by a receipt that says so."""
+    run = Run(**opened)
+    run.outcome(1, run.intent(1))
+    run.add("run.close", control={"state": state, "count": 3})
+    run.erased(erased, texts=texts)
+    return run
+
+
+def _erasures(cases: Cases) -> None:
+    case = cases.run
+    given = b"\x05" * 32 + b'{"order":"1001"}'
+    here: Said = {"disclosed": True, "changed": {f"disclosed/{sha256(given)}": given}}
+
+    case("texts that were erased", an_erased_run())
+    case("an erasure that names nothing, as older gates wrote it", an_erased_run(erased=""))
+    case("texts erased by a rule of retention", _kept_no_longer())
+    case("an erased text that is still here", an_erased_run(), "erasures", **here)
+    case("a text that one receipt keeps and another lost", an_erased_run(erased="1", texts=1), **here)
+    case("an erasure of a receipt that commits to no text", an_erased_run(erased="0-2", texts=3), "erasures", at=4)
+    case("an erasure of what was not written yet", an_erased_run(erased="1-2,9", texts=3), "erasures", at=4)
+    case("an erasure of itself", an_erased_run(erased="1-2,4", texts=3), "erasures", at=4)
+    case("an erasure that counts another number of texts", an_erased_run(texts=5), "erasures", at=4)
+    for name, erased in (
+        ("that are not sorted", "2,1"),
+        ("that could be one", "1,2"),
+        ("that end where they begin", "1-1"),
+        ("with white space", "1, 2"),
+        ("that are not there", "-"),
+        ("with leading zeros", "01-02"),
+    ):
+        case(f"an erasure of spans {name}", an_erased_run(erased=erased), "erasures", at=4)
+    case("an erasure whose spans are a list", an_erased_run(), "erasures", at=4, change=_with_control(4, erased=[1, 2]))
+    case("closed as erased", an_erased_run(state="erased"))
+    unsaid = an_erased_run(state="erased")
+    unsaid.said.pop()
+    case("closed as erased without an erasure", unsaid, "erasures", at=3)
+    shared = {"how": "fork", "run": f"run_{9:024x}"}
+    fork = an_erased_run(state="erased", origin=shared)
+    fork.said.pop()
+    case("a fork closed for what it shared", fork)
+
+
+def _kept_no_longer() -> Run:
+    run = an_erased_run()
+    run.said[-1]["control"] |= {"kind": "tool", "reason": "kept for 60 s after its end"}
+    return run
+
+
+def _with_control(number: int, **members: Any) -> Callable[[list[Said]], None]:
+    return lambda receipts: receipts[number]["control"].update(members)

@@ -13,7 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
-from answerable.app import ConfigFileInvalid, EnvironmentCrossed, NothingStandsStill, SecretMissing
+from answerable.app import ConfigFileInvalid, NothingStandsStill, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -33,6 +33,7 @@ from answerable.identity import (
     CredentialInvalid,
     CredentialMissing,
     CredentialOutOfScope,
+    EnvironmentCrossed,
     PersonUnknown,
     RoleInvalid,
     SignatureInvalid,

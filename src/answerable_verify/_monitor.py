@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from answerable_verify._checkpoint import BadCheckpoint, Checkpoint, read_checkpoint
+from answerable_verify._erasures import check_erasures
 from answerable_verify._history import check_chain
 from answerable_verify._keys import is_signed
 from answerable_verify._mirror import Mirror, boot_of
@@ -177,7 +178,9 @@ class Monitor:
             self.mirror.judged(found)
             for run in sorted({receipt.run for receipt in receipts}):
                 if not run.startswith("control:"):
-                    check_steps(self.mirror.run(run), say=self._say)
+                    known = self.mirror.run(run)
+                    check_steps(known, say=self._say)
+                    check_erasures(known, say=self._say)
         return True
 
     def _judge(self, leaf: int, entry: bytes, envelope: bytes) -> Receipt | None:

@@ -25,6 +25,7 @@ COVERS: Mapping[str, str] = {
     "people": "each signature by a person holds over the action answered, under a key of the trust if it names any",
     "digests": "each action digest follows from what the receipt says of the action",
     "texts": "each disclosed text is the one that a receipt committed to",
+    "erasures": "what receipts say was erased can be, is not here, and is told of in the control run",
     "requests": "each disclosed decision request is of the action and agent it is cited for",
     "inclusion": "each receipt is an entry of the log whose root hash the checkpoint states",
     "complete": "every entry of the log between the two checkpoints is here: nothing was left out",

@@ -1,12 +1,17 @@
 """RFC 3161 timestamps of a checkpoint, against the verifier's own roots.
 
 They need `rfc3161-client` (the extra `timestamps`); `VERIFY.sh` checks them with `openssl ts` alone.
+
+Format: `docs/formats/log.md`, "Timestamps".
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
 __all__ = ["BadTimestamp", "can_read", "stamped_at"]
+
+_DIGESTS = frozenset({"2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3"})
+"""SHA-256, SHA-384 and SHA-512: the library takes SHA-1 too."""
 
 
 class BadTimestamp(ValueError):
@@ -39,6 +44,8 @@ def stamped_at(answer: bytes, text: bytes, roots: Sequence[bytes]) -> datetime:
         builder = builder.add_root_certificate(load_pem_x509_certificate(pem))
     try:
         response = decode_timestamp_response(answer)
+        if any(each.dotted_string not in _DIGESTS for each in response.signed_data.digest_algorithms):
+            raise BadTimestamp("a digest other than SHA-256, SHA-384 and SHA-512")
         builder.build().verify_message(response, text)
         at = response.tst_info.gen_time
     except (ValueError, VerificationError) as error:

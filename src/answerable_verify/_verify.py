@@ -15,6 +15,7 @@ from typing import Any
 from answerable_verify._checkpoint import Checkpoint
 from answerable_verify._container import BadContainer, read_container
 from answerable_verify._desk import Desk
+from answerable_verify._erasures import check_closed, check_erasures, check_gone, check_told
 from answerable_verify._history import check_chain
 from answerable_verify._inlog import check_checkpoint, check_log, check_period, claimed_id
 from answerable_verify._people import check_people
@@ -126,6 +127,8 @@ def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, 
     _check_disclosed(desk, receipts)
     _check_people(desk, receipts)
     checkpoint = check_log(desk, receipts, keys, span=span)
+    if span is not None and not desk.findings:  # else what is missing would be blamed on what is here
+        check_told(receipts, say=desk.say)
     _note_isolation(desk, receipts)
     return _report(desk, receipts, runs, checkpoint)
 
@@ -315,6 +318,8 @@ def _check_runs(
             desk.counts["steps"] += sum(1 for receipt in run if receipt.step)
             desk.counts["approvals"] += steps.approvals
             desk.counts["digests"] += steps.digests
+            desk.counts["erasures"] += check_erasures(run, say=desk.say)
+            check_closed(run, say=desk.say)
         closed = next((receipt for receipt in run if receipt.phase == "run.close"), None)
         state = str(closed.section("control").get("state", "closed")) if closed else "open"
         if closed is None and span is not None:
@@ -338,15 +343,20 @@ def _check_order(desk: Desk, run: list[Receipt]) -> None:
 
 
 def _check_disclosed(desk: Desk, receipts: list[Receipt]) -> None:
-    matched, undisclosed, faults = check_texts(
-        desk.members, receipts, are_all_readable=not desk.damaged and not desk.unreadable
-    )
+    are_all_readable = not desk.damaged and not desk.unreadable
+    matched, undisclosed, faults = check_texts(desk.members, receipts, are_all_readable=are_all_readable)
     desk.counts["texts"] = matched + len(faults)
     for member, fault in faults:
         desk.say("texts", fault, member=member)
+    erased, still_here = check_gone(desk.members, receipts, are_all_readable=are_all_readable)
+    for member, fault in still_here:
+        desk.say("erasures", fault, member=member)
     desk.counts["requests"] = check_requests(desk.members, receipts, say=desk.say)
-    if undisclosed:
-        desk.notes.append(f"{undisclosed} committed texts are not disclosed here, so nothing is said of them")
+    if undisclosed - erased > 0:
+        withheld = undisclosed - erased
+        desk.notes.append(f"{withheld} committed texts are not disclosed here, so nothing is said of them")
+    if erased:
+        desk.notes.append(f"{erased} committed texts were erased, as receipts of the bundle say")
 
 
 def _check_people(desk: Desk, receipts: list[Receipt]) -> None:

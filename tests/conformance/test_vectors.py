@@ -186,10 +186,9 @@ def test_containers_are_opened_and_refused_as_the_vectors_say(case: dict[str, An
 
 
 def test_every_check_has_a_vector_in_which_it_fails() -> None:
-    """Timestamps have none: a token that verifies for ever would need a root that never ends."""
     failing = {case["expect"]["check"] for name in ("bundles.json", "proofs.json") for case in load(name)["cases"]}
 
-    assert set(COVERS) - failing == {"timestamps"}
+    assert set(COVERS) <= failing
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -37,7 +37,6 @@ class OnPostgres:
             raise
 
     def _crash(self, here: Path, there: Path) -> None:
-        shutil.copytree(here, there)
-        (there / "store.toml").unlink()
+        shutil.copytree(here / "keys", there / "keys")  # the record is not in the directory
         self.of[there] = self.databases.copy(self.of[here])
         self.databases.server.sql(self.of[there], "UPDATE workers SET until = ''")

@@ -20,9 +20,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from answerable import Answerable, Limits, Temporal
-from answerable.app import Gate
+from answerable.app import Gate, Times
 from answerable.core import FaultPoint, Money, Refused, RunId, arm
+from answerable.ledger import Prepared, metadata
 from answerable.models import ScriptedProvider
 from answerable.policy import Budget
 from answerable.tools import ToolDeclaration
@@ -37,6 +40,8 @@ REFS = ("first", "plain", "held", "left", "right")
 BUDGETS = (Budget(scope="agent:clerk", tokens=100_000, calls=1_000),)
 
 _PATIENCE_S = 25
+_SLICES = metadata.tables["slices"].c
+_PARKED = Prepared(sa.select(_SLICES.run).where(_SLICES.run == sa.bindparam("run"), _SLICES.state == "parked"))
 _is_armed = False
 
 
@@ -63,6 +68,8 @@ class Case:
         point: where to die; empty to live. At the `passes + 1`-th time, counted from the first `plain` call on.
         deadly: where the tool server kills the gate, `plain:after`.
         temporal: address of the Temporal server that has the run advanced, instead of the store.
+        store: the Postgres database that the record is in, instead of a file.
+        worker: its data directory, of several that share a store.
     """
 
     directory: str
@@ -71,12 +78,21 @@ class Case:
     passes: int = 0
     deadly: str = ""
     temporal: str = ""
+    store: str = ""
+    worker: str = "data"
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return Path(self.directory) / self.worker
 
 
 def build(case: Case) -> Answerable:
     """The application: one agent, the books, a model and the policy in `policy/`."""
     directory = Path(case.directory)
-    app = Answerable(data=directory / "data", policy=POLICY, budgets=BUDGETS)
+    app = Answerable(
+        data=case.data, store=case.store, policy=POLICY, budgets=BUDGETS, times=Times(lease=timedelta(seconds=1))
+    )
     if case.temporal:
         app.engine = Temporal(address=case.temporal, queue=case.directory, heartbeat=timedelta(seconds=1))
     command = [sys.executable, "-S", "-E", str(SERVER), str(directory / "books.sqlite3"), case.deadly]
@@ -151,9 +167,7 @@ async def _lead(gate: Gate) -> None:
 
 async def _person(gate: Gate, run: RunId, case: Case, asked: list[str]) -> None:
     """Looks into the books for whatever the parked run is in doubt about, and says what stands there."""
-    with contextlib.closing(sqlite3.connect(Path(case.directory) / "data" / "answerable.sqlite3")) as store:
-        is_parked = store.execute("SELECT 1 FROM slices WHERE run = ? AND state = 'parked'", (run,)).fetchone()
-    if not is_parked:
+    if not gate.reader.rows(_PARKED, run=run):
         return
     history = gate.reader.history(run)
     for step, intent in history.intents.items():

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import settings
 
 from answerable.app import all_projections
 from answerable.core import FaultPoint, RunId
-from answerable.ledger import Reader, export_bundle, leaf_hash, rebuild, root_hash, write_trust
+from answerable.ledger import Prepared, Reader, export_bundle, leaf_hash, metadata, rebuild, root_hash, write_trust
 from tests.conformance.second_opinion import verify
 from tests.faults import _worker
 from tests.faults._worker import Case
@@ -34,6 +35,12 @@ WRITES = ("key", "probe", "neither")
 ONE_PASSAGE = ("probe", FaultPoint.AFTER_INTENT)
 IN_DOUBT = {FaultPoint.AFTER_INTENT, FaultPoint.EFFECT_DISPATCHED, FaultPoint.AFTER_EFFECT, FaultPoint.AFTER_COMMIT}
 """Where the first call that is armed dies between its intent and its outcome."""
+
+_BUDGETS = metadata.tables["policy_budgets"].c
+_RUNS = Prepared(sa.select(metadata.tables["runs"].c.run))
+_RESERVED = Prepared(sa.select(metadata.tables["policy_reservations"]))
+_HELD_BACK = Prepared(sa.select(_BUDGETS.reserved))
+_TOKENS = Prepared(sa.select(_BUDGETS.scope, _BUDGETS.spent).where(_BUDGETS.dimension == "tokens"))
 
 pytestmark = pytest.mark.requirement("RT-1", "RT-2", "RT-3")
 
@@ -118,15 +125,12 @@ def check_record(directory: Path, run: RunId) -> None:
         assert base64.b64decode(root) == root_hash([leaf_hash(entry) for entry in entries])
         export_bundle(reader, [run], directory / "run.evidence.zip")
         write_trust(reader, directory / "trust.toml")
-    with closing(sqlite3.connect(directory / "data" / "answerable.sqlite3")) as store:
-        assert store.execute("SELECT count(*) FROM runs").fetchone() == (1,)
-        assert store.execute("SELECT count(*) FROM policy_reservations").fetchone() == (0,)
-        assert store.execute("SELECT sum(reserved) FROM policy_budgets").fetchone() == (0,)
-        spent = store.execute(
-            "SELECT spent FROM policy_budgets WHERE scope = ? AND dimension = 'tokens'", (f"run:{run}",)
-        )
+        tokens = {row[0]: row[1] for row in reader.rows(_TOKENS)}
         used = [receipt.predicate.get("usage", {}) for receipt in receipts if receipt.phase == "outcome"]
-        assert spent.fetchone()[0] == sum(each.get("inputTokens", 0) + each.get("outputTokens", 0) for each in used)
+        assert [row[0] for row in reader.rows(_RUNS)] == [run]
+        assert reader.rows(_RESERVED) == []
+        assert {row[0] for row in reader.rows(_HELD_BACK)} == {0}
+        assert tokens[f"run:{run}"] == sum(each.get("inputTokens", 0) + each.get("outputTokens", 0) for each in used)
 
     differing = [table for table in rebuild(directory / "data", all_projections(_worker.BUDGETS)) if not table.is_equal]
     report = verify(directory / "run.evidence.zip", directory / "trust.toml")

@@ -25,6 +25,7 @@ from answerable.runtime import Runs, RunsProjection
 from tests.faults import _shared_worker
 from tests.faults.test_crash_sweep import check_chains
 from tests.integration.temporal_server import TemporalServer, temporal_server
+from tests.leash import leash
 from tests.postgres import Databases
 
 IS_SOAK = settings().max_examples > 1_000
@@ -55,7 +56,7 @@ class Fleet:
         command = [sys.executable, "-m", _shared_worker.__name__, str(directory), str(self._folder / "books.sqlite3")]
         command += [self.temporal.address] if self.temporal is not None else []
         with (directory / "said").open("wb") as said:
-            self.processes.append(subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said))
+            self.processes.append(subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, preexec_fn=leash()))
 
     def check(self) -> None:
         """None of them ended by itself."""

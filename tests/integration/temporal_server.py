@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.leash import leash
+
 __all__ = ["TemporalServer", "temporal_server"]
 
 _PATIENCE_S = 30
@@ -32,7 +34,8 @@ class TemporalServer:
         """Start it over its database; returns once it takes connections."""
         command = [_binary(), "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self.port)]
         command += ["--db-filename", str(self.directory / "temporal.sqlite3"), "--log-level", "never"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        void = subprocess.DEVNULL
+        self._process = subprocess.Popen(command, stdout=void, stderr=void, preexec_fn=leash())
         deadline = time.monotonic() + _PATIENCE_S
         while self._process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):

@@ -4,9 +4,9 @@ from answerable.app._app import Answerable
 from answerable.app._checking import check_runs
 from answerable.app._config import Config, ConfigFileInvalid, SecretMissing, config_schema, configured, read_config
 from answerable.app._continuing import Continued, NothingStandsStill, continue_log
-from answerable.app._environment import EnvironmentCrossed
 from answerable.app._gate import Gate
 from answerable.app._ledger import all_projections
+from answerable.app._reaching import reaching_tools
 from answerable.app._record import Desk, open_desk
 from answerable.app._times import Times
 
@@ -16,7 +16,6 @@ __all__ = [
     "ConfigFileInvalid",
     "Continued",
     "Desk",
-    "EnvironmentCrossed",
     "Gate",
     "NothingStandsStill",
     "SecretMissing",
@@ -27,5 +26,6 @@ __all__ = [
     "configured",
     "continue_log",
     "open_desk",
+    "reaching_tools",
     "read_config",
 ]

@@ -1,7 +1,6 @@
 """`Answerable`: agents, tools, models, policy and specifications of one application, and its gate."""
 
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ from answerable.app._code import build_of, driven_from_outside
 from answerable.app._gate import Gate, open_gate
 from answerable.app._times import Times
 from answerable.core import AgentId, Clock
-from answerable.identity import AgentDeclaration, Credential, Credentials, Grants, SealedVault
+from answerable.identity import AgentDeclaration, Credential, Credentials, Grants
 from answerable.models import LocalProvider, Models, Provider, Upstream, Upstreams
 from answerable.policy import Budget, Channel, LabelRules, Recogniser, Sink, Source, UserSpeech, read_labels
 from answerable.runtime import AgentSpec, EngineOver, Limits, OnChange, Queue, Retention, Schedule, StoreEngine, Tenant
@@ -466,7 +465,6 @@ class Answerable:
         Raises:
             ConfigError: something declared does not fit; nothing has started then.
         """
-        self.credentials.open(SealedVault(self.data), os.environ)
         async with open_gate(
             self.data,
             store=self.store,
@@ -477,6 +475,7 @@ class Answerable:
             notify=self.notify,
             page=self.page,
             environment=self.environment,
+            credentials=self.credentials,
             tools=self.tools,
             models=self.models,
             upstreams=self.upstreams,

@@ -4,20 +4,21 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from answerable.action import Effects
+from answerable.app._declared import check_labels, check_queues, check_schedules, check_tenants
 from answerable.app._effects import EveryEffect
-from answerable.app._environment import bind_log, check_agents
+from answerable.app._environment import bind_log, reach_servers
 from answerable.app._ledger import all_projections, start_ledger
 from answerable.app._record import Desk
 from answerable.app._times import Times
 from answerable.core import Action, Clock, Mac, RunId, TenantId, stable_json
-from answerable.identity import AccessKeys, AgentDeclaration, Approvers, check_may_start
+from answerable.identity import AccessKeys, AgentDeclaration, Approvers, Credentials, check_may_start
 from answerable.ledger import Ledger, Reader
 from answerable.models import Models, Upstreams
 from answerable.policy import (
@@ -37,7 +38,6 @@ from answerable.policy import (
     LabelledEffects,
     LabelRules,
     Labels,
-    LabelsInvalid,
     Notices,
     PersonalEffects,
     PolicyInvalid,
@@ -56,21 +56,18 @@ from answerable.runtime import (
     EngineOver,
     Performing,
     Queue,
-    QueueInvalid,
     Reliable,
     Retaining,
     Retention,
     RetryPolicy,
     Runs,
     Schedule,
-    ScheduleInvalid,
     Schedules,
     Session,
     Sessions,
     SharedEffects,
     StoreEngine,
     Tenant,
-    TenantInvalid,
     Turns,
     Worker,
 )
@@ -216,7 +213,7 @@ class Gate:
             input,
             key=key,
             on_behalf_of=on_behalf_of,
-            resources=tuple(resources),
+            resources=resources,
             subjects=subjects,
             mandate=mandate,
             allow=allow,
@@ -241,6 +238,7 @@ async def open_gate(
     notify: Sequence[Channel] = (),
     page: str = "",
     environment: str = "",
+    credentials: Credentials,
     tools: Toolbox,
     models: Models,
     upstreams: Upstreams,
@@ -261,28 +259,33 @@ async def open_gate(
     """Wire the rooms, in the order in which they can fail without leaving anything half done."""
     for _, declaration in agents:
         check_may_start(declaration)
-    check_agents(environment, [declaration for _, declaration in agents])
-    _check_schedules(schedules, agents)
-    _check_queues(queues, agents)
-    _check_tenants(tenants, agents, [*(each.tenant for each in queues), *(each.tenant for each in budgets)])
+    check_schedules(schedules, agents)
+    check_queues(queues, agents)
+    check_tenants(tenants, agents, [*(each.tenant for each in queues), *(each.tenant for each in budgets)])
     in_force = load_specs(specs) if specs is not None else Specs(())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(tools.close)
         stack.push_async_callback(models.close)
         stack.push_async_callback(upstreams.close)
-        await tools.start(checks_declared=False)
+
+        def begin() -> Awaitable[Ledger]:
+            return start_ledger(data, all_projections(budgets), clock=clock, isolation=isolation, store=store)
+
+        await reach_servers(
+            tools, credentials, data, policy=policy, environment=environment, agents=agents, begin=begin
+        )
         await models.start()
         await upstreams.start()
         names = [_TENANT, *(each.name for each in tenants)]
         policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=names)
         rules = labels or LabelRules()
-        _check_labels(rules, tools, agents)
+        check_labels(rules, tools, agents)
         further = (*recognisers, *load_recognisers(rules.recognisers))
 
         projections = all_projections(budgets)
-        ledger = await start_ledger(data, projections, clock=clock, isolation=isolation, store=store)
+        ledger = await start_ledger(data, projections, clock=clock, isolation=isolation, store=store, lease=times.lease)
         stack.push_async_callback(ledger.close)
-        await bind_log(ledger, environment, tenant=_TENANT)
+        await bind_log(ledger, environment)
         stored_as = {
             name: await ledger.store_object(TenantId(name), each.snapshot()) for name, each in policies.items()
         }
@@ -389,54 +392,11 @@ async def open_gate(
             )
 
 
-def _check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
-    names = {spec.name for spec, _ in agents}
-    for schedule in schedules:
-        if schedule.agent not in names:
-            problem = f"it starts `{schedule.agent}`, and there is no such agent"
-            raise ScheduleInvalid(name=schedule.name, problem=problem)
-    if len({schedule.name for schedule in schedules}) < len(schedules):
-        raise ScheduleInvalid(name=schedules[-1].name, problem="two schedules have the same name")
-
-
-def _check_labels(rules: LabelRules, tools: Toolbox, agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
-    """Nothing, if all that is declared exists: a sink under a mistyped name would guard nothing."""
-    problem = rules.misfit(
-        {name: tools.tool(name).schema for name in (*tools.names(), *tools.relayed())},
-        agents=[spec.name for spec, _ in agents],
-    )
-    if problem:
-        raise LabelsInvalid(where="the application", problem=problem)
-
-
-def _check_queues(queues: Sequence[Queue], agents: Sequence[tuple[AgentSpec, AgentDeclaration]]) -> None:
-    names = {spec.name for spec, _ in agents}
-    for queue in queues:
-        if queue.agent and queue.agent not in names:
-            raise QueueInvalid(scope=queue.scope, problem=f"there is no agent `{queue.agent}`")
-    if len({(queue.tenant, queue.scope) for queue in queues}) < len(queues):
-        raise QueueInvalid(scope=queues[-1].scope, problem="two queues have the same scope")
-
-
 async def _with_settings(ledger: Ledger, tenant: Tenant) -> Tenant:
     """The tenant, with what it set on the record: a run finds it as it was when the run began."""
     if not tenant.settings:
         return tenant
     return replace(tenant, stored=await ledger.store_object(tenant.id, stable_json(dict(tenant.settings))))
-
-
-def _check_tenants(
-    tenants: Sequence[Tenant], agents: Sequence[tuple[AgentSpec, AgentDeclaration]], named: Sequence[str]
-) -> None:
-    known = {spec.name for spec, _ in agents}
-    names = [each.name for each in tenants]
-    if doubled := [name for name in names if names.count(name) > 1 or name == _TENANT]:
-        raise TenantInvalid(tenant=doubled[0], problem="the name is taken")
-    for each in tenants:
-        if unknown := set(each.agents) - known:
-            raise TenantInvalid(tenant=each.name, problem=f"there is no agent `{min(unknown)}`")
-    if nobody := set(named) - {"", _TENANT, *names}:
-        raise TenantInvalid(tenant=min(nobody), problem="a queue or a budget names it, and it is not declared")
 
 
 @contextlib.asynccontextmanager

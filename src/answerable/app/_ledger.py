@@ -1,6 +1,7 @@
 """The record with every projection on it, and whether it may be gone on with."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from answerable.core import Clock
@@ -70,6 +71,7 @@ async def start_ledger(
     clock: Clock | None = None,
     isolation: str = "same-process",
     store: str = "",
+    lease: timedelta = timedelta(seconds=10),
 ) -> Ledger:
     """Own a record that may be gone on with, and begin to write; what is listed as erased is gone then.
 
@@ -77,7 +79,7 @@ async def start_ledger(
         DirectoryInUse: another process owns it.
         StoreRestored, LogBehind: it may be an old copy; whoever watches its logs is asked.
     """
-    ledger = Ledger.open(directory, projections=projections, clock=clock, isolation=isolation, store=store)
+    ledger = Ledger.open(directory, projections=projections, clock=clock, isolation=isolation, store=store, lease=lease)
     try:
         elsewhere = await seen_elsewhere(directory, read_log_config(directory))
         if elsewhere is not None:

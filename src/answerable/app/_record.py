@@ -8,12 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from answerable.app._environment import bound_environment, record_refusal
 from answerable.app._in_flight import in_flight
 from answerable.app._ledger import all_projections, start_ledger
 from answerable.core import Clock, RunId, StepKey, TenantId, parse_time, stable_json
 from answerable.identity import (
     AccessKeys,
     Approvers,
+    EnvironmentCrossed,
     HolderKind,
     People,
     SealedVault,
@@ -127,33 +129,10 @@ class Desk:
         """The record, to read."""
         return self.ledger.reader
 
-    async def start(
-        self,
-        *,
-        agent: str,
-        input: Any,
-        key: str = "",
-        on_behalf_of: str = "",
-        resources: Sequence[str] = (),
-        subjects: Sequence[str] = (),
-        mandate: str = "",
-        allow: Sequence[str] | None = None,
-        priority: int | None = None,
-    ) -> dict[str, str]:
-        """Open a run; an agent's start key that was used before gives the run it opened then."""
-        run = await self.runs.start(
-            agent,
-            input,
-            key=key,
-            on_behalf_of=on_behalf_of,
-            resources=tuple(resources),
-            subjects=subjects,
-            mandate=mandate,
-            allow=allow,
-            priority=priority,
-            tenant="" if self.tenant == DEFAULT_TENANT else self.tenant,
-        )
-        return {"run": run}
+    async def start(self, *, agent: str, input: Any = None, **asked: Any) -> dict[str, str]:
+        """Open a run of this tenant; the words are those of `Gate.start`."""
+        tenant = "" if self.tenant == DEFAULT_TENANT else self.tenant
+        return {"run": await self.runs.start(agent, input, tenant=tenant, **asked)}
 
     async def statement(
         self,
@@ -371,22 +350,40 @@ class Desk:
         return {kind: key.holder, "roles": list(key.roles), "id": key.id, "key": secret}
 
     async def credential(
-        self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = ""
+        self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = "", environment: str = ""
     ) -> dict[str, str]:
-        """Keep a credential in the vault, or keep it no more; the record has its name, and nothing of its secret."""
+        """Keep a credential in the vault, or keep it no more; the record has its name, and nothing of its secret.
+
+        Args:
+            environment: where the secret belongs; by default where the log does.
+
+        Raises:
+            EnvironmentCrossed: the log belongs to another environment.
+        """
         self._for_all(f"{do} a credential")
+        bound = bound_environment(self.reader)
+        if bound and environment not in ("", bound):
+            crossed = EnvironmentCrossed(thing=f"the credential `{named}`", bound=environment, environment=bound)
+            await record_refusal(self.ledger, crossed)
+            raise crossed
         vault = SealedVault(self.ledger.directory)
-        if do == "set":
-            vault.put(named, secret)
-        else:
+        said = {"credential": named, "state": "kept" if do == "set" else "gone"}
+        if do == "remove":
             vault.remove(named)
-        tenant = self.tenant
-        control = {"do": "credential", "credential": named, "state": {"set": "kept", "remove": "gone"}[do]}
-        control["by"] = self.ledger.pseudonym(tenant, f"person:{by.rpartition(':')[2]}")
+        elif place := vault.put(named, secret, environment=environment or bound):
+            said["environment"] = place
+        called = self.ledger.pseudonym(self.tenant, f"person:{by.rpartition(':')[2]}")
+        control = {"do": "credential", **said, "by": called}
         await self.ledger.append(
-            Draft(tenant=tenant, run=control_run(tenant), phase="control", agent="", members={"control": control})
+            Draft(
+                tenant=self.tenant,
+                run=control_run(self.tenant),
+                phase="control",
+                agent="",
+                members={"control": control},
+            )
         )
-        return {"credential": named, "state": control["state"]}
+        return said
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> dict[str, str]:
         """Take what a tool's server says of it for good; `digest` names what was looked at."""

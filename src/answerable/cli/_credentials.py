@@ -19,7 +19,16 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As the configuration 
 
 
 @command.command("set")
-def set_credential(name: Name, by: By, data: Data = DATA, as_json: AsJson = False) -> None:
+def set_credential(
+    name: Name,
+    by: By,
+    environment: Annotated[
+        str,
+        typer.Option("--environment", help="Where it belongs, and nowhere else.", show_default="where the log does"),
+    ] = "",
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
     """Keep a secret in the vault, in the place of one of this name. A running gate uses it at once.
 
     It is asked for, or read from standard input; never from the command line, which others on the machine can see.
@@ -28,8 +37,10 @@ def set_credential(name: Name, by: By, data: Data = DATA, as_json: AsJson = Fals
     secret = secret.strip()
     if not secret or not secret.isprintable():
         raise typer.BadParameter("a secret is one line of text that can be printed, and not empty")
-    said = write(data, lambda desk: desk.credential(do="set", named=name, by=by, secret=secret), may_begin=True)
-    say(said, [f"{name} is in the vault"], as_json=as_json)
+    what = {"named": name, "by": by, "secret": secret, "environment": environment.strip()}
+    said = write(data, lambda desk: desk.credential(do="set", **what), may_begin=True)
+    where = f", for {said['environment']} only" if "environment" in said else ""
+    say(said, [f"{name} is in the vault{where}"], as_json=as_json)
 
 
 @command.command()
@@ -41,8 +52,9 @@ def remove(name: Name, by: By, data: Data = DATA, as_json: AsJson = False) -> No
 
 @command.command("list")
 def list_(data: Data = DATA, as_json: AsJson = False) -> None:
-    """List what the vault keeps, and since when; never the secrets."""
-    kept = SealedVault(data).names()
-    rows = [(name, since[:19]) for name, since in kept.items()]
-    value = [{"credential": name, "since": since} for name, since in kept.items()]
-    say(value, columns(("CREDENTIAL", "SINCE"), rows) if rows else ["the vault is empty"], as_json=as_json)
+    """List what the vault keeps, where it belongs and since when; never the secrets."""
+    kept = SealedVault(data).all()
+    rows = [(name, each.environment or "-", each.since[:19]) for name, each in kept.items()]
+    value = [{"credential": name, "environment": each.environment, "since": each.since} for name, each in kept.items()]
+    header = ("CREDENTIAL", "ENVIRONMENT", "SINCE")
+    say(value, columns(header, rows) if rows else ["the vault is empty"], as_json=as_json)

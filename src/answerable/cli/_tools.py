@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from answerable.app import Answerable, open_desk
+from answerable.app import Answerable, open_desk, reaching_tools
 from answerable.cli._application import ConfigFile, DataInstead, find_application
 from answerable.cli._options import AsJson, By, Reason
 from answerable.cli._say import say
@@ -95,8 +95,7 @@ def accept(
 
 
 async def _listed(app: Answerable) -> list[dict[str, Any]]:
-    try:
-        await app.tools.start(checks_declared=False)
+    async with reaching_tools(app):
         states = {each.tool: each.state for each in _states(app)}
         app.tools.check_declared(states)
         gone = [name for name, state in states.items() if state == "gone"]
@@ -114,16 +113,11 @@ async def _listed(app: Answerable) -> list[dict[str, Any]]:
                 for each in found
             ),
         ]
-    finally:
-        await app.tools.close()
 
 
 async def _held(app: Answerable, tool: str) -> list[PinState]:
-    try:
-        await app.tools.start(checks_declared=False)
+    async with reaching_tools(app):
         return [each for each in _states(app) if each.state != "pinned" and tool in ("", each.tool)]
-    finally:
-        await app.tools.close()
 
 
 def _states(app: Answerable) -> Sequence[PinState]:
@@ -138,8 +132,7 @@ def _states(app: Answerable) -> Sequence[PinState]:
 
 
 async def _accept(app: Answerable, tool: str, by: str, reason: str) -> list[dict[str, Any]]:
-    try:
-        await app.tools.start(checks_declared=False)
+    async with reaching_tools(app):
         held = {each.tool: each.digest for each in _states(app) if each.state != "pinned"}
         if tool and tool not in held:
             raise ToolNotHeld(tool=tool)
@@ -148,5 +141,3 @@ async def _accept(app: Answerable, tool: str, by: str, reason: str) -> list[dict
             return [
                 await writes.accept(tool=name, digest=digest, by=by, reason=reason) for name, digest in wanted.items()
             ]
-    finally:
-        await app.tools.close()

@@ -42,6 +42,7 @@ from answerable.core._ids import (
     new_run_id,
 )
 from answerable.core._mac import Mac
+from answerable.core._mismatch import mismatch
 from answerable.core._money import Money, Usage
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "canonical_json",
     "error_from_json",
     "format_time",
+    "mismatch",
     "new_approval_id",
     "new_boot_id",
     "new_receipt_id",

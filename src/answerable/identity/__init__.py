@@ -11,6 +11,7 @@ from answerable.identity._access_keys import (
 )
 from answerable.identity._approvers import Approvers
 from answerable.identity._credentials import (
+    Caller,
     Credential,
     CredentialInvalid,
     CredentialOutOfScope,
@@ -20,6 +21,7 @@ from answerable.identity._credentials import (
     TokenNotIssued,
 )
 from answerable.identity._declaration import AgentDeclaration, AgentUndeclared, check_may_start
+from answerable.identity._environment import EnvironmentCrossed
 from answerable.identity._people import People, PeopleProjection, Person, PersonUnknown, registered_roles
 from answerable.identity._ports import Book, Store
 from answerable.identity._signing import (
@@ -37,6 +39,7 @@ from answerable.identity._vault import (
     CredentialMissing,
     CredentialVault,
     EnvironmentVault,
+    KeptSecret,
     SealedVault,
     VaultDamaged,
 )
@@ -50,16 +53,19 @@ __all__ = [
     "AgentUndeclared",
     "Approvers",
     "Book",
+    "Caller",
     "Credential",
     "CredentialInvalid",
     "CredentialMissing",
     "CredentialOutOfScope",
     "CredentialVault",
     "Credentials",
+    "EnvironmentCrossed",
     "EnvironmentVault",
     "Grant",
     "Grants",
     "HolderKind",
+    "KeptSecret",
     "People",
     "PeopleProjection",
     "Person",

@@ -6,15 +6,17 @@ A credential is used as it is kept, or buys a token that lives for minutes.
 
 import asyncio
 import fnmatch
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from answerable.core import Clock, ConfigError, Refused, SystemClock, Transient
 from answerable.identity._drivers import TokenEndpoint
+from answerable.identity._environment import EnvironmentCrossed
 from answerable.identity._vault import CredentialMissing, CredentialVault, EnvironmentVault
 
 __all__ = [
+    "Caller",
     "Credential",
     "CredentialInvalid",
     "CredentialOutOfScope",
@@ -50,8 +52,8 @@ class CredentialOutOfScope(Refused):
 
     code = "refused.credential_out_of_scope"
     what = "no credential is meant for `{tool}` called by `{agent}`"
-    why = "each credential names the tools and agents that it is for, and none of these names both"
-    fix = "add them to `tools` and `agents` of a credential of this server, if they are to have it"
+    why = "each credential names the tools, agents, groups and environment that it is for, and none of these fits"
+    fix = "widen `tools`, `agents`, `groups` or `environment` of a credential of this server, if they are to have it"
 
     tool: str
     agent: str
@@ -85,6 +87,8 @@ class Credential:
         client_secret: of `token-exchange`, the credential with the client's secret; public where this is empty.
         tools: tools (`shop.refund`) and models (`openai:gpt-5`) it is for, `*` standing for any text.
         agents: agents it is for, in the same way.
+        groups: of agents, in one of which the caller must be; empty for any.
+        environment: whose agents it is for; empty for any.
     """
 
     name: str
@@ -99,15 +103,36 @@ class Credential:
     resource: str = ""
     tools: tuple[str, ...] = ("*",)
     agents: tuple[str, ...] = ("*",)
+    groups: tuple[str, ...] = ()
+    environment: str = ""
 
     @property
     def is_minted(self) -> bool:
         """Whether it buys tokens."""
         return self.kind in ("client-credentials", "token-exchange")
 
-    def is_for(self, tool: str, agent: str) -> bool:
-        """Whether it may be used for this tool by this agent; for no tool, on the gate's own account."""
-        return not tool or (_fits(tool, self.tools) and _fits(agent, self.agents))
+    def is_for(self, caller: "Caller", groups: Collection[str]) -> bool:
+        """Whether it may be used for this caller, who is in these groups."""
+        if self.environment and self.environment != caller.environment:
+            return False
+        if not caller.tool:
+            return True
+        is_in = not self.groups or not set(self.groups).isdisjoint(groups)
+        return is_in and _fits(caller.tool, self.tools) and _fits(caller.agent, self.agents)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """For whom a credential is asked.
+
+    Args:
+        tool: the full name of the tool or model that is called; empty for what the gate asks on its own account.
+        environment: of the agent; on the gate's own account, the gate's.
+    """
+
+    tool: str = ""
+    agent: str = ""
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +175,9 @@ class Credentials:
         self._minter = minter or TokenEndpoint()
         self._clock = clock or SystemClock()
         self._vault: CredentialVault | None = None
-        self._environment: CredentialVault | None = None
+        self._variables: CredentialVault | None = None
+        self._environment = ""
+        self._groups: Mapping[str, Collection[str]] = {}
         self._tokens: dict[str, _Token] = {}
         self._wanted: set[str] = set()
 
@@ -177,17 +204,38 @@ class Credentials:
         """The credentials declared, sorted."""
         return tuple(sorted(self._known))
 
-    def open(self, vault: CredentialVault, environment: Mapping[str, str]) -> None:
-        """Take secrets from here on from these; each credential that something uses must be there.
+    def open(
+        self,
+        vault: CredentialVault,
+        started_with: Mapping[str, str],
+        *,
+        environment: str = "",
+        groups: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        """Take secrets from here on from these; each credential that something here may use must be there.
+
+        Args:
+            started_with: the variables of the process.
+            environment: where the gate belongs; empty for one whose agents say so each for itself.
+            groups: of agents, by their id.
 
         Raises:
-            CredentialMissing: one is not.
+            CredentialMissing, CredentialInvalid: one is not there, or was never declared.
+            EnvironmentCrossed: a secret belongs to another environment.
         """
         variables = {each.name: each.variable for each in self._known.values() if each.variable}
-        self._vault, self._environment = vault, EnvironmentVault(environment, variables)
+        self._vault = vault
+        self._variables = EnvironmentVault(started_with, variables, environment=environment)
+        self._environment, self._groups = environment, groups or {}
         self._tokens.clear()
         for name in sorted(self._wanted):
-            self._secret(self._known[name])
+            credential = self._known.get(name)
+            if credential is None:
+                raise CredentialInvalid(credential=name, problem="it is a `client_secret`, and not declared")
+            if environment and credential.environment in ("", environment):
+                self._secret(credential, environment)
+            elif not environment:
+                self._place_of(credential).find(name)  # for whom it is used is seen when it is
 
     def grants(self, names: Sequence[str]) -> "Grants":
         """What a server or provider that is reached with these credentials asks for; the first that fits is used.
@@ -198,47 +246,69 @@ class Credentials:
         for name in names:
             if name not in self._known:
                 raise CredentialInvalid(credential=name, problem="it is not declared")
-            self._wanted.update(each for each in (name, self._known[name].client_secret) if each in self._known)
+            self._wanted.update(each for each in (name, self._known[name].client_secret) if each)
         return Grants(self, tuple(names))
 
-    async def grant(self, names: Sequence[str], *, tool: str, agent: str, is_again: bool) -> Grant:
+    async def grant(self, names: Sequence[str], caller: Caller, *, is_again: bool) -> Grant:
         """See `Grants.grant`."""
-        found = next((self._known[name] for name in names if self._known[name].is_for(tool, agent)), None)
+        if not caller.tool:
+            caller = replace(caller, environment=self._environment)
+        groups = self._groups.get(caller.agent, ())
+        found = next((self._known[name] for name in names if self._known[name].is_for(caller, groups)), None)
         if found is None:
-            raise CredentialOutOfScope(tool=tool, agent=agent)
-        token = await self._minted(found, is_again=is_again) if found.is_minted else self._secret(found)
+            raise CredentialOutOfScope(tool=caller.tool or "tools/list", agent=caller.agent or "the gate itself")
+        if found.is_minted:
+            token = await self._minted(found, caller.environment, is_again=is_again)
+        else:
+            token = self._secret(found, caller.environment)
         headers = {found.header.lower(): token} if found.kind == "header" else {"authorization": f"Bearer {token}"}
         return Grant(headers=headers, token=token, is_minted=found.is_minted)
 
-    def _secret(self, credential: Credential) -> str:
-        place = self._environment if credential.variable else self._vault
+    def _place_of(self, credential: Credential) -> CredentialVault:
+        place = self._variables if credential.variable else self._vault
         if place is None:
             raise CredentialMissing(credential=credential.name, place="there before the gate is open")
-        return place.secret(credential.name)
+        return place
 
-    async def _minted(self, credential: Credential, *, is_again: bool) -> str:
+    def _secret(self, credential: Credential, environment: str) -> str:
+        """Its secret, to be used in an environment.
+
+        SECURITY: a gate of an environment uses no secret that does not say that it belongs there; a gate of none uses
+        what belongs nowhere for all its agents, and the rest for those of its environment only.
+        """
+        kept = self._place_of(credential).find(credential.name)
+        if kept.environment != environment and (kept.environment or self._environment):
+            raise EnvironmentCrossed(
+                thing=f"the credential `{credential.name}`",
+                bound=kept.environment or "none",
+                environment=environment or "none",
+            )
+        return kept.text
+
+    async def _minted(self, credential: Credential, environment: str, *, is_again: bool) -> str:
         kept = self._tokens.setdefault(credential.name, _Token())
         refused = kept.text if is_again else ""
         async with kept.lock:
-            secret = self._secret(credential)  # one that was removed buys nothing, and what it bought goes with it
+            secret = self._secret(credential, environment)  # one that was removed buys nothing, nor do its tokens count
             is_live = kept.bought_with == secret and self._clock.monotonic_s() < kept.until_s
             if is_live and kept.text != refused:  # somebody else may have bought a new one meanwhile
                 return kept.text
-            said = await self._bought(credential, secret)
+            said = await self._bought(credential, secret, environment)
             life_s = said.get("expires_in", _USUAL_LIFE_S)
             life_s = float(life_s) if isinstance(life_s, int | float) and life_s > 0 else _USUAL_LIFE_S
             kept.text, kept.bought_with = said["access_token"], secret
             kept.until_s = self._clock.monotonic_s() + max(life_s - _EARLY_S, life_s / 2)
             return kept.text
 
-    async def _bought(self, credential: Credential, secret: str) -> dict[str, Any]:
+    async def _bought(self, credential: Credential, secret: str, environment: str) -> dict[str, Any]:
         asked = {name: getattr(credential, name) for name in ("scope", "audience", "resource")}
         form = {name: said for name, said in asked.items() if said}
         if credential.kind == "client-credentials":
             form["grant_type"] = "client_credentials"
         else:
             form |= {"grant_type": _EXCHANGE, "subject_token": secret, "subject_token_type": _ACCESS_TOKEN}
-            secret = self._secret(self._known[credential.client_secret]) if credential.client_secret else ""
+            client = credential.client_secret
+            secret = self._secret(self._known[client], environment) if client else ""
         try:
             return await self._minter.ask(credential.token_url, form, client=credential.client_id, secret=secret)
         except OSError as error:
@@ -252,17 +322,18 @@ class Grants:
     _of: Credentials
     _names: tuple[str, ...]
 
-    async def grant(self, *, tool: str = "", agent: str = "", is_again: bool = False) -> Grant:
-        """What goes on a request for this tool by this agent; without a tool, on the gate's own account.
+    async def grant(self, caller: Caller, *, is_again: bool = False) -> Grant:
+        """What goes on a request for this caller.
 
         Args:
             is_again: the last one was refused: a token is bought anew.
 
         Raises:
             CredentialOutOfScope: none is meant for them.
+            EnvironmentCrossed: its secret belongs to another environment. Nothing was sent then.
             CredentialMissing, VaultDamaged, TokenNotIssued: there is none. Nothing was sent then.
         """
-        return await self._of.grant(self._names, tool=tool, agent=agent, is_again=is_again)
+        return await self._of.grant(self._names, caller, is_again=is_again)
 
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:

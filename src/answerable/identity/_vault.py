@@ -1,12 +1,13 @@
-"""Where the gate's own credentials are kept: an encrypted file, or the environment.
+"""Where the gate's own credentials are kept: an encrypted file, or variables of the gate's process.
 
-The file is `credentials.sealed` in the data directory, AES-256-GCM under a key in `keys/vault.key`. It keeps secrets
-out of backups and of files that are copied about; whoever may act as the gate's user can open it, as the gate does.
+Each secret belongs to an environment (`production`), or to none. The file is `credentials.sealed` in the data
+directory, AES-256-GCM under a key in `keys/vault.key`. It keeps secrets out of backups and of files that are copied
+about; whoever may act as the gate's user can open it, as the gate does.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from answerable.core import ConfigError, format_time
 from answerable.ledger import read_or_make_secret
 
-__all__ = ["CredentialMissing", "CredentialVault", "EnvironmentVault", "SealedVault", "VaultDamaged"]
+__all__ = ["CredentialMissing", "CredentialVault", "EnvironmentVault", "KeptSecret", "SealedVault", "VaultDamaged"]
 
 FILE = "credentials.sealed"
 _HEAD = b"answerable-vault/1\n"
@@ -50,10 +51,24 @@ class VaultDamaged(ConfigError):
     problem: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSecret:
+    """A secret as it is kept.
+
+    Args:
+        environment: where it belongs; empty for one that was kept before anything said.
+        since: when it was set (RFC 3339 UTC); empty where nobody knows.
+    """
+
+    text: str = field(repr=False)
+    environment: str = ""
+    since: str = ""
+
+
 class CredentialVault(Protocol):
     """Keeps secrets by name."""
 
-    def secret(self, name: str) -> str:
+    def find(self, name: str) -> KeptSecret:
         """The secret.
 
         Raises:
@@ -65,20 +80,22 @@ class EnvironmentVault:
     """Secrets in environment variables.
 
     Args:
-        environment: as the process was started with it.
+        started_with: the variables of the process.
         variables: the variable of each credential.
+        environment: where the gate belongs, and so what it was started with.
     """
 
-    def __init__(self, environment: Mapping[str, str], variables: Mapping[str, str]) -> None:
-        self._environment = environment
+    def __init__(self, started_with: Mapping[str, str], variables: Mapping[str, str], *, environment: str = "") -> None:
+        self._started_with = started_with
         self._variables = variables
+        self._environment = environment
 
-    def secret(self, name: str) -> str:
+    def find(self, name: str) -> KeptSecret:
         variable = self._variables.get(name, "")
-        found = self._environment.get(variable, "").strip() if variable else ""
+        found = self._started_with.get(variable, "").strip() if variable else ""
         if not found:
             raise CredentialMissing(credential=name, place=f"in the environment as {variable or 'any variable'}")
-        return found
+        return KeptSecret(text=found, environment=self._environment)
 
 
 class SealedVault:
@@ -88,19 +105,38 @@ class SealedVault:
         self._path = directory / FILE
         self._key = directory / "keys" / "vault.key"
 
-    def secret(self, name: str) -> str:
-        found = self._read().get(name)
+    def find(self, name: str) -> KeptSecret:
+        found = self.all().get(name)
         if found is None:
             raise CredentialMissing(credential=name, place="in the vault")
-        return found["secret"]
+        return found
 
-    def names(self) -> dict[str, str]:
-        """The credentials, each with when it was set (RFC 3339 UTC)."""
-        return {name: kept["set"] for name, kept in sorted(self._read().items())}
+    def all(self) -> dict[str, KeptSecret]:
+        """What is kept, by name in their order."""
+        return {
+            name: KeptSecret(text=said["secret"], environment=said.get("environment", ""), since=said["set"])
+            for name, said in sorted(self._read().items())
+        }
 
-    def put(self, name: str, secret: str) -> None:
-        """Keep a secret, in the place of one of this name."""
-        self._write({**self._read(), name: {"secret": secret, "set": format_time(datetime.now(UTC))}})
+    def put(self, name: str, secret: str, *, environment: str = "") -> str:
+        """Keep a secret, in the place of one of this name; where it belongs.
+
+        Args:
+            environment: where it belongs; by default where the one did whose place it takes.
+        """
+        kept = self._read()
+        environment = environment or kept.get(name, {}).get("environment", "")
+        said = {"secret": secret, "set": format_time(datetime.now(UTC)), "environment": environment}
+        self._write({**kept, name: said})
+        return environment
+
+    def bind(self, environment: str) -> list[str]:
+        """Have the secrets that belong nowhere yet belong to this environment; their names."""
+        kept = self._read()
+        bound = sorted(name for name, said in kept.items() if not said.get("environment"))
+        if bound:
+            self._write({**kept, **{name: {**kept[name], "environment": environment} for name in bound}})
+        return bound
 
     def remove(self, name: str) -> None:
         """Keep it no more.

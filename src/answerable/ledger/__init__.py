@@ -17,7 +17,7 @@ from answerable.ledger._checkpoint import Head, log_vkey, read_head
 from answerable.ledger._copy import StoreNotEmpty, copy_store
 from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
 from answerable.ledger._drivers._sqlite import StoreDamaged
-from answerable.ledger._dropping import Concerned, drop_texts, drop_these, texts_of
+from answerable.ledger._dropping import Concerned, drop_texts, drop_these, seqs_of, texts_of
 from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost
@@ -177,6 +177,7 @@ __all__ = [
     "retire_key",
     "root_hash",
     "rotate_key",
+    "seqs_of",
     "slices",
     "stand_still",
     "standing_holds",

@@ -4,6 +4,7 @@ Format: `docs/formats/bundle.md`, `docs/formats/trust.md`.
 """
 
 import base64
+import contextlib
 import hashlib
 import os
 import zipfile
@@ -282,14 +283,12 @@ def _disclosed(reader: Reader, receipts: Iterable[tuple[int, Receipt]], texts: d
     """The texts behind the commitments, each once, named by its commitment; `texts` keeps them by receipt id."""
     for _, receipt in receipts:
         said = receipt.predicate
-        try:
+        with contextlib.suppress(ObjectErased):  # what it was decided on and under is kept all the same
             text = texts[said["id"]] = reader.text(receipt)
-        except ObjectErased:
-            continue
-        for name, body, salt in (("input", text.input, text.input_salt), ("output", text.output, text.output_salt)):
-            commitment = said.get("commitments", {}).get(name)
-            if commitment and body is not None and salt is not None:
-                yield Member(f"disclosed/{commitment[7:]}", salt + body)
+            for name, body, salt in (("input", text.input, text.input_salt), ("output", text.output, text.output_salt)):
+                commitment = said.get("commitments", {}).get(name)
+                if commitment and body is not None and salt is not None:
+                    yield Member(f"disclosed/{commitment[7:]}", salt + body)
         authority = said.get("authority", {})
         stored = [("disclosed", authority.get("request")), ("policy", authority.get("policy"))]
         stored += [("specs", name) for name in said.get("control", {}).get("specs", {}).values()]

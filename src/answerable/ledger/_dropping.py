@@ -17,7 +17,7 @@ from answerable.ledger._sql import Prepared
 from answerable.ledger._tables import receipts, subject_keys
 from answerable.ledger._vault import PARTY, Vault
 
-__all__ = ["Concerned", "drop_texts", "drop_these", "texts_of"]
+__all__ = ["Concerned", "drop_texts", "drop_these", "seqs_of", "texts_of"]
 
 _P = sa.bindparam
 _FOUND = (receipts.c.position, receipts.c.body, receipts.c.subjects, receipts.c.sealed.is_not(None))
@@ -98,6 +98,17 @@ def drop_these(store: _Statements, found: Sequence[Concerned]) -> None:
     for each in found:
         if each.is_there:
             store.run(_DROP, at=each.receipt.position)
+
+
+def seqs_of(found: Sequence[Concerned]) -> str:
+    """The receipts of one run whose texts these are, as its erasure receipt names them: by seq, such as `0-3,7`."""
+    spans: list[list[int]] = []
+    for seq in sorted(each.receipt.predicate["seq"] for each in found):
+        if spans and seq == spans[-1][1] + 1:
+            spans[-1][1] = seq
+        else:
+            spans.append([seq, seq])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def _found(store: _Statements, erasure: Erasure, names: Sequence[str]) -> list[Concerned]:

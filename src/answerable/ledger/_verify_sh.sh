@@ -174,7 +174,8 @@ jq -rR '
           then bad("the statement is of another type")
         else ({key: $k, sig: ($s | bytes[0:64] | map("\\x" + hex) | join("")), id: $r.id, run: $r.run, seq: $r.seq,
           prev: $r.prev, phase: $r.phase, at: $r.at, tenant: $r.tenant, n: $r.boundary.n,
-          boot: "\($r.boundary.id) \($r.boundary.boot)", apart: $r.boundary.isolation, step: $r.step, control: $r.control} | tojson), $body
+          boot: "\($r.boundary.id) \($r.boundary.boot)", apart: $r.boundary.isolation, step: $r.step, control: $r.control,
+          commits: [$r.commitments // {} | .[]]} | tojson), $body
         end
       end
     end' <"$work/envelopes" >"$work/read" || { say "envelope: a receipt cannot be read"; finish; }
@@ -294,6 +295,62 @@ while read -r hash name; do
   [ "$hash" = "${name#*/}" ] || say "texts: ($name): the content is not what its name commits to"
 done <"$work/texts"
 echo "texts        $(wc -l <"$work/texts" | tr -d ' ') disclosed texts match their commitments"
+
+# --- erasures: what receipts say is gone can be, and is not here -----------------------------------------------
+# Where anything was wrong so far, what is missing would be blamed on what is here.
+check_erasures() {
+  jq -n --arg since "$since" --rawfile names "$work/members" --rawfile read <(sed -n 'p;n' "$work/read") \
+    --rawfile files "$work/files" -r '
+    def lines: split("\n") | map(select(. != ""));
+    def at($r; $what): "fault erasures: \($r.id) (\($r.member)): \($what)";
+    def count($spans): [$spans[] | .[1] - .[0] + 1] | add;
+    def has($spans; $seq): any($spans[]; .[0] <= $seq and $seq <= .[1]);
+    def whole: type == "number" and . == floor;
+    def spans: if type != "string" or (test("^(0|[1-9][0-9]{0,15})(-(0|[1-9][0-9]{0,15}))?(,(0|[1-9][0-9]{0,15})(-(0|[1-9][0-9]{0,15}))?)*$") | not)
+      then null
+      else [split(",")[] | split("-") | map(tonumber)] as $each | [$each[] | [.[0], .[-1]]] as $spans
+        | if any($each[]; length > 1 and .[1] <= .[0]) or any(range(1; $spans | length); $spans[.][0] <= $spans[. - 1][1] + 1)
+          then null else $spans end end;
+    ($names | lines) as $names | ($files | lines | map({key: ., value: true}) | from_entries) as $files
+    | [$read | lines | to_entries[] | . as $l | ($l.value | fromjson) + {member: $names[$l.key]}] as $all
+    | ($all | group_by(.run)) as $runs
+    | ($runs[] | sort_by(.seq) as $run | ($run[0].seq == 0) as $is_whole
+      | ([$run[] | select(.phase == "erasure") | .control.erased | select(. != null)
+          | spans | select(. != null)[]]) as $gone
+      | (if $is_whole then
+          ($run[] | select(.phase == "erasure" and .control.erased != null) | . as $r | (.control.erased | spans) as $spans
+            | .control.texts as $texts | (.run | startswith("control:")) as $is_control
+            | if $spans == null then at($r; "what it erased is not of its form")
+              elif $spans[-1][1] >= .seq then at($r; "it erased what was not written yet")
+              elif any($run[]; (.commits | length) == 0 and has($spans; .seq))
+                then at($r; "it erased a text of a receipt that commits to none")
+              elif ($texts | whole | not) or ($texts < count($spans)) or (($is_control | not) and $texts != count($spans))
+                then at($r; "it counts another number of texts than it names")
+              else empty end),
+          (if any($run[]; .phase == "erasure") or $run[0].control.origin?.how? == "fork" then empty
+           else $run[] | select(.phase == "run.close" and .control.state == "erased")
+             | at(.; "closed as erased, and the run has no erasure") end)
+        else empty end),
+      ([$run[] | has($gone; .seq) as $is_gone | .commits[] | [., $is_gone]] | group_by(.[0])[]
+        | select(all(.[]; .[1])) | "disclosed/\(.[0][0][7:])" | select($files[.])
+        | "fault erasures: (\(.)): the text is here, and a receipt says that it is erased")),
+    (if $since == "" then empty else
+      [$all[] | select(.phase == "erasure" and (.control | has("kind") | not))
+        | . + {name: (.control.erasure | if type == "string" then . else "" end)}] | group_by(.name)[]
+      | [.[] | select(.run | startswith("control:"))] as $told | [.[] | select(.run | startswith("control:") | not)] as $of
+      | if ($told | length) == 0 then at($of[0]; "the control run tells of no such erasure")
+        else ($told[1:][] | at(.; "told of before")),
+          ($told[0] | . as $w | (.control.erased | spans) as $spans
+            | ([$of[].control.texts | select(whole)] | add // 0) as $sum | ([$of[].run] | unique | length) as $runs
+            | if ([.control.texts, .control.runs] | all(whole) | not) then at($w; "texts or runs are not counted")
+              else (.control.texts - $sum) as $own
+                | if $own < 0 or .control.runs != $runs + (if $own > 0 then 1 else 0 end) or $runs < ($of | length)
+                    or ($spans != null and count($spans) != $own)
+                  then at($w; "it counts other texts or runs than the runs themselves say") else empty end end)
+        end end)' >"$work/erasures" 2>/dev/null || say "erasures: the receipts cannot be judged"
+  sed -n 's/^fault //p' "$work/erasures" >>"$work/faults"
+}
+[ -s "$work/faults" ] || check_erasures
 
 # --- checkpoint --------------------------------------------------------------------------------------------
 size='' root=''

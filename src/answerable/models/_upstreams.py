@@ -11,7 +11,16 @@ import orjson
 
 from answerable.action import Finding, Step
 from answerable.core import ActionKind, AnswerableError, Description, Effect, Outcome, Usage, stable_json
-from answerable.identity import CredentialMissing, CredentialOutOfScope, Grant, Grants, TokenNotIssued, VaultDamaged
+from answerable.identity import (
+    Caller,
+    CredentialMissing,
+    CredentialOutOfScope,
+    EnvironmentCrossed,
+    Grant,
+    Grants,
+    TokenNotIssued,
+    VaultDamaged,
+)
 from answerable.models._chat import ChatDialect
 from answerable.models._dialects import Asked, Check, Dialect
 from answerable.models._drivers import HttpAnswer, HttpClient, LocalProvider, cost_nano_usd, load_prices, refusal_of
@@ -34,6 +43,7 @@ DialectName = Literal["chat", "messages"]
 _DIALECTS: dict[DialectName, Dialect] = {"chat": ChatDialect(), "messages": MessagesDialect()}
 _BYTES_PER_TOKEN_AT_LEAST = 2
 _MOST_BYTES = 64 << 20
+_WITHOUT_CREDENTIAL = (CredentialMissing, CredentialOutOfScope, EnvironmentCrossed, TokenNotIssued, VaultDamaged)
 _PASSED = ("anthropic-beta", "anthropic-version")
 
 
@@ -189,7 +199,7 @@ class WireCall:
         self._passed = passed
         self._answer = dialect.answer(check, asked)
         self._cloak = cloak
-        self._agent = ""
+        self._caller = Caller()
 
     def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
         """A read whose cost is reserved: its input as estimated, and all that it may write.
@@ -215,7 +225,7 @@ class WireCall:
             passage.end()
             nobody = ModelUnavailable(model=self.name, reason="the agent hung up before it was asked")
             return Outcome.of_error("failed", nobody)
-        self._agent = step.action.agent
+        self._caller = Caller(tool=self.name, agent=step.action.agent, environment=step.action.environment)
         clock = asyncio.timeout(self._upstream.first_byte.total_seconds())
         try:
             async with clock:
@@ -227,7 +237,7 @@ class WireCall:
             return self._lost(ModelLost(model=self.name, reason=self._why_late()))
         except (ModelUnavailable, ModelRejected) as error:
             return Outcome.of_error("failed", error, usage=Usage(calls=1))
-        except (CredentialMissing, CredentialOutOfScope, TokenNotIssued, VaultDamaged) as error:
+        except _WITHOUT_CREDENTIAL as error:
             return Outcome.of_error("failed", error)  # never sent
         except ModelLost as error:
             return self._lost(error)
@@ -248,7 +258,7 @@ class WireCall:
 
     async def _granted(self, *, is_again: bool = False) -> Grant | None:
         up = self._upstream
-        return await up.grants.grant(tool=self.name, agent=self._agent, is_again=is_again) if up.grants else None
+        return await up.grants.grant(self._caller, is_again=is_again) if up.grants else None
 
     def _post(self, granted: Grant | None) -> contextlib.AbstractAsyncContextManager[HttpAnswer]:
         up, dialect = self._upstream, self._dialect

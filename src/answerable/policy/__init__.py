@@ -70,6 +70,7 @@ from answerable.policy._labels import (
     presidio,
     read_labels,
 )
+from answerable.policy._layers import environment_of_policies
 from answerable.policy._lints import Lint
 from answerable.policy._notices import Channel, Notice, Notices
 from answerable.policy._obligations import parse_duration, parse_obligations
@@ -172,6 +173,7 @@ __all__ = [
     "Webhook",
     "action_id",
     "check_policies",
+    "environment_of_policies",
     "explain",
     "is_in_scope",
     "load_recognisers",

@@ -1,6 +1,7 @@
 """Layers over a platform's policies: for some tenants or all, declared to narrow or to widen.
 
     # policy/layers.toml
+    environment = "production"   # where all of the folder belongs; left out: anywhere
     [eu]                      # policy/layers/eu/authorize, …/obligations
     may = "narrow"            # forbids and obligations only
     tenants = ["acme"]        # left out: every tenant
@@ -19,7 +20,7 @@ from answerable.policy._cedar import CedarPolicy
 from answerable.policy._errors import PolicyInvalid
 from answerable.policy._loading import SETS, files_of, read_into, text_of
 
-__all__ = ["DECLARED", "Layer", "read_layers", "with_layers"]
+__all__ = ["DECLARED", "Layer", "environment_of_policies", "read_layers", "with_layers"]
 
 DECLARED = "layers.toml"
 _FOLDER = "layers"
@@ -50,13 +51,22 @@ def read_layers(directory: Path) -> tuple[Layer, ...]:
     Raises:
         PolicyInvalid: a layer is declared and not there, there and not declared, or permits though it may only narrow.
     """
-    declared = _declared(directory / DECLARED)
+    declared = _declared(directory / DECLARED)[1]
     folder = directory / _FOLDER
     found = {each.name for each in folder.iterdir() if not each.name.startswith(".")} if folder.is_dir() else set()
     if stray := found - declared.keys():
         # SECURITY: a layer that nobody reads would forbid nothing, and nobody would notice.
         raise PolicyInvalid(where=str(folder / min(stray)), problem=f"`{DECLARED}` declares no such layer")
     return tuple(_read(folder / name, name, said) for name, said in declared.items())
+
+
+def environment_of_policies(directory: Path) -> str:
+    """Where a folder of policies belongs, as its `layers.toml` says; empty for anywhere.
+
+    Raises:
+        PolicyInvalid: the file cannot be read.
+    """
+    return _declared(directory / DECLARED)[0]
 
 
 def with_layers(base: Mapping[str, CedarPolicy], layers: Iterable[Layer]) -> dict[str, CedarPolicy]:
@@ -74,13 +84,19 @@ def with_layers(base: Mapping[str, CedarPolicy], layers: Iterable[Layer]) -> dic
     return merged
 
 
-def _declared(file: Path) -> dict[str, dict[str, Any]]:
+def _declared(file: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Where the folder belongs, and its layers by name."""
     if not file.exists():
-        return {}
+        return "", {}
     try:
         said = tomllib.loads(text_of(file))
     except tomllib.TOMLDecodeError as error:
         raise PolicyInvalid(where=str(file), problem=f"it is not TOML: {error}") from None
+    environment = said.pop("environment", "")
+    if isinstance(environment, dict):  # a layer may have that name
+        environment, said["environment"] = "", environment
+    if not isinstance(environment, str):
+        raise PolicyInvalid(where=str(file), problem="`environment` is not a name")
     for name, layer in said.items():
         if not isinstance(layer, dict) or layer.keys() - {"may", "tenants"}:
             raise PolicyInvalid(where=str(file), problem=f"`{name}` is no table of `may` and `tenants`")
@@ -89,7 +105,7 @@ def _declared(file: Path) -> dict[str, dict[str, Any]]:
         tenants = layer.get("tenants", ["-"])
         if not isinstance(tenants, list) or not tenants or not all(isinstance(each, str) and each for each in tenants):
             raise PolicyInvalid(where=str(file), problem=f"`{name}`: `tenants` is not a list of names")
-    return said
+    return environment, said
 
 
 def _read(where: Path, name: str, said: Mapping[str, Any]) -> Layer:

@@ -5,7 +5,7 @@ import os
 import traceback
 from typing import Any
 
-from answerable.core import AnswerableError, Outcome, Refused, RunId
+from answerable.core import AnswerableError, Outcome, Refused, RunId, mismatch
 from answerable.runtime._agents import AgentSpec
 from answerable.runtime._errors import AgentFailed, InputInvalid
 from answerable.runtime._gate import Ending
@@ -28,7 +28,7 @@ async def call_agent(spec: AgentSpec, slice_: Slice, body: bytes) -> Any:
     try:
         given = from_json(wanted, body)
     except ValueError as error:
-        raise InputInvalid(agent=spec.name, problem=type(error).__name__) from None
+        raise InputInvalid(agent=spec.name, problem=mismatch(error)) from None
     return await spec.fn(Run(slice_, "", given), given)
 
 

@@ -24,6 +24,7 @@ from answerable.core import (
     FactScope,
     Outcome,
     RunId,
+    mismatch,
     new_run_id,
     stable_json,
 )
@@ -134,7 +135,7 @@ class DelegationEffects:
         try:
             from_json(input_type(self._agents.get(name).fn), stable_json(orjson.loads(arguments).get("input")))
         except ValueError as error:
-            raise InputInvalid(agent=name, problem=type(error).__name__) from None
+            raise InputInvalid(agent=name, problem=mismatch(error)) from None
         return Description(effect=Effect.WRITE, target=f"agent:{name}", honours_key=True)
 
     async def execute(self, step: Step) -> Outcome:

@@ -64,6 +64,7 @@ class StoreEngine:
                     continue
                 if self._look_at is not None and self._look_at <= self._clock.now():
                     self._sweep(slots)
+                    continue  # what it found is dispatched first
                 self._news.clear()
                 try:
                     async with asyncio.timeout(self._pause_s()):

@@ -22,6 +22,7 @@ from answerable.ledger import (
     ObjectErased,
     control_run,
     drop_texts,
+    seqs_of,
     standing_holds,
     texts_of,
 )
@@ -235,9 +236,11 @@ class Erasing:
         for run, texts in per_run.items():
             if run != own:
                 agent = texts[0].receipt.predicate["agent"]["id"]
-                tx.append(_draft(erasure, run, agent, {"texts": len(texts)}))
+                tx.append(_draft(erasure, run, agent, {"erased": seqs_of(texts), "texts": len(texts)}))
         whole: dict[str, Any] = {"subject": erasure.subject} if erasure.subject else {"run": erasure.run}
         whole |= {"texts": len(found), "runs": len(per_run), "by": by, "reason": reason}
+        if own in per_run:
+            whole["erased"] = seqs_of(per_run[own])
         tx.append(_draft(erasure, own, "gate", whole, once=_once(erasure)))
 
 

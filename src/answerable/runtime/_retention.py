@@ -28,6 +28,7 @@ from answerable.ledger import (
     drop_texts,
     drop_these,
     metadata,
+    seqs_of,
     standing_holds,
     texts_of,
 )
@@ -227,7 +228,13 @@ class Retaining:
     def _say(self, tx: Any, rule: Retention, run: RunId, due: Sequence[Concerned]) -> None:
         agent = due[0].receipt.predicate["agent"]["id"]
         control = {"do": "erase", "erasure": f"era_{os.urandom(12).hex()}", "kind": rule.texts, "texts": len(due)}
-        members = {"control": {**control, "reason": f"kept for {rule.keep.total_seconds():.0f} s after its end"}}
+        members = {
+            "control": {
+                **control,
+                "erased": seqs_of(due),
+                "reason": f"kept for {rule.keep.total_seconds():.0f} s after its end",
+            }
+        }
         tx.append(Draft(tenant=rule.tenant, run=run, phase="erasure", agent=agent, members=members))
 
     async def _note(self, rule: Retention, until: str, runs: int, texts: int) -> None:

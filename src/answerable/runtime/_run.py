@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from answerable.core import RunId, TenantId, error_from_json, parse_time, stable_json
+from answerable.core import RunId, TenantId, error_from_json, mismatch, parse_time, stable_json
 from answerable.runtime._calls import SliceFuture
 from answerable.runtime._errors import RunCancelled, SignalInvalid
 from answerable.runtime._gate import Ending
@@ -260,7 +260,7 @@ async def _typed(future: SliceFuture, name: str, wanted: Any) -> Any:
     try:
         return from_json(wanted, outcome.value)
     except ValueError as error:
-        problem = f"what it carries is not what is awaited ({type(error).__name__})"
+        problem = f"what it carries is not what is awaited ({mismatch(error)})"
         raise SignalInvalid(name=name, problem=problem) from None
 
 

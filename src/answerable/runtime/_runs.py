@@ -8,7 +8,17 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from answerable.core import FaultPoint, RunId, StepKey, TenantId, error_from_json, new_run_id, reach, stable_json
+from answerable.core import (
+    FaultPoint,
+    RunId,
+    StepKey,
+    TenantId,
+    error_from_json,
+    mismatch,
+    new_run_id,
+    reach,
+    stable_json,
+)
 from answerable.ledger import Draft, Ledger, Phase, Prepared, Reader, Receipt, Tx, metadata
 from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._errors import InputInvalid, QueueFull, RunUnknown, SignalInvalid
@@ -237,7 +247,7 @@ class Runs:
         try:
             from_json(input_type(spec.fn), body)
         except ValueError as error:
-            raise InputInvalid(agent=agent, problem=type(error).__name__) from None
+            raise InputInvalid(agent=agent, problem=mismatch(error)) from None
         if key and (known := find_by_key(self._ledger.reader, spec.tenant, agent, key)) is not None:
             return known
         run = new_run_id()

@@ -163,8 +163,10 @@ class Writes(Protocol):
     ) -> Any:
         """Issue a key to the agent or person named, or revoke the key (or all of the holder's) that is named."""
 
-    async def credential(self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = "") -> Any:
-        """Keep one of the gate's own credentials in the vault, or keep it no more."""
+    async def credential(
+        self, *, do: Literal["set", "remove"], named: str, by: str, secret: str = "", environment: str = ""
+    ) -> Any:
+        """Keep one of the gate's own credentials in the vault, for its environment, or keep it no more."""
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> Any:
         """Take what a tool's server says of it for good."""

@@ -8,7 +8,7 @@ from dataclasses import field, make_dataclass, replace
 from typing import Any
 
 from answerable.action import Finding
-from answerable.core import Action, Description, Outcome, sha256_name, stable_json
+from answerable.core import Action, Description, Outcome, mismatch, sha256_name, stable_json
 from answerable.tools._declaration import ToolDeclaration
 from answerable.tools._errors import (
     ArgumentsInvalid,
@@ -115,7 +115,7 @@ class FunctionTool:
             try:
                 value = self._result.dump_python(self._result.validate_python(value), mode="json")
             except self._unfit as error:
-                invalid = ToolResultInvalid(tool=self.name, problem=_problem(error))
+                invalid = ToolResultInvalid(tool=self.name, problem=mismatch(error, part="argument"))
                 return lost(invalid, effect=self._effect, labels=self._labels)
         return succeeded(self.name, value, effect=self._effect, labels=self._labels)
 
@@ -123,7 +123,7 @@ class FunctionTool:
         try:
             return dict(vars(self._arguments.validate_json(arguments)))
         except self._unfit as error:
-            raise ArgumentsInvalid(tool=self.name, problem=_problem(error)) from None
+            raise ArgumentsInvalid(tool=self.name, problem=mismatch(error, part="argument")) from None
 
     def _compile(self, function: Callable[..., Any]) -> tuple[Any, Any, tuple[type[Exception], ...]]:
         # pydantic costs more to import than all of ours: a process that only reads never pays for it.
@@ -160,19 +160,3 @@ class FunctionTool:
 def _field(default: Any) -> Any:
     # Through a factory, because a dataclass refuses mutable defaults that a function may well have.
     return field() if default is inspect.Parameter.empty else field(default_factory=lambda: default)
-
-
-def _problem(error: Any) -> str:
-    """The first thing wrong, without the value: arguments and results may hold personal data."""
-    if not hasattr(error, "errors"):
-        return "JSON has no such value"
-    first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "unexpected_keyword_argument":
-        return f"it has no argument `{where}`"
-    if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"argument `{where}` is missing"
-    # A validator of the tool's own may quote the value in its message.
-    said = first["type"] if first["type"] in ("value_error", "assertion_error") else first["msg"]
-    said = said[:1].lower() + said[1:]
-    return f"`{where}`: {said}" if where else said

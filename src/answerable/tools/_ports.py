@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from answerable.action import Finding
 from answerable.core import Action, Description, Outcome
+from answerable.identity import Caller
 from answerable.tools._declaration import ToolDeclaration
 
 __all__ = [
@@ -92,14 +93,14 @@ class ServerFace:
     retry_ms: int | None = None
 
 
-CALLER: ContextVar[tuple[str, str]] = ContextVar("CALLER", default=("", ""))
-"""The full name of the tool that is called, and the agent that calls it: for whom a credential is asked."""
+CALLER: ContextVar[Caller] = ContextVar("CALLER", default=Caller())  # noqa: B039 - it is frozen
+"""For whom a credential is asked: the tool that is called, and the agent that calls it."""
 
 
 @contextmanager
-def calling(tool: str, agent: str) -> Iterator[None]:
-    """For this block, requests to servers are for this tool and agent."""
-    token = CALLER.set((tool, agent))
+def calling(tool: str, action: Action) -> Iterator[None]:
+    """For this block, requests to servers are for this action, under the tool's full name."""
+    token = CALLER.set(Caller(tool=tool, agent=action.agent, environment=action.environment))
     try:
         yield
     finally:

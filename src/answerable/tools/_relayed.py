@@ -43,7 +43,7 @@ class RelayedTool:
     async def execute(self, action: Action, *, peer: Peer | None = None) -> Outcome:
         timeout = self.declaration.timeout
         try:
-            with calling(self.name, action.agent):
+            with calling(self.name, action):
                 said = await self._server.ask(self._method, self._parsed(action.arguments), timeout=timeout, peer=peer)
         except (ToolServerLost, ToolTimedOut, ToolResultInvalid, ToolLeftWaiting) as error:
             return lost(error, effect=self._effect, labels=self._labels)

@@ -77,7 +77,7 @@ class ServedTool:
             arguments[self.declaration.idempotency] = action.idempotency_key
         try:
             timeout = self.declaration.timeout
-            with calling(self.name, action.agent):
+            with calling(self.name, action):
                 answer = await self._server.call(self._listed.name, arguments, timeout=timeout, peer=peer)
         except (ToolServerLost, ToolTimedOut, ToolResultInvalid, ToolLeftWaiting) as error:
             return lost(error, effect=self._effect, labels=self._labels)
@@ -97,7 +97,7 @@ class ServedTool:
         if self.declaration.idempotency is not None:
             known[self.declaration.idempotency] = action.idempotency_key
         asked = {name: known[name] for name in self._probe.schema.get("properties", {}) if name in known}
-        with calling(self.name, action.agent):
+        with calling(self.name, action):
             answer = await self._server.call(self._probe.name, asked, timeout=self.declaration.timeout)
         value = None if answer.error else _value(answer)
         if not isinstance(value, dict) or not isinstance(value.get("found"), bool):

@@ -63,7 +63,13 @@ def configured(
         if place in config.model_fields_set:
             setattr(app, place, getattr(config, place))
     times = config.times
-    app.times = Times(patience=times.patience, idle=times.idle, retry_window=times.retry_window, drain=times.drain)
+    app.times = Times(
+        patience=times.patience,
+        idle=times.idle,
+        retry_window=times.retry_window,
+        drain=times.drain,
+        lease=times.lease,
+    )
     if "engine" in config.model_fields_set:
         app.engine = StoreEngine if config.engine.kind == "store" else _temporal(config.engine, file.parent, secrets)
     app.budgets += tuple(
@@ -126,6 +132,8 @@ def configured(
             resource=said.resource,
             tools=tuple(said.tools),
             agents=tuple(said.agents),
+            groups=tuple(said.groups),
+            environment=said.environment,
         )
     for name, server in config.servers.items():
         declared = {

@@ -87,6 +87,10 @@ class CredentialTable(_Table):
         default=["*"], description="Tools (`shop.refund`) and models (`openai:gpt-5`) it is for; `*` for any text."
     )
     agents: list[str] = Field(default=["*"], description="Agents it is for, in the same way.")
+    groups: list[Name] = Field(
+        default=[], description="Groups of agents, in one of which the agent must be; any if none."
+    )
+    environment: str = Field(default="", description="Whose agents it is for: `production`; any if left out.")
 
 
 class ServerTable(_Table):
@@ -257,6 +261,10 @@ class TimesTable(_Table):
     )
     drain: Duration = Field(
         default=timedelta(seconds=10), description="How long calls and streams under way may go on after SIGTERM."
+    )
+    lease: Duration = Field(
+        default=timedelta(seconds=10),
+        description="How long other gates of a shared store wait for this one, once it is silent, to take its runs.",
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from answerable import Answerable, Limits, Run
-from answerable.app import EnvironmentCrossed
 from answerable.core import TenantId
+from answerable.identity import EnvironmentCrossed
 from answerable.ledger import Reader, control_run
 from answerable.policy import replay_decisions
 
@@ -42,8 +42,8 @@ def runs_once(app: Answerable) -> Any:
     return asyncio.run(main())
 
 
-def bindings(folder: Path) -> list[tuple[str, bool]]:
-    reader = Reader.open(folder / "data")
+def bindings(folder: Path, data: str = "data") -> list[tuple[str, bool]]:
+    reader = Reader.open(folder / data)
     said = [each.predicate["control"] for each in reader.receipts(run=control_run(TenantId("default")))]
     reader.close()
     return [(each["environment"], "refused" in each) for each in said if each["do"] == "environment"]
@@ -55,11 +55,12 @@ def test_an_agent_that_says_nothing_belongs_where_its_gate_does_and_policy_sees_
     assert bindings(tmp_path) == [("staging", False)]
 
 
-def test_an_agent_of_another_environment_does_not_start_and_nothing_is_made(tmp_path: Path) -> None:
+def test_an_agent_of_another_environment_does_not_start_and_the_refusal_is_on_the_record(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentCrossed, match="agent `clerk` belongs to `development`"):
         runs_once(an_app(tmp_path, "staging", environment="development"))
 
-    assert not (tmp_path / "data").exists()
+    assert bindings(tmp_path) == [("staging", True)]
+    assert runs_once(an_app(tmp_path, "staging")) == ("here", True)
 
 
 @pytest.mark.parametrize("crossing", ["development", ""])
@@ -71,6 +72,21 @@ def test_a_log_of_another_environment_is_refused_and_the_refusal_is_on_it(tmp_pa
 
     assert bindings(tmp_path) == [("staging", False), (crossing or "none", True)]
     assert runs_once(an_app(tmp_path, "staging")) == ("here", True)
+
+
+@pytest.mark.parametrize("crossing", ["production", ""])
+def test_policies_of_another_environment_are_refused_and_the_refusal_is_on_the_record(
+    tmp_path: Path, crossing: str
+) -> None:
+    app = an_app(tmp_path, "staging")
+    (tmp_path / "policy" / "layers.toml").write_text('environment = "staging"\n')
+    assert runs_once(app) == ("here", True)
+    elsewhere = Answerable(data=tmp_path / "other", policy=tmp_path / "policy", environment=crossing)
+
+    with pytest.raises(EnvironmentCrossed, match="the policy in `policy` belongs to `staging`"):
+        runs_once(elsewhere)
+
+    assert bindings(tmp_path / "other", "") == [(crossing or "none", True)]
 
 
 def test_gates_without_an_environment_take_agents_of_any(tmp_path: Path) -> None:

@@ -367,7 +367,7 @@ def test_a_credential_is_read_from_standard_input_listed_by_name_and_removed(
     assert said(capsys, "credentials", "set", "shop", "--as", "ada") == {"credential": "shop", "state": "kept"}
 
     assert [each["credential"] for each in said(capsys, "credentials", "list")] == ["shop"]
-    assert SealedVault(Path(".answerable/data")).secret("shop") == "s3cret-of-the-shop"
+    assert SealedVault(Path(".answerable/data")).find("shop").text == "s3cret-of-the-shop"
     records = [path for path in Path(".answerable/data").rglob("*") if path.is_file()]
     assert not any(b"s3cret-of-the-shop" in path.read_bytes() for path in records)
 
@@ -376,6 +376,20 @@ def test_a_credential_is_read_from_standard_input_listed_by_name_and_removed(
     assert run(["credentials", "remove", "shop", "--as", "ada"]) == 2
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     assert run(["credentials", "set", "shop", "--as", "ada"]) == 2
+
+
+@pytest.mark.requirement("TL-5", "GV-8")
+def test_a_credential_is_set_for_an_environment_and_listed_with_it(
+    lent: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("s3cret\n"))
+    kept = said(capsys, "credentials", "set", "shop", "--environment", "staging", "--as", "ada")
+    assert kept == {"credential": "shop", "state": "kept", "environment": "staging"}
+
+    (listed,) = said(capsys, "credentials", "list")
+    assert (listed["credential"], listed["environment"]) == ("shop", "staging")
+    assert run(["credentials", "list"]) == 0
+    assert "staging" in capsys.readouterr().out
 
 
 @pytest.mark.requirement("GV-10")

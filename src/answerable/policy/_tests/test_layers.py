@@ -81,6 +81,7 @@ def test_a_layer_without_tenants_is_for_everybody(tmp_path: Path) -> None:
         ('[acme]\nmay = "widen"\nwho = "acme"\n', {"acme": WIDER}, "no table of"),
         ('[acme]\nmay = "widen"\n', {}, "not there"),
         ("", {"acme": STRICTER}, "declares no such layer"),
+        ('environment = 3\n[acme]\nmay = "widen"\n', {"acme": WIDER}, "`environment` is not a name"),
         ('[acme]\nmay = "widen"\n', {"acme": "// nothing yet"}, "holds no policy"),
         ("[acme", {"acme": WIDER}, "not TOML"),
         (

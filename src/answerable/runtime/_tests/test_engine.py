@@ -1,10 +1,14 @@
 import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from answerable.core import RunId, SystemClock
 from answerable.runtime import Run, StoreEngine
+from answerable.runtime._ports import Advanced, Done
 from answerable.runtime._tests.house import House, Shed, until
 
 
@@ -104,5 +108,53 @@ def test_an_agent_that_is_not_registered_leaves_its_run_waiting(tmp_path: Path) 
             house.worker._agents = house.agents
             assert type(await house.worker.advance(run)).__name__ == "Retry"
             assert house.ledger.leases.unserved(9) == [run]
+
+    asyncio.run(main())
+
+
+class FreedByOthers:
+    """Leases of a worker that hears of a run only by a hint from another worker."""
+
+    def __init__(self) -> None:
+        self.free: list[RunId] = []
+        self.hint: Callable[[bool], None]
+
+    def listen(self, listener: Callable[[Sequence[str]], None], *, hint: Callable[[bool], None]) -> None:
+        self.hint = hint
+
+    def serving(self) -> None:
+        pass
+
+    def take(self, limit: int, *, besides: int = 0) -> list[RunId]:
+        found, self.free = self.free, []
+        return found
+
+    def place(self, run: RunId) -> tuple[str, int]:
+        return "default", 5
+
+    def next_due(self) -> datetime | None:
+        return None
+
+
+@pytest.mark.requirement("RT-1", "OP-1")
+def test_a_run_that_a_dead_worker_leaves_is_advanced_at_once_and_not_at_the_next_sweep() -> None:
+    async def main() -> None:
+        leases, advanced = FreedByOthers(), asyncio.Event()
+
+        async def advance(run: RunId) -> Advanced:
+            advanced.set()
+            return Done()
+
+        engine = StoreEngine(leases, SystemClock(), sweep=timedelta(hours=1))  # type: ignore[arg-type]
+        serving = asyncio.create_task(engine.serve(advance))
+        for is_serving in (False, True):
+            await asyncio.sleep(0)
+            leases.free.append(RunId("run_1"))
+            leases.hint(is_serving)
+
+            await asyncio.wait_for(advanced.wait(), 60)
+            advanced.clear()
+        serving.cancel()
+        await asyncio.wait([serving])
 
     asyncio.run(main())

@@ -449,5 +449,5 @@ def test_input_is_checked_against_the_agents_own_type(tmp_path: Path) -> None:
     async def agent(run: Run, given: int) -> int:
         return given + 1
 
-    with pytest.raises(InputInvalid):
+    with pytest.raises(InputInvalid, match=r"refused: input should be a valid integer"):
         ran(tmp_path, agent, "no number")

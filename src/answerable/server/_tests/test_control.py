@@ -85,7 +85,7 @@ class Desk:
     async def key(self, *, do: str, named: str, kind: str = "agent", roles: Sequence[str] = ()) -> Any:
         return await self._write("key", named=named, kind=kind, roles=list(roles))
 
-    async def credential(self, *, do: str, named: str, by: str, secret: str = "") -> Any:
+    async def credential(self, *, do: str, named: str, by: str, secret: str = "", environment: str = "") -> Any:
         return await self._write("credential", named=named, by=by)
 
     async def accept(self, *, tool: str, digest: str, by: str, reason: str) -> Any:

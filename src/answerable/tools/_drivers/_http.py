@@ -161,8 +161,7 @@ class HttpWire:
         """The headers of the credential for whom the request is, and whether another could be had."""
         if self._where.grants is None:
             return {}, False
-        tool, agent = CALLER.get()
-        granted = await self._where.grants.grant(tool=tool, agent=agent, is_again=is_again)
+        granted = await self._where.grants.grant(CALLER.get(), is_again=is_again)
         for form in (granted.token, orjson.dumps(granted.token).decode()[1:-1]):
             self._secrets[form.encode()] = None
         while len(self._secrets) > _MOST_SECRETS:
