@@ -3,19 +3,18 @@
 import pytest
 import sqlalchemy as sa
 
-import answerable.policy
 from answerable.ledger import Prepared, metadata
 from answerable.ledger._drivers._failures import TakenError
 from answerable.ledger._drivers._postgres import PostgresConnection, PostgresStore
 from answerable.ledger._drivers._postgres_columns import in_columns
+from answerable.policy import FactsProjection
 from tests.postgres import Databases
 
 pytestmark = pytest.mark.requirement("RT-3")
 
 _RECEIPTS = metadata.tables["receipts"]
 _PUT = Prepared(sa.insert(_RECEIPTS))
-assert answerable.policy  # whose table it is
-_EFFECTS = metadata.tables["policy_open_effects"]
+_EFFECTS = next(table for table in FactsProjection().tables if table.name == "policy_open_effects")
 _PUT_EFFECT = Prepared(_EFFECTS.insert())
 _HOW_STORED = Prepared(sa.text("SELECT reloptions::text FROM pg_class WHERE relname = 'receipts'"))
 _ODD = ["", "ä€😀", "a,b{}\"'\\", "NULL", " "]
