@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 TENANT = TenantId("default")
-PATIENCE_S = 20
+PATIENCE_S = 50
 _SLICES = metadata.tables["slices"].c
 _STATE = Prepared(sa.select(_SLICES.state).where(_SLICES.run == sa.bindparam("run")))
 

@@ -4,18 +4,19 @@
 
 With the address of a Temporal server, that one has the runs advanced.
 
-Its tools write down each call in books that all workers share, at once and before they take their time to answer.
+Its tools write down each call in books that all workers share, at once and before they take their time to answer. Its
+clock is the machine's, moved by as many seconds as the file `ahead` in its directory says.
 """
 
 import asyncio
 import random
 import sqlite3
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from answerable.action import Finding, Step
-from answerable.core import ActionKind, Description, Effect, Outcome, stable_json
+from answerable.core import ActionKind, Description, Effect, Outcome, SystemClock, stable_json
 from answerable.ledger import Ledger
 from answerable.runtime import (
     Agents,
@@ -27,15 +28,17 @@ from answerable.runtime import (
     RunsProjection,
     StoreEngine,
     Temporal,
+    TimersProjection,
     Worker,
 )
 from answerable.runtime import Gate as SharedByRuns
 from tests.contracts.engine_world import Everyone, Silent
 
-__all__ = ["LEASE", "STEPS", "agents", "open_books"]
+__all__ = ["LEASE", "TOOLS", "agents", "open_books"]
 
 LEASE = timedelta(seconds=2)
-STEPS = 6
+TOOLS = ("keyed", "read", "write")
+"""What the steps of a run call, in turn."""
 
 
 def open_books(path: Path) -> sqlite3.Connection:
@@ -47,6 +50,19 @@ def open_books(path: Path) -> sqlite3.Connection:
     return books
 
 
+class Unsteady(SystemClock):
+    """A clock that somebody sets, forward and back."""
+
+    def __init__(self, ahead: Path) -> None:
+        self._ahead = ahead
+
+    def now(self) -> datetime:
+        try:
+            return super().now() + timedelta(seconds=float(self._ahead.read_text()))
+        except (OSError, ValueError):
+            return super().now()
+
+
 class Tools:
     """`keyed` honours its key and `write` has none; a second `write` with the same key would show in the books."""
 
@@ -54,13 +70,14 @@ class Tools:
         self._books = books
 
     def describe(self, kind: ActionKind, name: str, arguments: bytes) -> Description:
-        return Description(effect=Effect.WRITE, honours_key=name == "keyed")
+        return Description(effect=Effect.READ if name == "read" else Effect.WRITE, honours_key=name == "keyed")
 
     async def execute(self, step: Step) -> Outcome:
         named = (step.action.name, step.action.idempotency_key or step.action.step)
         self._books.execute("BEGIN IMMEDIATE")
         self._books.execute("INSERT INTO calls VALUES (?, ?)", named)
-        self._books.execute("INSERT OR IGNORE INTO effects VALUES (?, ?)", named)
+        if step.action.name != "read":
+            self._books.execute("INSERT OR IGNORE INTO effects VALUES (?, ?)", named)
         self._books.execute("COMMIT")
         await asyncio.sleep(random.uniform(0.01, 0.2))
         return Outcome(status="ok", value=stable_json({"key": named[1]}))
@@ -69,11 +86,13 @@ class Tools:
         return "cannot say"
 
 
-async def clerk(run: Run, number: int) -> int:
-    """Some keyed writes and some that nobody may repeat."""
-    for step in range(STEPS):
-        await run.tool("write" if step % 3 == 2 else "keyed", number=number, step=step)
-    return number
+async def clerk(run: Run, steps: int) -> int:
+    """Reads, keyed writes and some that nobody may repeat; and a rest half way, in which it is in no memory."""
+    for step in range(steps):
+        if step == steps // 2:
+            await run.sleep(timedelta(milliseconds=300))
+        await run.tool(TOOLS[step % len(TOOLS)], step=step)
+    return steps
 
 
 def agents() -> Agents:
@@ -84,7 +103,8 @@ def agents() -> Agents:
 
 
 async def main(directory: Path, books: Path, temporal: str = "") -> None:
-    ledger = Ledger.open(directory, projections=(RunsProjection(),), lease=LEASE)
+    clock = Unsteady(directory / "ahead")
+    ledger = Ledger.open(directory, projections=(RunsProjection(), TimersProjection()), clock=clock, lease=LEASE)
     await ledger.start()
     gate = SharedByRuns(
         ledger=ledger,

@@ -114,7 +114,7 @@ def build(case: Case) -> Answerable:
         with contextlib.suppress(Refused):
             await run.tool("books.ban", ref="ban", minor=1)
         done.append(await act("held", 500))
-        await run.sleep(timedelta(milliseconds=120))
+        await run.sleep(timedelta(milliseconds=800 if case.store else 120))  # long enough to be parked meanwhile
         done += await asyncio.gather(act("left", 1), act("right", 2))
         return done
 

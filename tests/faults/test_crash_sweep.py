@@ -151,7 +151,8 @@ def check_chains(said: list[dict[str, Any]], digests: list[str]) -> None:
         assert [each["seq"] for each, _ in receipts] == list(range(len(receipts)))
         assert [each.get("prev") for each, _ in receipts] == [None, *(digest for _, digest in receipts[:-1])]
         assert [each["at"] for each, _ in receipts] == sorted(each["at"] for each, _ in receipts)
-    assert all(numbers == list(range(len(numbers))) for numbers in counters.values())
+    broken = {place: numbers for place, numbers in counters.items() if numbers != list(range(len(numbers)))}
+    assert broken == {}
     finals = [(each["run"], each["step"]) for each in said if each["phase"] in ("outcome", "denied")]
     assert len(finals) == len(set(finals))
 

@@ -1,4 +1,7 @@
-"""Several workers on one Postgres, killed, stopped, cut off, and the server restarted: nothing is lost or doubled."""
+"""Three workers on one Postgres, killed, stopped, cut off, their clocks set, and servers restarted: nothing is lost.
+
+Small on every change; with 200 runs of 20 steps, and a trouble for every 50 of them, in `make soak`.
+"""
 
 import asyncio
 import base64
@@ -10,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,22 +25,24 @@ from hypothesis import settings
 
 from answerable.core import RunId, StepKey
 from answerable.ledger import Ledger, Prepared, Reader, join_store, leaf_hash, metadata, root_hash
-from answerable.runtime import Runs, RunsProjection
+from answerable.runtime import Runs, RunsProjection, TimersProjection
 from tests.faults import _shared_worker
 from tests.faults.test_crash_sweep import check_chains
 from tests.integration.temporal_server import TemporalServer, temporal_server
 from tests.leash import leash
-from tests.postgres import Databases
+from tests.postgres import Databases, Server
 
 IS_SOAK = settings().max_examples > 1_000
-RUNS = 200 if IS_SOAK else 16
-TROUBLES = 60 if IS_SOAK else 6
-PATIENCE_S = 1200 if IS_SOAK else 150
+RUNS, STEPS = (200, 20) if IS_SOAK else (12, 6)
+TROUBLES = 80 if IS_SOAK else 8
+JUMP_S = 60 if IS_SOAK else 2
+PATIENCE_S = 3000 if IS_SOAK else 200
 ROOT = Path(__file__).resolve().parents[2]
 
 _RUNS = metadata.tables["runs"].c
 _STATES = Prepared(sa.select(_RUNS.run, _RUNS.state))
 _PARKED = Prepared(sa.select(metadata.tables["slices"].c.run).where(metadata.tables["slices"].c.state == "parked"))
+_UNFINISHED = Prepared(sa.select(metadata.tables["slices"]).where(metadata.tables["slices"].c.state != "closed"))
 _DONE = Prepared(sa.select(sa.func.count()).where(metadata.tables["receipts"].c.once.like("o:%")))
 
 
@@ -57,6 +63,11 @@ class Fleet:
         command += [self.temporal.address] if self.temporal is not None else []
         with (directory / "said").open("wb") as said:
             self.processes.append(subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, preexec_fn=leash()))
+
+    def set_clock(self, process: "subprocess.Popen[bytes]", ahead_s: int) -> None:
+        """Have one of them take it for so much later."""
+        assert isinstance(process.args, list)
+        (Path(process.args[3]) / "ahead").write_text(str(ahead_s))
 
     def check(self) -> None:
         """None of them ended by itself."""
@@ -85,7 +96,9 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 @contextlib.asynccontextmanager
 async def a_desk(folder: Path, url: str) -> AsyncIterator[tuple[Ledger, Runs]]:
     """A process that starts runs and answers doubts, and advances nothing itself."""
-    ledger = Ledger.open(folder / "desk", projections=(RunsProjection(),), store=url, lease=_shared_worker.LEASE)
+    ledger = Ledger.open(
+        folder / "desk", projections=(RunsProjection(), TimersProjection()), store=url, lease=_shared_worker.LEASE
+    )
     await ledger.start()
     try:
         yield ledger, Runs(ledger, _shared_worker.agents())
@@ -118,81 +131,125 @@ def outcomes(ledger: Ledger) -> int:
 @pytest.mark.timeout(PATIENCE_S + 60)
 @pytest.mark.parametrize("engine", ["store", "temporal"])
 def test_workers_killed_stopped_and_cut_off_lose_and_double_nothing(
-    fleet: Fleet, postgres: Databases, tmp_path: Path, engine: str
+    fleet: Fleet, postgres: Databases, tmp_path: Path, capsys: pytest.CaptureFixture[str], engine: str
 ) -> None:
     with contextlib.ExitStack() as stack:
         if engine == "temporal":
             (tmp_path / "temporal").mkdir()
             fleet.temporal = stack.enter_context(temporal_server(tmp_path / "temporal"))
-        see_through(fleet, postgres, tmp_path)
+        trouble = Trouble(fleet, postgres.server, postgres.new())
+        began = time.monotonic()
+        doubts = asyncio.run(see_through(trouble, tmp_path))
+        fleet.end()
+
+        calls = check_books(tmp_path, doubts)
+        check_record(tmp_path, trouble.url)
+
+    if IS_SOAK:
+        with capsys.disabled():
+            said = ", ".join(f"{count} x {what}" for what, count in sorted(trouble.done.items()))
+            print(f"\n{engine}: {RUNS} runs of {STEPS} steps in {time.monotonic() - began:.0f} s; {said};", calls)  # noqa: T201
 
 
-def see_through(fleet: Fleet, postgres: Databases, tmp_path: Path) -> None:
-    """All runs to their end, with every trouble on the way."""
-    url = postgres.new()
-    kinds: list[Callable[[], None]] = []
-    stopped: list[tuple[float, subprocess.Popen[bytes]]] = []
+class Trouble:
+    """Everything that may befall a fleet, in turn."""
 
-    def kill() -> None:
-        fleet.kill(random.choice([each for each in fleet.processes if each not in [p for _, p in stopped]]))
-        fleet.add()
+    def __init__(self, fleet: Fleet, server: Server, url: str) -> None:
+        self.url = url
+        self.done: Counter[str] = Counter()
+        self.fleet, self._server = fleet, server
+        self._stopped: list[tuple[float, subprocess.Popen[bytes]]] = []
+        every = [self.kill, self.stop, self.cut, self.set_clock, self.restart_database, self.kill, self.stop]
+        every.append(self.set_clock if fleet.temporal is None else self.restart_temporal)
+        self._left = itertools.islice(itertools.cycle(every), TROUBLES)
+        self.made = 0
 
-    def stop() -> None:
-        chosen = random.choice([each for each in fleet.processes if each not in [p for _, p in stopped]])
+    @property
+    def is_over(self) -> bool:
+        return self.made == TROUBLES
+
+    def make(self) -> None:
+        """The next one."""
+        trouble = next(self._left)
+        self.made += 1
+        self.done[trouble.__name__] += 1
+        trouble()
+
+    def kill(self) -> None:
+        self.fleet.kill(self._awake())
+        self.fleet.add()
+
+    def stop(self) -> None:
+        chosen = self._awake()
         os.kill(chosen.pid, signal.SIGSTOP)
-        stopped.append((time.monotonic() + 2 * _shared_worker.LEASE.total_seconds(), chosen))
+        self._stopped.append((time.monotonic() + 2 * _shared_worker.LEASE.total_seconds(), chosen))
 
-    def cut() -> None:
-        postgres.server.cut_connections(url)
+    def cut(self) -> None:
+        self._server.cut_connections(self.url)
 
-    def restart() -> None:
-        postgres.server.restart(random.choice([signal.SIGINT, signal.SIGQUIT]))
-        if fleet.temporal is not None:
-            fleet.temporal.kill()
-            fleet.temporal.start()
+    def set_clock(self) -> None:
+        self.fleet.set_clock(self._awake(), random.choice([-JUMP_S, 0, JUMP_S]))
 
-    async def main() -> None:
-        kinds.extend([kill, stop, cut, kill, restart, stop] * (TROUBLES // 6))
-        async with asyncio.timeout(PATIENCE_S), a_desk(tmp_path, url) as (ledger, runs):
-            for _ in range(3):
-                fleet.add()
-            names = [await runs.start("clerk", number) for number in range(RUNS)]
-            begun = 0
-            while True:
-                states = dict(ledger.reader.rows(_STATES))
-                if all(states[name] != "open" for name in names) and not kinds:
-                    break
-                for due, process in list(stopped):
-                    if time.monotonic() > due:
-                        process.send_signal(signal.SIGCONT)
-                        stopped.remove((due, process))
-                if kinds and outcomes(ledger) >= begun * RUNS * _shared_worker.STEPS // (TROUBLES + 2):
-                    kinds.pop(0)()
-                    begun += 1
-                elif kinds and all(states[name] != "open" for name in names):
-                    kinds.pop(0)()
-                fleet.check()
-                await answer_doubts(ledger, runs, tmp_path)
-                await asyncio.sleep(0.05)
-            for _, process in stopped:
+    def restart_database(self) -> None:
+        self._server.restart(random.choice([signal.SIGINT, signal.SIGQUIT]))
+
+    def restart_temporal(self) -> None:
+        assert self.fleet.temporal is not None
+        self.fleet.temporal.kill()
+        self.fleet.temporal.start()
+
+    def wake(self, *, all_of_them: bool = False) -> None:
+        """Let those go on that stood still for longer than their lease."""
+        for due, process in list(self._stopped):
+            if all_of_them or time.monotonic() > due:
                 process.send_signal(signal.SIGCONT)
+                self._stopped.remove((due, process))
 
-            assert set(states.values()) == {"done"}
+    def _awake(self) -> "subprocess.Popen[bytes]":
+        asleep = [process for _, process in self._stopped]
+        awake = [each for each in self.fleet.processes if each not in asleep]
+        if not awake:
+            self.wake(all_of_them=True)
+        return random.choice(awake or self.fleet.processes)
 
-    asyncio.run(main())
-    fleet.end()
 
-    check_books(tmp_path)
-    check_record(tmp_path, url)
+async def see_through(trouble: Trouble, folder: Path) -> int:
+    """All runs to their end, with every trouble on the way; how many doubts a person was asked about comes back."""
+    doubts = 0
+    async with a_desk(folder, trouble.url) as (ledger, runs):
+        for _ in range(3):
+            trouble.fleet.add()
+        names = [await runs.start("clerk", STEPS) for _ in range(RUNS)]
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            assert time.monotonic() < give_up, f"after {trouble.done}: {ledger.reader.rows(_UNFINISHED)}"
+            states = dict(ledger.reader.rows(_STATES))
+            are_over = all(states[name] != "open" for name in names)
+            if are_over and trouble.is_over:
+                break
+            trouble.wake()
+            is_due = outcomes(ledger) >= trouble.made * RUNS * STEPS // (TROUBLES + 2)
+            if not trouble.is_over and (is_due or are_over):
+                trouble.make()
+            trouble.fleet.check()
+            doubts += await answer_doubts(ledger, runs, folder)
+            await asyncio.sleep(0.05)
+        trouble.wake(all_of_them=True)
+
+        assert set(states.values()) == {"done"}
+    return doubts
 
 
-def check_books(folder: Path) -> None:
-    """Every step was done once; what nobody may repeat was not even asked for twice."""
+def check_books(folder: Path, doubts: int) -> str:
+    """Every step was done once; what nobody may repeat was not even asked for twice. What was done comes back."""
+    writes = sum(_shared_worker.TOOLS[step % len(_shared_worker.TOOLS)] != "read" for step in range(STEPS))
     with closing(_shared_worker.open_books(folder / "books.sqlite3")) as books:
         effects = books.execute("SELECT count(*) FROM effects").fetchone()[0]
+        calls = dict(books.execute("SELECT tool, count(*) FROM calls GROUP BY tool"))
         twice = books.execute("SELECT key FROM calls WHERE tool = 'write' GROUP BY key HAVING count(*) > 1").fetchall()
-    assert effects == RUNS * _shared_worker.STEPS
+    assert effects == RUNS * writes
     assert twice == []
+    return f"{effects} effects, 0 lost, 0 doubled; calls {calls}; {doubts} doubts answered by a person"
 
 
 def check_record(folder: Path, url: str) -> None:
@@ -209,7 +266,7 @@ def check_record(folder: Path, url: str) -> None:
         finals = [each for each in receipts if each.phase == "outcome"]
         entries = reader.entries()
         _, size, root, *_ = reader.checkpoint().split("\n")
-        assert len(finals) == RUNS * _shared_worker.STEPS
+        assert len(finals) == RUNS * STEPS
         assert int(size) == len(entries) == len(reader.receipts())
         assert base64.b64decode(root) == root_hash([leaf_hash(entry) for entry in entries])
         assert [receipt.position for receipt in receipts] == list(range(1, len(receipts) + 1))

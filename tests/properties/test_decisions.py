@@ -167,6 +167,9 @@ async def _through(ledger: Ledger, authorizer: CedarAuthorizer) -> None:
     await ledger.open_run(opened)
     taken = await ledger.leases.claim(run)
     assert isinstance(taken, Slice)
+    # What labels some of its actions came as a signal, which an agent may take or leave.
+    page = {"name": "page", "labels": ["untrusted:web"]}
+    await ledger.append(Draft(tenant=TENANT, run=run, phase="signal", agent="ops", members={"control": page}))
     journal = await ledger.journal(taken)
     for number in range(ON_RECORD):
         step = await journal.open(action := an_action(chance, number, run), await authorizer.authorize(action))

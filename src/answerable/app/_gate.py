@@ -72,7 +72,7 @@ from answerable.runtime import (
     Worker,
 )
 from answerable.runtime import Gate as SharedByRuns
-from answerable.standing import Specs, load_specs
+from answerable.standing import ClausesSoFar, Specs, load_specs
 from answerable.telemetry import Reports
 from answerable.tools import Peer, Toolbox, WholeResults
 
@@ -277,7 +277,8 @@ async def open_gate(
         await models.start()
         await upstreams.start()
         names = [_TENANT, *(each.name for each in tenants)]
-        policies = PolicySet.load_all(policy, actions=_known_actions(tools, upstreams, agents), tenants=names)
+        acts = _known_actions(tools, upstreams, agents)
+        policies = PolicySet.load_all(policy, actions=acts, clauses=in_force.ids(), tenants=names)
         rules = labels or LabelRules()
         check_labels(rules, tools, agents)
         further = (*recognisers, *load_recognisers(rules.recognisers))
@@ -292,8 +293,12 @@ async def open_gate(
         spec_names = {spec.id: await ledger.store_object(_TENANT, spec.snapshot()) for spec in in_force.specs}
 
         stops = next(each for each in projections if isinstance(each, StopsProjection))
-        flows = Flows(rules, ledger.reader, ledger.settled, further=further) if rules else None
+        rules_as = await ledger.store_object(
+            _TENANT, rules.snapshot(further=[type(each).__qualname__ for each in recognisers])
+        )
+        flows = Flows(rules, ledger.reader, ledger.settled, further=further, declared=rules_as) if rules else None
         cache = DecisionCache(decision_cache) if decision_cache else None
+        clauses = ClausesSoFar(ledger.reader, ledger.settled)
 
         def by(policies: PolicySet, name: str) -> CedarAuthorizer:
             return CedarAuthorizer(
@@ -307,6 +312,7 @@ async def open_gate(
                 groups={spec.agent_id: spec.groups for spec, _ in agents},
                 called=ledger.pseudonym,
                 autonomy=next(each for each in projections if isinstance(each, AutonomyProjection)),
+                clauses=clauses,
             )
 
         authorizer = by(policies[_TENANT], stored_as[_TENANT])

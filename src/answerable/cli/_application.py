@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -41,12 +42,19 @@ class Found:
     config: Config | None = None
 
 
-def find_application(place: str, config: Path | None = None, *, data: Path | None = None) -> Found:
+def find_application(
+    place: str,
+    config: Path | None = None,
+    *,
+    data: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Found:
     """The application at `module:attribute`; without one, that of the configuration file.
 
     Args:
         config: the file, where it is not `answerable.toml`; named together with a place, it adds to it.
         data: a data directory to use instead of the application's own.
+        environment: where the secrets are that the file names.
 
     Raises:
         AppNotFound, ConfigFileInvalid, SecretMissing: there is none, or it cannot be used.
@@ -58,7 +66,7 @@ def find_application(place: str, config: Path | None = None, *, data: Path | Non
         said = read_config(file)
         place = place or said.app or ""
         base = _load(place, file.absolute().parent) if place else None
-        app = configured(said, file=file, environment=os.environ, app=base)
+        app = configured(said, file=file, environment=environment, app=base)
         found = Found(app=app, place=str(file), config=said)
     if data is not None:
         found.app.data = data

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from answerable.cli._application import ConfigFile
+from answerable.cli._declared import declared_by
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import columns, say
 from answerable.cli._tenant import own_receipt, own_run, tenant
@@ -24,6 +26,7 @@ from answerable.policy import (
     run_policy_tests,
     simulate,
 )
+from answerable.standing import ClausesSoFar
 
 __all__ = ["command"]
 
@@ -37,14 +40,20 @@ POLICIES = Path("policy")
 def check(
     directory: Directory = POLICIES,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where something is doubtful, too.")] = False,
+    app: Annotated[
+        str, typer.Option("--app", metavar="PLACE", help="The application in Python, as `module:attribute`.")
+    ] = "",
+    config: ConfigFile = None,
+    data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
     """Say whether the policies parse, fit the schema and ask only for what is enforced; and what is doubtful.
 
     Doubtful is a rule that can never decide anything or repeats another, an obligation for what nothing permits,
-    and a permit for every agent or every action.
+    a permit for every agent or every action, and one that is wider than any agent, group, role, mandate or budget
+    that is declared: in the application, or in `answerable.toml` if it is here.
     """
-    found = check_policies(directory)
+    found = check_policies(directory, declared=declared_by(app, config, data))
     if found.is_valid:
         order = f"{len(found.lints)} to look at" if found.lints else "all in order"
         layered = f", layers for {len(found.tenants)} tenants" if found.tenants else ""
@@ -101,7 +110,7 @@ def replay(
     reader = Reader.open(data)
     own_run(reader, run, data=data)
     found = replay_decisions(reader, RunId(run), tenant=tenant())
-    counted = recount_facts(reader, run, tenant=tenant()) if facts else []
+    counted = recount_facts(reader, run, tenant=tenant(), clauses=ClausesSoFar(reader)) if facts else []
     moved = [each for each in counted if each.differences]
     same = sum(1 for each in found.decisions if each.is_replayable and not each.difference)
     lines = [_line(each) for each in found.decisions]
@@ -110,6 +119,8 @@ def replay(
         lines += [f"{each.receipt}  {name}: recorded {was}, counted {now}" for name, was, now in each.differences]
     if facts:
         lines.append(f"{len(counted) - len(moved)} of {len(counted)} were decided on the facts that the receipts give")
+    if left := sorted({name for each in counted for name in each.as_recorded}):
+        lines.append(f"taken as recorded, because no receipt tells: {', '.join(left)}")
     value = {
         "run": run,
         "isSame": found.is_same and not moved,
@@ -173,7 +184,8 @@ def simulate_policies(
     Exit 1: something would have come out differently. Exit 3: nothing would, as far as it can be said.
     """
     policies = PolicySet.load(against)
-    found = simulate(Reader.open(data), policies, against_of={}, since=_since(since))
+    reader = Reader.open(data)
+    found = simulate(reader, policies, against_of={}, since=_since(since), clauses=ClausesSoFar(reader))
     told = [each for each in found.differences if each.kind != "same"]
     rows = [(each.kind, each.action, each.then, each.now or "?", each.receipt, each.why) for each in told]
     lines = columns(("WHAT", "ACTION", "THEN", "NOW", "RECEIPT", "WHY"), rows) if rows else []

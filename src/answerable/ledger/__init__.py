@@ -27,7 +27,7 @@ from answerable.ledger._keys import FileSigner, KeyFileUnsafe, read_or_make_secr
 from answerable.ledger._leases import CALLED, Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
 from answerable.ledger._ledger import DirectoryInUse, Ledger
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
-from answerable.ledger._ports import Projection, Ruling, Signer, Tx
+from answerable.ledger._ports import Projection, Ruling, RulingTx, Signer, Tx
 from answerable.ledger._proofs import consistency_proof, inclusion_proof, is_consistent, tlog_proof
 from answerable.ledger._published import (
     LogContradicted,
@@ -117,6 +117,7 @@ __all__ = [
     "Recorded",
     "Restored",
     "Ruling",
+    "RulingTx",
     "RunJournal",
     "SchemaTooNew",
     "SharedReceiptsChanged",

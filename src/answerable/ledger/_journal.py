@@ -31,7 +31,7 @@ from answerable.ledger._drivers._failures import PASSING
 from answerable.ledger._history import History, as_recorded
 from answerable.ledger._landing import Landing
 from answerable.ledger._leases import Slice
-from answerable.ledger._ports import Ruling, Tx
+from answerable.ledger._ports import Ruling, RulingTx
 from answerable.ledger._receipt import Draft
 from answerable.ledger._record import Appended, Transaction
 from answerable.ledger._said import action_members, authority_of, error_code
@@ -204,7 +204,7 @@ class _Opening:
     def admitted(self) -> Step:
         return Step(action=self._action, status="admitted", attempt=self._attempt, decision=self._decision)
 
-    def rule(self, tx: Tx) -> Ruling:
+    def rule(self, tx: RulingTx) -> Ruling:
         """What all projections together say; the first to refuse decides."""
         approvals: tuple[ReceiptId, ...] = ()
         budget: tuple[dict[str, Any], ...] = ()

@@ -358,6 +358,7 @@ class _Glance:
 
     def __init__(self, reader: Reader, recorder: Recorder) -> None:
         self.rows = reader.rows
+        self.last_seq = reader.last_seq
         self._recorder = recorder
 
     @property

@@ -24,7 +24,7 @@ from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._tables import NOW, logs, receipts, subject_keys, workers
 from answerable.ledger._vault import Keyset
 
-__all__ = ["CHANNEL", "Query", "SharedRecorder", "SharedTransaction"]
+__all__ = ["CHANNEL", "MARK", "Query", "SharedRecorder", "SharedTransaction"]
 
 Query = tuple[Prepared, Sequence[Any]]
 
@@ -36,7 +36,7 @@ _PLAIN = frozenset({"intent", "outcome"})
 _P = sa.bindparam
 _WORKERS = Prepared(
     sa.select(workers.c.worker, workers.c.boot, workers.c.until > NOW, workers.c.batch, workers.c.counts).where(
-        sa.or_(workers.c.until > NOW, workers.c.worker == _P("me"))
+        sa.or_(workers.c.until > NOW, workers.c.worker == _P("me"), workers.c.worker == _P("marked"))
     )
 )
 _NEWS = Prepared(
@@ -56,7 +56,7 @@ _NEXT_LEAF = Prepared(
 _NEW_LOG = Prepared(sa.insert(logs))
 _NEW_SUBJECT = Prepared(sa.insert(subject_keys))
 _SAVE_SUBJECT = Prepared(insert(subject_keys).on_conflict_do_nothing())
-_MARK = Prepared(sa.update(workers).where(workers.c.worker == _P("me")).values(batch=_P("last"), counts=_P("counted")))
+MARK = Prepared(sa.update(workers).where(workers.c.worker == _P("me")).values(batch=_P("last"), counts=_P("counted")))
 _NOTIFY = Prepared(sa.text("SELECT pg_notify(:channel, :payload)"))
 
 
@@ -83,6 +83,8 @@ class SharedRecorder(Recorder):
         self._address = address
         self.worker = ""
         """Under which the fences that are remembered were given out; another one holds none of them."""
+        self.marked = ""
+        """The name in which the last batch was written."""
         self.is_serving = False
         """Whether this process advances runs, so that others need not hurry to."""
         self.position = 0
@@ -102,13 +104,14 @@ class SharedRecorder(Recorder):
         """What to read when a transaction begins; `after` one that is about to be committed."""
         given = {
             "me": self.worker,
+            "marked": self.marked,
             "since": self.position + (after.size if isinstance(after, SharedTransaction) else 0),
         }
         return [(query, query.postgres.arrange(given)) for query in (_WORKERS, _NEWS, _LATEST)]
 
     def has_committed(self, answers: Sequence[Sequence[Any]]) -> bool:
-        """Whether the transaction whose commit nobody confirmed is on disk."""
-        return any(row[0] == self.worker and row[3] == self.batch for row in answers[0])
+        """Whether the transaction whose commit nobody confirmed is on disk: under the name that it was written in."""
+        return any(row[0] == self.marked and row[3] == self.batch for row in answers[0])
 
     def take_in(self, answers: Sequence[Sequence[Any]]) -> None:
         """What others did since; what is remembered of it is forgotten.
@@ -122,7 +125,7 @@ class SharedRecorder(Recorder):
             raise StoreWentBack(address=self._address, found=found, known=self.position)
         if not any(row[0] == self.worker and row[2] for row in workers):
             self.drop_fences()
-        self.others = {row[1]: count for row in workers if row[0] != self.worker for count in [row[4]]}
+        self.others = {row[1]: count for row in workers if row[0] != self.worker and row[2] for count in [row[4]]}
         if not news:
             return
         if len(news) < _MOST_NEWS:
@@ -259,7 +262,8 @@ class SharedTransaction(Transaction):
         for (tenant, subject), wrapped in of.vault.unsaved.items():
             self.run(_NEW_SUBJECT, tenant=tenant, subject=subject, wrapped=wrapped)
         counts = json.dumps({**of.counters, **self._counters})
-        self.run(_MARK, last=of.batch, counted=counts, me=of.worker)
+        of.marked = of.worker
+        self.run(MARK, last=of.batch, counted=counts, me=of.marked)
         for payload in self._payloads():
             self.run(_NOTIFY, channel=CHANNEL, payload=payload)
 
@@ -270,8 +274,11 @@ class SharedTransaction(Transaction):
 
     def publish(self) -> None:
         """On disk now: later transactions build on this one, and woken runs are told."""
-        self._shared.position += len(self._rows)
-        self._shared.is_careful = False
+        of = self._shared
+        of.position += len(self._rows)
+        of.is_careful = False
+        if of.marked != of.worker:  # its lease ended before it knew: what it took is not its own any more
+            self._fences = dict.fromkeys(self._fences)
         super().publish()
         if self._rows:
             self._shared.appended()

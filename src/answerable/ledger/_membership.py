@@ -29,6 +29,7 @@ from answerable.ledger._vault import Vault
 
 __all__ = ["Membership", "join"]
 
+_PATIENCE_S = 15.0  # for a server that restarts, whatever the lease: as long as a read waits for it
 _KEYS = Prepared(sa.select(keys.c.key_id, keys.c.public, keys.c.role, keys.c.id).order_by(keys.c.id))
 _SAVE_KEY = Prepared(sa.insert(keys))
 
@@ -130,7 +131,7 @@ class Membership:
         connection = recorder.connection
         assert isinstance(connection, PostgresConnection)
         writer: PostgresWriter[SharedTransaction] = PostgresWriter(
-            connection, recorder, patience_s=self._lease.total_seconds()
+            connection, recorder, patience_s=max(self._lease.total_seconds(), _PATIENCE_S)
         )
         lookups = recorder.lookups
         assert isinstance(lookups, PostgresConnection)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import sqlalchemy as sa
 
-from answerable.core import Action, AnswerableError, Decision, ReceiptId
+from answerable.core import Action, AnswerableError, Decision, ReceiptId, RunId
 from answerable.ledger._receipt import Phase, Receipt
 from answerable.ledger._sql import Prepared
 
@@ -19,6 +19,7 @@ __all__ = [
     "Projection",
     "Ruling",
     "RulingProjection",
+    "RulingTx",
     "Signer",
     "Store",
     "Tx",
@@ -59,6 +60,13 @@ class Tx(Protocol):
 
     def wake(self, run: str) -> None:
         """Have the run advanced once this transaction is on disk."""
+
+
+class RulingTx(Tx, Protocol):
+    """The transaction in which an action is about to be opened."""
+
+    def last_seq(self, run: RunId) -> int:
+        """The `seq` of the run's last receipt so far, -1 where it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +114,7 @@ class Projection(Protocol):
 class RulingProjection(Projection, Protocol):
     """A projection that is asked before an action is opened. INVARIANT: `check` writes nothing."""
 
-    def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
+    def check(self, tx: RulingTx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """Whether the action may be opened now; `digest` names it. Called inside `open`'s transaction."""
 
 

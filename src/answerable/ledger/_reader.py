@@ -36,6 +36,7 @@ _OF_RUN = Prepared(
     .where(receipts.c.run == sa.bindparam("run"), receipts.c.seq > sa.bindparam("after"))
     .order_by(receipts.c.seq)
 )
+_LAST_SEQ = Prepared(sa.select(sa.func.max(receipts.c.seq)).where(receipts.c.run == sa.bindparam("run")))
 _OPENED = Prepared(sa.select(*_COLUMNS).where(receipts.c.run == sa.bindparam("run"), receipts.c.seq == 0))
 _OF_TENANT = Prepared(
     sa.select(*_COLUMNS).where(receipts.c.tenant == sa.bindparam("tenant")).order_by(receipts.c.position)
@@ -147,6 +148,11 @@ class Reader:
     def after(self, run: RunId, seq: int) -> list[Receipt]:
         """The receipts of a run beyond a `seq`, in order; -1 for all."""
         return [self._receipt(row) for row in self.rows(_OF_RUN, run=run, after=seq)]
+
+    def last_seq(self, run: RunId) -> int:
+        """The `seq` of the run's last receipt, -1 where it has none."""
+        last = self.rows(_LAST_SEQ, run=run)[0][0]
+        return -1 if last is None else int(last)
 
     def all(self) -> Iterator[Receipt]:
         """Every receipt of every tenant in the order they were written."""

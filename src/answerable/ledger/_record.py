@@ -209,6 +209,11 @@ class Transaction:
         self.run(_WAKE, of_run=run)
         self._woken.append(run)
 
+    def last_seq(self, run: RunId) -> int:
+        """The `seq` of the run's last receipt, those of this batch included."""
+        head = self._heads.get(run) or self._of.heads.get(run) or self._stored_head(run)
+        return head[0] if head else -1
+
     def fence(self, run: str) -> int | None:
         """The fence under which the run is leased now."""
         if run in self._fences:

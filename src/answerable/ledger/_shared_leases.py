@@ -13,7 +13,6 @@ from answerable.core import Clock, RunId, format_time
 from answerable.ledger._drivers._failures import StoreUnreachable
 from answerable.ledger._drivers._postgres import PostgresConnection
 from answerable.ledger._leases import (
-    FIND,
     IN_TURN,
     IS_UNSERVED,
     SET,
@@ -47,6 +46,13 @@ _TAKEN: dict[str, Any] = {
     "worker": _P("me"),
 }
 _BEGUN: dict[str, Any] = {"due": None, "begun": sa.func.coalesce(slices.c.begun, _P("moment"))}
+# INVARIANT: who takes some of the line asks for no pen. A run that was free when it was looked at stays so until the
+# commit only if its row is held: else two workers have it, under the same fence.
+_HOLD = Prepared(
+    sa.select(slices.c.tenant, slices.c.state, slices.c.fence, slices.c.wake, slices.c.worker)
+    .where(slices.c.run == _P("run"))
+    .with_for_update()
+)
 _TAKE = Prepared(sa.update(slices).where(slices.c.run == _P("of_run")).values({**_TAKEN, **_BEGUN}))
 # What is taken out of the line is asked of its queues only when it is claimed: until then it has not begun.
 _BEGIN = Prepared(sa.update(slices).where(slices.c.run == _P("of_run")).values(_BEGUN))
@@ -111,11 +117,12 @@ class SharedLeases(Leases):
         taken = self._taken.pop(run, None)
 
         def work(tx: Transaction) -> Slice | Busy | Queued | Gone:
-            is_taken = taken is not None and tx.fence(run) == taken.fence
-            rows = tx.rows(FIND, run=run)
+            rows = tx.rows(_HOLD, run=run)
             if not rows or rows[0][1] == "closed":
                 return Gone()
-            tenant, state, fence, wake, _, _ = rows[0]
+            tenant, state, fence, wake, worker = rows[0]
+            # As the store has it: a park that is not yet known to be on disk forgets the fence that came after it.
+            is_taken = taken is not None and (fence, worker) == (taken.fence, self._recorder.worker)
             if state == "leased" and not is_taken:
                 # Its worker looks after it; if that one goes, whoever notices tells.
                 return Busy(self._clock.now() + timedelta(seconds=self._presence.lease_s))
@@ -128,6 +135,7 @@ class SharedLeases(Leases):
             if is_taken:
                 assert taken is not None
                 tx.run(_BEGIN, of_run=run, moment=tx.now)
+                tx.set_fence(run, fence)
                 return taken
             tx.run(_TAKE, of_run=run, me=self._recorder.worker, moment=tx.now)
             tx.set_fence(run, fence + 1)

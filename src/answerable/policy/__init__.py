@@ -44,6 +44,7 @@ from answerable.policy._errors import (
 )
 from answerable.policy._evaluation import Evaluation
 from answerable.policy._explaining import Change, Explanation, Rule, explain
+from answerable.policy._facts_again import Recount, recount_facts
 from answerable.policy._labels import (
     CarriedLabel,
     Cloak,
@@ -78,9 +79,10 @@ from answerable.policy._policies import PolicySet, Request
 from answerable.policy._ports import Approvers
 from answerable.policy._replay import PolicyReplay, ReplayedDecision, replay_decisions
 from answerable.policy._schema import KnownAction, action_id
-from answerable.policy._simulating import Difference, Recount, Simulation, recount_facts, simulate
+from answerable.policy._simulating import Difference, Simulation, simulate
 from answerable.policy._spending import BudgetAlerts, Reserved, Spending, reserved_by, spending
 from answerable.policy._stops import Stop, Stops, StopsProjection, is_in_scope
+from answerable.policy._width import Declared
 
 __all__ = [
     "AnswerUnsigned",
@@ -114,6 +116,7 @@ __all__ = [
     "Cloaks",
     "DecisionCache",
     "DecisionNotFound",
+    "Declared",
     "Difference",
     "DraftOnly",
     "EditNotPossible",

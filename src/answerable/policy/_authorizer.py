@@ -9,7 +9,17 @@ from typing import Any
 
 import orjson
 
-from answerable.core import Action, AnswerableError, ApprovalObligation, Clock, Decision, SystemClock, TenantId
+from answerable.core import (
+    Action,
+    AnswerableError,
+    ApprovalObligation,
+    Clock,
+    Decision,
+    FactScope,
+    SystemClock,
+    TenantId,
+    stable_json,
+)
 from answerable.policy._autonomy import AutonomyProjection
 from answerable.policy._cedar import PRESENCE, WHOLE
 from answerable.policy._errors import PolicyFailed
@@ -18,7 +28,7 @@ from answerable.policy._facts import FACTS, Facts, read_facts
 from answerable.policy._labels import Flows
 from answerable.policy._obligations import merge_obligations, parse_duration, parse_obligations
 from answerable.policy._policies import Partition, PolicySet, Request
-from answerable.policy._ports import Rows
+from answerable.policy._ports import Clauses, Rows
 from answerable.policy._schema import CONTEXT, action_id
 
 __all__ = ["CedarAuthorizer", "DecisionCache"]
@@ -84,6 +94,7 @@ class CedarAuthorizer:
         groups: of agents, by their id.
         called: what the record of a tenant calls a person of a name.
         autonomy: knows whether any agent has a tier; without it none has.
+        clauses: knows how clauses stand; without it every one is undetermined.
     """
 
     def __init__(
@@ -99,6 +110,7 @@ class CedarAuthorizer:
         groups: Mapping[str, Sequence[str]] | None = None,
         called: Callable[[TenantId, str], str] = lambda tenant, name: name,
         autonomy: AutonomyProjection | None = None,
+        clauses: Clauses | None = None,
     ) -> None:
         self.cache = cache
         self._rows = rows
@@ -108,6 +120,7 @@ class CedarAuthorizer:
         self._groups = {agent: frozenset(named) for agent, named in (groups or {}).items()}
         self._called = called
         self._autonomy = autonomy
+        self._clauses = clauses
         self._default = _Policies(policies, stored_as or policies.digest)
         self._of_tenant: dict[str, _Policies] = {}
 
@@ -131,11 +144,13 @@ class CedarAuthorizer:
             if wanted:
                 initiator = self._initiator(action) if "initiator_roles" in wanted else ""
                 facts = read_facts(self._rows, action, wanted, self._clock.now(), initiator=initiator)
+                if partition.clauses:
+                    facts = await self._with_clauses(facts, action, partition.clauses)
             if self._flows is not None and (WHOLE in partition.reads or not _FLOW.isdisjoint(partition.reads)):
                 facts = replace(facts, flow=await self._flows.of(action))
             groups = partition.groups & self._groups.get(action.agent, _NO_GROUPS) if partition.groups else _NO_GROUPS
-            request = _request(action, partition, facts, groups)
-            evaluation = self._evaluate(policies, partition, request)
+            parts, request = _request(action, partition, facts, groups)
+            evaluation = self._evaluate(policies, partition, parts, request)
             if action.kind == "decision":
                 evaluation = _asked(action, evaluation)
         except Exception as error:  # noqa: BLE001 - the port's outer edge: becomes a denial with a receipt
@@ -152,20 +167,29 @@ class CedarAuthorizer:
             error=evaluation.error,
         )
 
+    async def _with_clauses(self, facts: Facts, action: Action, names: frozenset[str]) -> Facts:
+        if self._clauses is None:
+            return replace(facts, values={**facts.values, "clauses": dict.fromkeys(names, "undetermined")})
+        standing, seq = await self._clauses.now(action.run, names)
+        read = FactScope(f"run:{action.run}", seq)
+        return replace(facts, values={**facts.values, "clauses": dict(standing)}, scopes=(*facts.scopes, read))
+
     def _initiator(self, action: Action) -> str:
         # SECURITY: a system that is called like a person is not that person.
         asked = action.on_behalf_of
         return self._called(action.tenant, asked) if asked.startswith("person:") else ""
 
-    def _evaluate(self, policies: _Policies, partition: Partition, request: bytes) -> Evaluation:
+    def _evaluate(
+        self, policies: _Policies, partition: Partition, parts: Mapping[str, Any], request: bytes
+    ) -> Evaluation:
         if self.cache is None:
-            return partition.evaluate(request)
+            return partition.decide(parts)
         # Short requests are their own key; long ones are hashed, so that the cache stays small.
         name = request if len(request) <= 1024 else hashlib.sha256(request).digest()
         key = (policies.held.digest, self._generation(), name)
         known = self.cache.get(key)
         if known is None:
-            known = partition.evaluate(request)
+            known = partition.decide(parts)
             self.cache.put(key, known)
         return known
 
@@ -177,21 +201,25 @@ def _failed(action: Action, error: Exception) -> PolicyFailed:
     )
 
 
-def _request(action: Action, partition: Partition, facts: Facts, groups: frozenset[str]) -> bytes:
+def _request(
+    action: Action, partition: Partition, facts: Facts, groups: frozenset[str]
+) -> tuple[Mapping[str, Any], bytes]:
+    """What is decided, and the same as it goes on the record."""
     context = _context(action, partition.reads, facts)
-    request = Request(
+    parts = Request(
         agent=action.agent,
         action=partition.action,
         target=action.described.target,
         context=context,
         groups=tuple(sorted(groups)),
         autonomy=facts.values.get("autonomy"),
-    )
-    body = request.to_json()
+        declared=facts.flow.declared,
+    ).parts
+    body = stable_json(parts)
     if len(body) > _MOST_CONTEXT_BYTES and len(orjson.dumps(context)) > _MOST_CONTEXT_BYTES:
         problem = f"its context is over {_MOST_CONTEXT_BYTES} bytes: policies decide on booleans and counts"
         raise PolicyFailed(action=action.name, problem=problem)
-    return body
+    return parts, body
 
 
 def _context(action: Action, reads: frozenset[str], facts: Facts) -> dict[str, Any]:
@@ -229,6 +257,7 @@ _READERS: Mapping[str, Callable[[Action, Facts], Any]] = {
     "tainted": lambda action, facts: any(label.startswith("untrusted:") for label in action.labels),
     "target_named": lambda action, facts: action.described.target in action.resources,
     **{name: _told(name) for name in FACTS},
+    "clauses": lambda action, facts: facts.values.get("clauses"),
     "labelled": lambda action, facts: facts.flow.is_labelled,
     "untrusted_arguments": lambda action, facts: list(facts.flow.untrusted),
     "sends": lambda action, facts: list(facts.flow.sends),

@@ -159,7 +159,7 @@ class BudgetProjection:
             # SECURITY: limits that nobody declared would be none.
             return Ruling(refuse=MandateUnknown(action=action.name, mandate=action.mandate))
         asked = _amounts(action.described.ceiling, action.described.amount)
-        if refusal := self._of_another_currency(action):
+        if refusal := self._of_another_currency(tx, action, of_run):
             return Ruling(refuse=refusal)
         entries = []
         own: dict[tuple[str, str], int] | None = None
@@ -195,18 +195,19 @@ class BudgetProjection:
             own = [budget for budget in found if budget.tenant == action.tenant]
             yield from own or (budget for budget in found if not budget.tenant)
 
-    def _of_another_currency(self, action: Action) -> BudgetExceeded | None:
+    def _of_another_currency(self, tx: Tx, action: Action, of_run: Mapping[str, int]) -> BudgetExceeded | None:
         """Where a scope limits money, money in a currency that it does not limit has no limit but this one: none."""
         amount = action.described.amount
         if amount is None or amount.minor <= 0:
             return None
-        limited: dict[str, set[str]] = {}
+        limited: dict[str, set[str]] = {f"run:{action.run}": set(of_run)}
+        limited |= {f"run:{run}": set(self._limits_of(tx, action.tenant, run)) for run in action.ancestors}
         for budget in self._over(action):
-            if budget.amount is not None:
-                limited.setdefault(budget.scope, set()).add(budget.amount.currency)
-        for scope, currencies in limited.items():
-            if amount.currency not in currencies:
-                return _exceeded(action, scope, AMOUNT + amount.currency, amount.minor, 0, 0)
+            limited.setdefault(budget.scope, set()).update(budget.limits)
+        asked = AMOUNT + amount.currency
+        for scope, dimensions in limited.items():
+            if asked not in dimensions and any(each.startswith(AMOUNT) for each in dimensions):
+                return _exceeded(action, scope, asked, amount.minor, 0, 0)
         return None
 
     def apply(self, tx: Tx, receipt: Receipt) -> None:
@@ -233,7 +234,7 @@ class BudgetProjection:
             self._release(tx, tenant, run, step)
 
     def _open(self, tx: Tx, tenant: str, run: str, limits: Mapping[str, int]) -> None:
-        kept = {dimension: limits[dimension] for dimension in _DIMENSIONS if dimension in limits}
+        kept = {name: most for name, most in limits.items() if name in _DIMENSIONS or name.startswith(AMOUNT)}
         for dimension, most in kept.items():
             tx.run(_NEW, tenant=tenant, scope=f"run:{run}", dimension=dimension, most=most, reserved=0, spent=0)
         self._know(run, kept)
@@ -245,8 +246,8 @@ class BudgetProjection:
             if scope != scope_of_run:
                 self._move(tx, tenant, scope, dimension, spend=used.get(dimension, 0))
         for dimension in of_run:  # also for reads, which reserve nothing
-            if used[dimension]:
-                self._move(tx, tenant, scope_of_run, dimension, spend=used[dimension])
+            if spent := used.get(dimension):
+                self._move(tx, tenant, scope_of_run, dimension, spend=spent)
 
     def _release(self, tx: Tx, tenant: str, run: str, step: str) -> list[tuple[str, str]]:
         if not self._may_hold_any(tx):

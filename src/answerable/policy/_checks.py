@@ -16,6 +16,7 @@ from answerable.policy._lints import Lint, lint_policies
 from answerable.policy._obligations import parse_obligations
 from answerable.policy._policies import PolicySet, Request
 from answerable.policy._schema import CONTEXT, KnownAction
+from answerable.policy._width import Declared
 
 __all__ = ["PolicyCheck", "PolicyTest", "PolicyTests", "check_policies", "run_policy_tests"]
 
@@ -34,6 +35,7 @@ _DEFAULTS: Mapping[str, Any] = {
     **dict.fromkeys(FACTS, 0),
     "initiator_roles": [],
     "tier": "execute",
+    "clauses": {},
     "hour": 12,
     "weekday": 3,
 }
@@ -98,14 +100,20 @@ class PolicyTests:
         return all(test.is_passed for test in self.tests)
 
 
-def check_policies(directory: Path, *, actions: Iterable[KnownAction] | None = None) -> PolicyCheck:
-    """Whether the policies in a directory parse, fit the schema and ask only for what is enforced."""
+def check_policies(
+    directory: Path, *, actions: Iterable[KnownAction] | None = None, declared: Declared | None = None
+) -> PolicyCheck:
+    """Whether the policies in a directory parse, fit the schema and ask only for what is enforced.
+
+    Args:
+        declared: what the application declares, to find permits that are wider than all of it.
+    """
     try:
         sets = PolicySet.load_all(directory, actions=actions)
     except ConfigError as error:
         return PolicyCheck(where=str(directory), problem=error.message)
     policies = {name: policy for each in sets.values() for name, policy in each.policies.items()}
-    lints = dict.fromkeys(lint for each in sets.values() for lint in lint_policies(each.policies))
+    lints = dict.fromkeys(lint for each in sets.values() for lint in lint_policies(each.policies, declared))
     return PolicyCheck(
         where=str(directory),
         digest=sets["default"].digest,
@@ -126,7 +134,8 @@ def run_policy_tests(
     """Decide each request in a table, and compare.
 
     The table is TOML: `[[test]]` with `name`, `agent`, its `groups`, `action`, `target`, `context` (what is left out
-    has an unremarkable value: no labels, nothing done before, the named target, noon of a Wednesday), `expect`, and
+    has an unremarkable value: no labels, nothing done before, the named target, every clause satisfied, noon of a
+    Wednesday), `expect`, and
     if they matter `rules`, `obligations` and `error`. Without `table` it is `tests.toml` in the directory, or
     for a tenant those in the layers that name it.
 
@@ -179,6 +188,8 @@ def _test(policies: PolicySet, said: dict[str, Any], path: Path) -> PolicyTest:
     if WHOLE not in partition.reads:
         heads = {read.partition(".")[0].rstrip("?") for read in partition.reads}
         context = {name: value for name, value in context.items() if name in heads}
+    if partition.clauses:
+        context["clauses"] = dict.fromkeys(partition.clauses, "satisfied") | context["clauses"]
     request = Request(
         agent=said["agent"],
         action=said["action"],

@@ -11,7 +11,8 @@ written-off effect gives back what it took. Reads are not counted: they do nothi
 | `payees:NAME:CURRENCY:DAY` | targets with at least one of those; follows from them, and has no version of its own |
 
 More are looked up and not kept here: `days:NAME:CURRENCY:N:DAY` (N days up to DAY), `approved:NAME:TARGET`,
-`roles:PERSON`, `tier:AGENT:ENVIRONMENT:EFFECT`, and the clock's own `hour:…` and `date:…`.
+`roles:PERSON`, `tier:AGENT:ENVIRONMENT:EFFECT`, `run:RUN` (its last receipt), `moved:CURRENCY:RUN`,
+and the clock's own `hour:…` and `date:…`.
 """
 
 import zlib
@@ -22,9 +23,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from answerable.core import Action, Decision, Effect, TenantId
+from answerable.core import Action, Decision, Effect, RunId, TenantId
 from answerable.identity import registered_roles
-from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, insert, metadata
+from answerable.ledger import Phase, Prepared, Receipt, Ruling, RulingTx, Tx, insert, metadata
 from answerable.policy._approvals import approvals_table
 from answerable.policy._autonomy import tier_version
 from answerable.policy._ports import Rows
@@ -36,6 +37,7 @@ __all__ = [
     "days_of",
     "look",
     "look_among",
+    "moved_in_run",
     "own_approval",
     "own_effect",
     "payee_scope",
@@ -149,6 +151,11 @@ _FIND = Prepared(
         _open.c.run == _P("run"), _open.c.step == _P("step")
     )
 )
+_IN_RUN = Prepared(
+    sa.select(sa.func.coalesce(sa.func.sum(_open.c.amount), 0)).where(
+        _open.c.run == _P("run"), _open.c.is_counted.is_(True), _open.c.day_scope.like(_P("of_currency"))
+    )
+)
 _PUT = Prepared(_open.insert())
 _DROP = Prepared(_open.delete().where(_open.c.run == _P("run"), _open.c.step == _P("step")))
 _TAKE_OUT = Prepared(
@@ -191,6 +198,10 @@ def look(rows: Rows, tenant: str, scope: str) -> Sequence[int]:
         name, _, target = rest.partition(":")
         count = rows(_APPROVED, tenant=tenant, name=name, target=target)[0][0]
         return (count, count, 0)
+    if kind == "moved":
+        currency, _, run = rest.partition(":")
+        moved = moved_in_run(rows, run, currency)
+        return (moved, 0, moved)
     if kind == "tier":
         return (tier_version(rows, tenant, scope), 0, 0)
     if kind == "roles":
@@ -224,6 +235,11 @@ def own_approval(rows: Rows, action: Action) -> int:
     return int(rows(_OWN_APPROVED, run=action.run, step=action.step)[0][0])
 
 
+def moved_in_run(rows: Rows, run: str, currency: str) -> int:
+    """What a run moved in a currency, by any tool; what it has in flight included."""
+    return int(rows(_IN_RUN, run=run, of_currency=f"%:{currency}:____-__-__")[0][0])
+
+
 def own_effect(rows: Rows, action: Action) -> Sequence[Any] | None:
     """What the action's own step has in flight: tenant, scope of the target, scope of the day, amount."""
     found = rows(_FIND, run=action.run, step=action.step)
@@ -249,13 +265,16 @@ class FactsProjection:
         """Others may have given something back."""
         self._some_given_back = None
 
-    def check(self, tx: Tx, action: Action, decision: Decision, digest: str) -> Ruling | None:
+    def check(self, tx: RulingTx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """`moved` if a scope that a permit rests on has another version now; a denial stands."""
         if decision.verdict != "deny":
             for scope in decision.facts:
                 kind, _, rest = scope.name.partition(":")
                 if kind in ("hour", "date"):
                     if not tx.now.startswith(rest):
+                        return Ruling(moved=True)
+                elif kind == "run":
+                    if tx.last_seq(RunId(rest)) != scope.version:
                         return Ruling(moved=True)
                 elif look(tx.rows, action.tenant, scope.name)[0] != scope.version:
                     return Ruling(moved=True)
@@ -271,12 +290,13 @@ class FactsProjection:
             tx.run(_FORGET, of_run=run)
         elif receipt.phase == "outcome":
             if said.get("intentRef") and _counts(said["action"]):
-                counts = said["effect"]["status"] == "ok"
-                if counts and not self._may_be_given_back(tx):
-                    return  # counted since its intent
+                if said["effect"]["status"] == "ok":
+                    if self._may_be_given_back(tx):  # else it is counted since its intent
+                        self._settle(tx, run, step, counts=True)
+                    return
                 for tenant, target, day, minor, is_counted in tx.rows(_TAKE_OUT, run=run, step=step):
-                    if bool(is_counted) != counts:
-                        self._count(tx, tenant, target, day, minor, more=1 if counts else -1)
+                    if is_counted:
+                        self._count(tx, tenant, target, day, minor, more=-1)
         elif said["control"].get("do") == "write-off":
             self._settle(tx, run, step, counts=False)
 

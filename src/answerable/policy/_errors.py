@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from answerable.core import ConfigError, EvidenceError, Refused, Transient
+from answerable.core import ConfigError, EvidenceError, Money, Refused, Transient
 
 __all__ = [
     "AnswerUnsigned",
@@ -156,6 +156,16 @@ class BudgetExceeded(Refused):
     asked: int
     left: int
     limit: int
+
+    @property
+    def message(self) -> str:
+        """What happened, why and what to do; money as money."""
+        kind, _, currency = self.dimension.partition(":")
+        if kind != "amount":
+            return super().message
+        said = {name: Money(getattr(self, name), currency) for name in ("asked", "left", "limit")}
+        told = {"action": self.action, "scope": self.scope, "dimension": "at once", **said}
+        return "; ".join(each.format_map(told) for each in (self.what, self.why, self.fix))
 
 
 @dataclass(eq=False, kw_only=True)

@@ -12,7 +12,7 @@ from answerable.policy._errors import DecisionNotFound
 from answerable.policy._evaluation import Evaluation
 from answerable.policy._policies import Partition, PolicySet
 from answerable.policy._ports import Found
-from answerable.policy._schema import CONTEXT
+from answerable.policy._schema import CONTEXT, STANDINGS
 
 __all__ = ["Change", "Explanation", "Rule", "explain"]
 
@@ -108,19 +108,25 @@ def _changes(partition: Partition, request: dict[str, Any], found: Evaluation) -
     for policy in partition.policies.values():
         for value in _literals(policy.est["conditions"]):
             literals[type(value)].add(value)
-    told = 0
-    context = request["context"]
-    for fact in sorted(context.keys() | {"amount_minor", "currency"} & partition.reads):
-        if fact == "attributes":
-            continue
-        tried: set[str] = set()
+    told: set[tuple[str, str]] = set()
+    for fact, was, value, context in _otherwise(request["context"], partition.reads, literals):
+        verdict = partition.evaluate(stable_json({**request, "context": context})).verdict
+        if verdict != found.verdict and (fact, verdict) not in told and len(told) < _MOST_CHANGES:
+            told.add((fact, verdict))
+            yield Change(fact=fact, was=was, value=value, verdict=verdict)
+
+
+def _otherwise(
+    context: dict[str, Any], reads: frozenset[str], literals: Mapping[type, set[Any]]
+) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
+    """Each fact with what it was, another value, and the context with that one."""
+    for fact in sorted(context.keys() - {"attributes", "clauses"} | {"amount_minor", "currency"} & reads):
         for value in _others(fact, context.get(fact), literals):
-            changed = {**request, "context": {**context, fact: value}}
-            verdict = partition.evaluate(stable_json(changed)).verdict
-            if verdict != found.verdict and verdict not in tried and told < _MOST_CHANGES:
-                tried.add(verdict)
-                told += 1
-                yield Change(fact=fact, was=context.get(fact), value=value, verdict=verdict)
+            yield fact, context.get(fact), value, {**context, fact: value}
+    clauses = context.get("clauses", {})
+    for clause, stands in sorted(clauses.items()):
+        for value in sorted(STANDINGS - {stands}):
+            yield f"clauses.{clause}", stands, value, {**context, "clauses": {**clauses, clause: value}}
 
 
 def _others(fact: str, was: Any, literals: Mapping[type, set[Any]]) -> Iterator[Any]:

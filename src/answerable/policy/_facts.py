@@ -32,7 +32,9 @@ _OF_DAYS = frozenset({*_AMOUNTS, *_COUNTS, "payees_today"})
 _KEPT = _OF_DAYS | {"prior_on_target"}
 _NOTHING = (0, 0, 0)
 
-FACTS = frozenset({"prior_on_target", "prior_approvals", "initiator_roles", "tier"}) | _OF_DAYS | _CLOCK
+FACTS = frozenset(
+    {"prior_on_target", "prior_approvals", "amount_run_minor", "initiator_roles", "tier", "clauses", *_OF_DAYS, *_CLOCK}
+)
 """Attributes of the context that are looked up, and not told by the action itself."""
 
 
@@ -83,6 +85,8 @@ class _Reading:
                 else:
                     count, total = self._days(today, _COUNTS.get(name) or _AMOUNTS[name])
                     values[name] = count if name in _COUNTS else total if self._currency else 0
+        if "amount_run_minor" in names:
+            values["amount_run_minor"] = self._moved()
         if "prior_approvals" in names:
             values["prior_approvals"] = self._approvals()
         if "initiator_roles" in names:
@@ -160,6 +164,14 @@ class _Reading:
         self._look(day)
         _, others, _ = self._read(payees_scope(day))
         return others + (0 if self._read(payee_scope(day, target))[1] else 1)
+
+    def _moved(self) -> int:
+        """What the run moved in the action's currency so far."""
+        if not self._currency:
+            return 0
+        _, moved = self._look(f"moved:{self._currency}:{self._action.run}")
+        own = self._in_flight() if moved else None
+        return moved - own[3] if own and own[2][-15:-10] == f":{self._currency}:" else moved
 
     def _approvals(self) -> int:
         name, target = self._action.name, self._action.described.target

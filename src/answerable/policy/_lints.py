@@ -8,6 +8,7 @@ import orjson
 
 from answerable.policy._cedar import CedarPolicy
 from answerable.policy._schema import groups_of
+from answerable.policy._width import Declared, too_wide
 
 __all__ = ["Lint", "lint_policies"]
 
@@ -18,7 +19,8 @@ class Lint:
 
     Args:
         kind: `unreachable` (it can never decide anything), `repeated` (another says the same), `no permit` (an
-            obligation for what nothing permits), or `wide` (a permit that is nobody's in particular).
+            obligation for what nothing permits), or `wide` (a permit that is nobody's in particular, or that reaches
+            further than anything declared).
     """
 
     policy: str
@@ -26,13 +28,17 @@ class Lint:
     problem: str
 
 
-def lint_policies(policies: Mapping[str, CedarPolicy]) -> tuple[Lint, ...]:
-    """What is doubtful, by policy. A set without any is not thereby right: `policy test` holds it to what is meant."""
+def lint_policies(policies: Mapping[str, CedarPolicy], declared: Declared | None = None) -> tuple[Lint, ...]:
+    """What is doubtful, by policy. A set without any is not thereby right: `policy test` holds it to what is meant.
+
+    Args:
+        declared: agents, tools, budgets and roles; without it no permit is too wide for them.
+    """
     ordered = [policies[name] for name in sorted(policies)]
-    return tuple(lint for policy in ordered for lint in _of(policy, ordered))
+    return tuple(lint for policy in ordered for lint in _of(policy, ordered, declared))
 
 
-def _of(policy: CedarPolicy, every: list[CedarPolicy]) -> Iterator[Lint]:
+def _of(policy: CedarPolicy, every: list[CedarPolicy], declared: Declared | None) -> Iterator[Lint]:
     if any(condition == {"kind": "when", "body": {"Value": False}} for condition in policy.est["conditions"]):
         yield Lint(policy=policy.id, kind="unreachable", problem="its condition is `false`")
     for other in every:
@@ -49,6 +55,10 @@ def _of(policy: CedarPolicy, every: list[CedarPolicy]) -> Iterator[Lint]:
         yield Lint(policy=policy.id, kind="no permit", problem="nothing permits what it asks something for")
     if policy in permits:
         yield from _wide(policy)
+        if declared is not None:
+            forbids = [each for each in every if not each.is_permit and _covers(each, policy)]
+            for problem in too_wide(policy, forbids, declared):
+                yield Lint(policy=policy.id, kind="wide", problem=problem)
 
 
 def _wide(permit: CedarPolicy) -> Iterator[Lint]:

@@ -9,7 +9,17 @@ import cedarpy
 
 from answerable.policy._cedar import PRESENCE, WHOLE, CedarPolicy, parse_policies, policy_text, read_policy
 from answerable.policy._errors import PolicyFailed, PolicyInvalid
-from answerable.policy._schema import CONTEXT, KINDS, QUESTION, STAND_IN, KnownAction, action_id, groups_of, schema_text
+from answerable.policy._schema import (
+    CONTEXT,
+    KINDS,
+    QUESTION,
+    STAND_IN,
+    STANDINGS,
+    KnownAction,
+    action_id,
+    groups_of,
+    schema_text,
+)
 
 __all__ = ["SETS", "actions_mentioned", "files_of", "read_into", "schema_of", "text_of", "validate"]
 
@@ -78,10 +88,10 @@ def _known(id: str) -> KnownAction:
     return KnownAction(name=rest, kind=kind) if colon and kind in KINDS else KnownAction(name=name)  # type: ignore[arg-type]
 
 
-def schema_of(known: Iterable[KnownAction], own: str, *, where: str) -> cedarpy.Schema:
+def schema_of(known: Iterable[KnownAction], own: str, *, clauses: Iterable[str], where: str) -> cedarpy.Schema:
     """The schema of what exists, with what a `schema.cedarschema` adds; PolicyInvalid where that does not fit."""
     try:
-        text = schema_text(known) + "\n" + own
+        text = schema_text(known, clauses) + "\n" + own
         try:
             return cedarpy.Schema.from_str(text + "\ntype Attributes = {};")
         except ValueError:
@@ -102,6 +112,12 @@ def validate(
         problems = {f"`{named.get(error.policy_id, '?')}`: {_plain(error)}": None for error in said.errors}
         raise PolicyInvalid(where=where, problem="; ".join(problems))
     for policy in read.values():
+        if "" in policy.clauses:
+            raise PolicyInvalid(where=where, problem=f'`{policy.id}`: name the clause: `context.clauses["REFUND-1"]`')
+        if unknown := policy.standings - STANDINGS:
+            # SECURITY: to Cedar a comparison with a word that never occurs is merely false.
+            words = ", ".join(sorted(STANDINGS))
+            raise PolicyInvalid(where=where, problem=f"`{policy.id}`: a clause is {words}, and never `{min(unknown)}`")
         declared = {
             f"attributes.{name}" for each in [*known, QUESTION] if _covers(policy, each) for name in each.attributes
         }

@@ -10,7 +10,7 @@ import cedarpy
 import orjson
 
 from answerable.core import sha256_name, stable_json
-from answerable.policy._cedar import CedarPolicy, policy_text
+from answerable.policy._cedar import CedarPolicy, ask_cedar, policy_text
 from answerable.policy._errors import PolicyDenied, PolicyFailed, PolicyInvalid
 from answerable.policy._evaluation import Evaluation, stricter, within_tier
 from answerable.policy._layers import read_layers, with_layers
@@ -35,6 +35,7 @@ class Request:
         context: only what some policy of the action's partition reads.
         groups: those of the agent's groups that some policy of the partition names.
         autonomy: tier of the agent and the role that is asked, where it is less than `execute`.
+        declared: name of the sources and sinks on the record, where the context says something that follows from them.
     """
 
     agent: str
@@ -43,20 +44,29 @@ class Request:
     context: Mapping[str, Any]
     groups: tuple[str, ...] = ()
     autonomy: tuple[str, str] | None = None
+    declared: str = ""
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Principal, action, resource, context, autonomy, declared."""
+        principal: dict[str, Any] = {"type": "Agent", "id": self.agent}
+        if self.groups:
+            principal["groups"] = list(self.groups)
+        said: dict[str, Any] = {
+            "principal": principal,
+            "action": {"type": "Action", "id": self.action},
+            "resource": {"type": "Resource", "id": self.target or "none"},
+            "context": self.context,
+        }
+        if self.autonomy:
+            said["autonomy"] = dict(zip(("tier", "role"), self.autonomy, strict=True))
+        if self.declared:
+            said["declared"] = self.declared
+        return said
 
     def to_json(self) -> bytes:
-        """Stable JSON: principal, action, resource, context, autonomy."""
-        principal = {"type": "Agent", "id": self.agent}
-        tier = {"autonomy": dict(zip(("tier", "role"), self.autonomy, strict=True))} if self.autonomy else {}
-        return stable_json(
-            {
-                **tier,
-                "principal": {**principal, "groups": list(self.groups)} if self.groups else principal,
-                "action": {"type": "Action", "id": self.action},
-                "resource": {"type": "Resource", "id": self.target or "none"},
-                "context": self.context,
-            }
-        )
+        """Its parts as stable JSON."""
+        return stable_json(self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,43 +79,59 @@ class Partition:
     entities: cedarpy.Entities
     reads: frozenset[str]
     groups: frozenset[str]
+    clauses: frozenset[str]
     _members: dict[tuple[str, ...], cedarpy.Entities] = field(default_factory=dict, repr=False)
+    _verdicts: dict[tuple[bool, tuple[str, ...]], Evaluation] = field(default_factory=dict, repr=False)
 
     def evaluate(self, request: bytes) -> Evaluation:
         """Decide a request (`Request.to_json`). Whatever goes wrong is a denial."""
-        parts = orjson.loads(request)
-        autonomy = parts.pop("autonomy", None)
-        context = parts["context"]
-        agent = parts["principal"]["id"]
+        return self.decide(orjson.loads(request))
+
+    def decide(self, parts: Mapping[str, Any]) -> Evaluation:
+        """Decide a request that goes on the record as these parts (`Request.parts`)."""
+        principal, context = parts["principal"], parts["context"]
         found = self._ask(parts, context)
         if "confidence" in context:
             # SECURITY: what an agent says of itself may only tighten, so the answer without it must hold, too.
-            del context["confidence"]
-            found = stricter(found, self._ask(parts, context), action=self.action)
-        return found if autonomy is None else within_tier(found, autonomy, action=self.action, agent=agent)
+            unsaid = {name: value for name, value in context.items() if name != "confidence"}
+            found = stricter(found, self._ask(parts, unsaid), action=self.action)
+        if "autonomy" not in parts:
+            return found
+        return within_tier(found, parts["autonomy"], action=self.action, agent=principal["id"])
 
-    def _ask(self, parts: dict[str, Any], context: Mapping[str, Any]) -> Evaluation:
-        """One Cedar call over both sets.
+    def _ask(self, parts: Mapping[str, Any], context: Mapping[str, Any]) -> Evaluation:
+        """One Cedar call over both sets."""
+        principal = parts["principal"]
+        groups = principal.get("groups")
+        asked = {
+            "principal": {"type": principal["type"], "id": principal["id"]},
+            "action": parts["action"],
+            "resource": parts["resource"],
+            "context": orjson.dumps(context).decode(),
+        }
+        entities = self._with(principal["id"], groups) if groups else self.entities
+        is_allowed, reasons, errors = ask_cedar(asked, self.handle, entities)
+        rules = tuple(sorted(reasons))
+        if errors:
+            # SECURITY: Cedar skips a policy that fails; a skipped `forbid` would widen authority.
+            return Evaluation(verdict="deny", rules=rules, error=PolicyFailed(action=self.action, problem=errors[0]))
+        known = self._verdicts.get((is_allowed, rules))
+        if known is None:
+            known = self._verdict(rules, is_allowed=is_allowed)
+            if len(self._verdicts) < _MOST_KEPT:
+                self._verdicts[is_allowed, rules] = known
+        return known
+
+    def _verdict(self, rules: tuple[str, ...], *, is_allowed: bool) -> Evaluation:
+        """What it means that these policies decided.
 
         Obligations are permits too, so the answer is a permit only if a policy of the authorize set is
         among the reasons.
         """
-        principal = parts["principal"]
-        groups = principal.get("groups")
-        asked = {**parts, "context": orjson.dumps(context).decode()}
-        if groups:
-            asked["principal"] = {"type": principal["type"], "id": principal["id"]}
-        said = cedarpy.is_authorized(
-            asked, self.handle, self._with(principal["id"], groups) if groups else self.entities
-        )
-        rules = tuple(sorted(said.diagnostics.reasons))
-        if errors := said.diagnostics.errors:
-            # SECURITY: Cedar skips a policy that fails; a skipped `forbid` would widen authority.
-            return Evaluation(verdict="deny", rules=rules, error=PolicyFailed(action=self.action, problem=errors[0]))
-        if not said.allowed or not any(not self.policies[rule].obligations for rule in rules):
-            named = "no policy permits it" if said.allowed or not rules else "forbidden by " + ", ".join(rules)
+        if not is_allowed or not any(not self.policies[rule].obligations for rule in rules):
+            named = "no policy permits it" if is_allowed or not rules else "forbidden by " + ", ".join(rules)
             denied = PolicyDenied(action=self.action, reason=named)
-            return Evaluation(verdict="deny", rules=() if said.allowed else rules, error=denied)
+            return Evaluation(verdict="deny", rules=() if is_allowed else rules, error=denied)
         merged = merge_obligations(each for rule in rules for each in self.policies[rule].obligations)
         if merged is None:
             problem = "it would need approvals by different roles: " + ", ".join(rules)
@@ -141,23 +167,33 @@ class PolicySet:
 
     @classmethod
     def load(
-        cls, directory: Path, *, actions: Iterable[KnownAction] | None = None, tenant: str = "default"
+        cls,
+        directory: Path,
+        *,
+        actions: Iterable[KnownAction] | None = None,
+        clauses: Iterable[str] | None = None,
+        tenant: str = "default",
     ) -> "PolicySet":
         """Read `authorize/*.cedar`, `obligations/*.cedar` (or one file of each name), `schema.cedarschema` and layers.
 
-        `actions` is what exists, so that a policy naming anything else is caught; None takes what the
-        policies name as existing.
+        `actions` and `clauses` are what exists, so that a policy naming anything else is caught; None takes
+        what the policies name as existing.
 
         Raises:
             PolicyInvalid: nothing there, not Cedar, an `@id` missing or doubled, a template, a name or
                 attribute that the schema lacks, a `forbid` among the obligations, a layer beyond its bounds.
             ObligationInvalid: an obligation nobody would enforce.
         """
-        return cls.load_all(directory, actions=actions, tenants=[tenant])[tenant]
+        return cls.load_all(directory, actions=actions, clauses=clauses, tenants=[tenant])[tenant]
 
     @classmethod
     def load_all(
-        cls, directory: Path, *, actions: Iterable[KnownAction] | None = None, tenants: Iterable[str] = ("default",)
+        cls,
+        directory: Path,
+        *,
+        actions: Iterable[KnownAction] | None = None,
+        clauses: Iterable[str] | None = None,
+        tenants: Iterable[str] = ("default",),
     ) -> dict[str, "PolicySet"]:
         """The policies of these tenants and of all that a layer names, each with its layers; read once.
 
@@ -169,7 +205,8 @@ class PolicySet:
         own = text_of(schema_file) if schema_file.exists() else ""
         read = [*base.values(), *(policy for layer in layers for policy in layer.policies.values())]
         known = tuple(actions) if actions is not None else actions_mentioned(read)
-        schema = schema_of(known, own, where=str(directory))
+        named = {clause for policy in read for clause in policy.clauses} - {""} if clauses is None else clauses
+        schema = schema_of(known, own, clauses=named, where=str(directory))
         validate(base, schema, known, where=str(directory))
         for layer in layers:
             validate(layer.policies, schema, known, where=str(layer.where))
@@ -264,6 +301,7 @@ def _compile(action: str, policies: Iterable[CedarPolicy]) -> Partition:
         entities=_entities(action),
         reads=frozenset(read for policy in kept.values() for read in policy.reads),
         groups=frozenset(group for policy in kept.values() for group in policy.groups),
+        clauses=frozenset(clause for policy in kept.values() for clause in policy.clauses),
     )
 
 

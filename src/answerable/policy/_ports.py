@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from answerable.core import Action, ActionKind, Description, RunId, TenantId
 from answerable.ledger import Draft, Prepared, Receipt
 
-__all__ = ["Approvers", "Book", "Describes", "Found", "Record", "Rows", "Store"]
+__all__ = ["Approvers", "Book", "Clauses", "Describes", "Found", "Record", "Rows", "Store", "Unsealed"]
 
 
 class Rows(Protocol):
@@ -46,6 +46,16 @@ class Store(Protocol):
         """The people its texts concern."""
 
 
+class Clauses(Protocol):
+    """Knows how the clauses of specifications stand in a run."""
+
+    async def now(self, run: RunId, names: frozenset[str]) -> tuple[Mapping[str, str], int]:
+        """The standing of these clauses by all that is on the record of the run, and the `seq` up to which."""
+
+    def by(self, receipts: Sequence[Receipt], names: frozenset[str]) -> Mapping[str, str]:
+        """Their standing by these receipts of one run."""
+
+
 class Approvers(Protocol):
     """Who may answer: people, their roles and their keys."""
 
@@ -77,6 +87,16 @@ class Record(Protocol):
 
     def stored(self, digest: str) -> tuple[bytes, bytes] | None:
         """The text and salt of an object, by its commitment."""
+
+
+class Unsealed(Record, Protocol):
+    """A record whose texts can be read."""
+
+    def after(self, run: RunId, seq: int) -> list[Receipt]:
+        """The receipts of a run beyond a `seq`, in order; -1 for all."""
+
+    def text(self, receipt: Receipt) -> Any:
+        """What its commitments stand for: `input` and `output` are bytes or None."""
 
 
 class Found(Record, Protocol):

@@ -6,7 +6,7 @@ the receipt is the count that was decided on.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,15 +21,15 @@ from answerable.ledger import Prepared, Receipt
 from answerable.policy._approvals import ApprovalsProjection
 from answerable.policy._autonomy import AutonomyProjection
 from answerable.policy._counting import FactsProjection
+from answerable.policy._exposure import Exposure
 from answerable.policy._facts import FACTS, read_facts
-from answerable.policy._labels import untrusted_of
 from answerable.policy._ports import Record
 
 __all__ = ["Recounted", "recount"]
 
 _DECISIONS = frozenset({"intent", "held", "denied", "outcome"})
-_AS_RECORDED = ("attributes", "confidence", "labelled", "sends")
-"""What follows from declarations and texts, not from receipts."""
+_AS_RECORDED = ("attributes", "confidence", "labelled", "untrusted_arguments", "sends")
+"""What follows from declarations and texts, not from receipts alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +40,14 @@ class Recounted:
         request: as it was decided; None where it is not on the record, `{}` where policy was not asked.
         context: every word of policy's vocabulary, from the receipts; `attributes` as recorded, if they were.
         groups: of the agent, as its run was opened.
+        before: the run's receipts before it; goes on growing when the next decision is asked for.
     """
 
     receipt: Receipt
     request: dict[str, Any] | None
     context: dict[str, Any]
     groups: frozenset[str] = frozenset()
+    before: Sequence[Receipt] = ()
 
 
 def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: str = "") -> Iterator[Recounted]:
@@ -60,33 +62,49 @@ def recount(reader: Record, *, tenant: TenantId = TenantId("default"), since: st
         for table in projection.tables:
             book.make(table)
     opened: dict[str, dict[str, Any]] = {}
-    seen: dict[str, set[str]] = {}
+    carried: dict[str, Exposure] = {}
+    of_runs: dict[str, list[Receipt]] = {}
     for receipt in reader.receipts(tenant=tenant):
         said = receipt.predicate
         book.now = said["at"]
         if receipt.phase == "run.open":
             opened[said["run"]] = said["control"]
-            seen[said["run"]] = set(said["control"].get("labels", ()))
+            forked = carried.get(said["control"].get("origin", {}).get("run", ""))
+            carried[said["run"]] = Exposure(said["control"], forked.ever if forked else ())
         authority = said.get("authority", {})
         if receipt.phase in _DECISIONS and "decision" in authority and "request" in authority and said["at"] >= since:
             stored = reader.stored(authority["request"])
             request = orjson.loads(stored[0]) if stored else None
             of_run = opened.get(said["run"], {})
             decided = _decided(receipt, request)
-            context = _context(book, receipt, of_run, seen.get(said["run"], set()), decided)
             recorded = request["context"] if request else {}
+            labels = _labels(receipt, recorded, carried.get(said["run"]) or Exposure({}))
+            context = _context(book, receipt, of_run, labels, decided)
             context |= {name: recorded[name] for name in _AS_RECORDED if name in recorded}
-            if "untrusted_arguments" in recorded:
-                context["untrusted_arguments"] = untrusted_of(authority.get("provenance", ()))
             groups = frozenset(of_run.get("groups", ()))
-            yield Recounted(receipt=receipt, request=request, context=context, groups=groups)
+            before = of_runs.get(said["run"], [])
+            yield Recounted(receipt=receipt, request=request, context=context, groups=groups, before=before)
         for projection in projections:
             if receipt.phase in projection.phases:
                 projection.apply(book, receipt)
-        if receipt.phase == "outcome":
-            seen.setdefault(said["run"], set()).update(said.get("labels", ()))
-        elif receipt.phase == "control" and said["control"].get("do") == "declassify":
-            seen.setdefault(said["run"], set()).difference_update(said["control"]["labels"])
+        if said["run"] in carried:
+            carried[said["run"]].follow(receipt)
+            of_runs.setdefault(said["run"], []).append(receipt)
+
+
+def _labels(receipt: Receipt, recorded: dict[str, Any], carried: Exposure) -> list[str]:
+    """The labels that it was decided under: those recorded, if the run can have carried them then."""
+    # An `outcome` itself carries the labels of its result, not those the run had before.
+    own = None if receipt.phase == "outcome" else receipt.predicate.get("labels", [])
+    said = recorded.get("labels", own)
+    if said is not None and carried.was(said):
+        return sorted(said)
+    fitting = (each for each in reversed(carried.moments) if _is_tainted(each) == recorded.get("tainted"))
+    return sorted(next(fitting, carried.moments[-1]) if said is None else carried.moments[-1])
+
+
+def _is_tainted(labels: Iterable[str]) -> bool:
+    return any(label.startswith("untrusted:") for label in labels)
 
 
 def _decided(receipt: Receipt, request: dict[str, Any] | None) -> datetime:
@@ -98,13 +116,11 @@ def _decided(receipt: Receipt, request: dict[str, Any] | None) -> datetime:
 
 
 def _context(
-    book: "_Book", receipt: Receipt, opened: dict[str, Any], seen: set[str], decided: datetime
+    book: "_Book", receipt: Receipt, opened: dict[str, Any], labels: list[str], decided: datetime
 ) -> dict[str, Any]:
     said = receipt.predicate
     action = said["action"]
     amount, target = action.get("amount"), action.get("target", "")
-    # An `outcome` carries the labels of its result, not those the run had seen before.
-    labels = sorted(seen) if receipt.phase == "outcome" else sorted(said.get("labels", ()))
     acting = _action(said, opened.get("environment", ""))
     counted = read_facts(book.rows, acting, FACTS, decided, initiator=said.get("onBehalfOf", ""))
     context: dict[str, Any] = {
@@ -112,7 +128,7 @@ def _context(
         "effect": action["effect"],
         "kind": action["kind"],
         "labels": labels,
-        "tainted": any(label.startswith("untrusted:") for label in labels),
+        "tainted": _is_tainted(labels),
         "target_named": target in opened.get("resources", ()),
         **{name: value for name, value in counted.values.items() if name != "autonomy"},
     }

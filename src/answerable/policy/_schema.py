@@ -22,6 +22,7 @@ __all__ = [
     "CONTEXT",
     "KINDS",
     "QUESTION",
+    "STANDINGS",
     "STAND_IN",
     "AttributeType",
     "KnownAction",
@@ -50,6 +51,7 @@ CONTEXT: Mapping[str, str] = {
     "amount_today_minor": "amount_today_minor: Long",
     "amount_7d_minor": "amount_7d_minor: Long",
     "amount_30d_minor": "amount_30d_minor: Long",
+    "amount_run_minor": "amount_run_minor: Long",
     "count_today": "count_today: Long",
     "count_7d": "count_7d: Long",
     "count_30d": "count_30d: Long",
@@ -60,8 +62,12 @@ CONTEXT: Mapping[str, str] = {
     "labelled": "labelled: Bool",
     "untrusted_arguments": "untrusted_arguments: Set<String>",
     "sends": "sends: Set<String>",
+    "clauses": "clauses: Clauses",
 }
-"""What every action tells policy, and its type; `attributes` is typed per action."""
+"""What every action tells policy, and its type; `attributes` is typed per action, `Clauses` by what is specified."""
+
+STANDINGS = frozenset({"satisfied", "violated", "not applicable", "undetermined"})
+"""What the record can say of a clause (`docs/concepts/specifications.md`)."""
 
 assert {effect.value for effect in Effect} == {"read", "write", "irreversible"}  # as documented to policy authors
 
@@ -120,8 +126,11 @@ def groups_of(action: str) -> tuple[str, ...]:
     return (kind, f"{kind}:{provider}:*") if colon else (kind,)
 
 
-def schema_text(actions: Iterable[KnownAction]) -> str:
+def schema_text(actions: Iterable[KnownAction], clauses: Iterable[str] = ()) -> str:
     """The Cedar schema of what exists; `Attributes`, the type of undeclared attributes, is left to define.
+
+    Args:
+        clauses: ids of the clauses that there are.
 
     Raises:
         PolicyFailed: a tool's name is reserved.
@@ -134,6 +143,7 @@ def schema_text(actions: Iterable[KnownAction]) -> str:
         "entity Group;",
         "entity Agent in [Group];",
         "entity Resource;",
+        f"type Clauses = {{ {', '.join(f'{json.dumps(clause)}: String' for clause in sorted(clauses))} }};",
         f"type Context = {{ {context}, attributes?: Attributes }};",
     ]
     for name, each in sorted(known.items()):

@@ -1,17 +1,17 @@
 """Other policies against what was decided: what they would have denied, permitted or asked for instead."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from answerable.core import TenantId, stable_json
 from answerable.policy._cedar import PRESENCE, WHOLE
 from answerable.policy._evaluation import Evaluation
 from answerable.policy._policies import PolicySet, Request
-from answerable.policy._ports import Record
+from answerable.policy._ports import Clauses, Record
 from answerable.policy._recount import Recounted, recount
 from answerable.policy._schema import action_id
 
-__all__ = ["Difference", "Recount", "Simulation", "recount_facts", "simulate"]
+__all__ = ["Difference", "Simulation", "simulate"]
 
 Kind = Literal["same", "newly denied", "newly permitted", "newly held", "other obligations", "cannot say"]
 _STRICTNESS = {"permit": 0, "hold": 1, "deny": 2}
@@ -48,19 +48,6 @@ class Simulation:
         return sum(each.kind == kind for each in self.differences)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recount:
-    """One decision whose recorded facts are compared with those counted anew.
-
-    Args:
-        differences: each attribute that differs, as `(name, recorded, counted)`.
-    """
-
-    receipt: str
-    action: str
-    differences: tuple[tuple[str, Any, Any], ...]
-
-
 def simulate(
     reader: Record,
     policies: PolicySet,
@@ -68,6 +55,7 @@ def simulate(
     against_of: dict[str, PolicySet],
     tenant: TenantId = TenantId("default"),
     since: str = "",
+    clauses: Clauses | None = None,
 ) -> Simulation:
     """Decide every recorded request again, by the policies of then and by these.
 
@@ -77,30 +65,20 @@ def simulate(
     Args:
         against_of: the policies of then by the name receipts cite; filled as they are met.
         since: RFC 3339; from when on.
+        clauses: knows how clauses stand; without it nothing can be said where these policies read it.
     """
-    found = [_compare(reader, each, policies, against_of) for each in recount(reader, tenant=tenant, since=since)]
+    found = [
+        _compare(reader, each, policies, against_of, clauses) for each in recount(reader, tenant=tenant, since=since)
+    ]
     return Simulation(against=policies.digest, differences=tuple(each for each in found if each is not None))
 
 
-def recount_facts(reader: Record, run: str, *, tenant: TenantId = TenantId("default")) -> list[Recount]:
-    """Compare the facts each decision of a run was made on with what the receipts before it say."""
-    compared = []
-    for each in recount(reader, tenant=tenant):
-        said = each.receipt.predicate
-        if said["run"] != run or not each.request:
-            continue
-        recorded = each.request["context"]
-        differences = tuple(
-            (name, recorded[name], each.context.get(name))
-            for name in sorted(recorded)
-            if name != "attributes" and _plain(recorded[name]) != _plain(each.context.get(name))
-        )
-        compared.append(Recount(receipt=said["id"], action=said["action"]["name"], differences=differences))
-    return compared
-
-
 def _compare(
-    reader: Record, each: Recounted, policies: PolicySet, against_of: dict[str, PolicySet]
+    reader: Record,
+    each: Recounted,
+    policies: PolicySet,
+    against_of: dict[str, PolicySet],
+    clauses: Clauses | None,
 ) -> Difference | None:
     said = each.receipt.predicate
     if each.request == {}:
@@ -113,8 +91,12 @@ def _compare(
         return Difference(**named, kind="cannot say", then="", now="", why="request or policies are not on the record")
     then = against_of[name].evaluate(stable_json(each.request))
     partition = policies.partition(action_id(said["action"]["kind"], said["action"]["name"]))
+    if partition.clauses and clauses is None:
+        return Difference(**named, kind="cannot say", then=then.verdict, now="", why="no specifications are at hand")
     if lacking := _unrecorded(partition.reads, each):
         return Difference(**named, kind="cannot say", then=then.verdict, now="", why=f"{lacking} is not on the record")
+    if partition.clauses and clauses is not None:
+        each.context["clauses"] = dict(clauses.by(each.before, partition.clauses))
     heads = {read.partition(".")[0].rstrip("?") for read in partition.reads}
     is_whole = WHOLE in partition.reads
     context = {name: value for name, value in each.context.items() if is_whole or name in heads}
@@ -151,7 +133,3 @@ def _kind(then: Evaluation, now: Evaluation) -> Kind:
         return "newly held"
     same = sorted(map(str, then.obligations)) == sorted(map(str, now.obligations))
     return "same" if same else "other obligations"
-
-
-def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, list) else value

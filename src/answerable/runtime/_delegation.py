@@ -31,10 +31,11 @@ from answerable.core import (
 from answerable.ledger import Draft, Ledger
 from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._errors import AgentUnknown, DelegationRefused, DelegationTooDeep, InputInvalid, NotDelegated
+from answerable.runtime._limits import narrowest
 from answerable.runtime._links import find_delegate
 from answerable.runtime._typed import from_json, input_type, to_json
 
-__all__ = ["DelegationEffects", "authority_of", "delegated_control", "narrowest", "refusal_of"]
+__all__ = ["DelegationEffects", "authority_of", "delegated_control", "refusal_of"]
 
 _INHERITED = ("resources", "subjects", "chain", "scope", "family", "priority", "policy", "mandate")
 
@@ -59,12 +60,6 @@ def refusal_of(control: Mapping[str, Any], kind: ActionKind, name: str) -> Answe
     if kind == "delegation" and control.get("limits", {}).get("depth", 1) <= 0:
         return DelegationTooDeep(agent=name)
     return None
-
-
-def narrowest(*limits: Mapping[str, int]) -> dict[str, int]:
-    """The tightest of several bounds, each as `run.open` states it."""
-    names = dict.fromkeys(name for each in limits for name in each)
-    return {name: min(each[name] for each in limits if name in each) for name in names}
 
 
 class _BothAuthorizer:

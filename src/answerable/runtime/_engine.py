@@ -18,7 +18,7 @@ log = logging.getLogger("answerable.runtime")
 _SWEEP = timedelta(seconds=5)
 _BATCH = 256
 _ON_ERROR = timedelta(seconds=5)
-_HEAD_START = timedelta(milliseconds=250)
+_HEAD_START_S = 0.25
 
 
 class StoreEngine:
@@ -35,17 +35,18 @@ class StoreEngine:
         self._line = Line(leases.place)
         self._active: dict[RunId, asyncio.Task[None]] = {}
         self._again: set[RunId] = set()
-        self._later: dict[RunId, datetime] = {}
+        self._later: dict[RunId, float] = {}  # when, by a clock that nobody sets
         self._others: set[RunId] = set()
         self._news = asyncio.Event()
         self._has_more = False
-        self._look_at: datetime | None = None
+        self._look_at: float | None = None
         leases.listen(self._told, hint=self._hinted)
 
     def notify(self, run: RunId, *, not_before: datetime | None = None) -> None:
         """There may be something to do for this run."""
-        if not_before is not None and not_before > self._clock.now():
-            self._later[run] = not_before
+        wait_s = (not_before - self._clock.now()).total_seconds() if not_before is not None else 0.0
+        if wait_s > 0:
+            self._later[run] = self._clock.monotonic_s() + wait_s
         elif run in self._active:
             self._again.add(run)
         elif run not in self._line:
@@ -62,7 +63,7 @@ class StoreEngine:
                 if self._has_more and len(self._active) < slots:
                     self._sweep(slots)
                     continue
-                if self._look_at is not None and self._look_at <= self._clock.now():
+                if self._look_at is not None and self._look_at <= self._clock.monotonic_s():
                     self._sweep(slots)
                     continue  # what it found is dispatched first
                 self._news.clear()
@@ -90,7 +91,7 @@ class StoreEngine:
 
     def _hinted(self, is_serving: bool) -> None:
         """Another worker woke runs: if it advances runs itself, it has a moment's start."""
-        at = self._clock.now() + (_HEAD_START if is_serving else timedelta())
+        at = self._clock.monotonic_s() + (_HEAD_START_S if is_serving else 0.0)
         self._look_at = at if self._look_at is None else min(at, self._look_at)
         self._news.set()
 
@@ -134,7 +135,7 @@ class StoreEngine:
             self._news.set()
 
     def _sweep(self, slots: int) -> None:
-        now, self._look_at = self._clock.now(), None
+        now, self._look_at = self._clock.monotonic_s(), None
         for run in [run for run, at in self._later.items() if at <= now]:
             del self._later[run]
             self._others.discard(run)
@@ -156,9 +157,10 @@ class StoreEngine:
 
     def _pause_s(self) -> float:
         """Until the next sweep, or the next thing that is due."""
-        due = [*self._later.values(), *([self._look_at] if self._look_at is not None else [])]
+        now = self._clock.monotonic_s()
+        pauses = [self._sweep_s, *(at - now for at in self._later.values())]
+        if self._look_at is not None:
+            pauses.append(self._look_at - now)
         if (timer := self._leases.next_due()) is not None:
-            due.append(timer)
-        if not due:
-            return self._sweep_s
-        return max(0.001, min(self._sweep_s, (min(due) - self._clock.now()).total_seconds()))
+            pauses.append((timer - self._clock.now()).total_seconds())
+        return max(0.001, min(pauses))

@@ -1,14 +1,16 @@
 """Bounds on one run, from its agent's declaration."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
-from answerable.core import AnswerableError, Outcome
+from answerable.core import AnswerableError, Money, Outcome
 from answerable.runtime._errors import RepeatedCall, StepLimitExceeded, TimeLimitExceeded
 
-__all__ = ["Bounds", "Limits"]
+__all__ = ["Bounds", "Limits", "narrowest"]
 
+AMOUNT = "amount:"
 _MOST_IGNORED = 20
 
 
@@ -21,6 +23,7 @@ class Limits:
         wall: age of the run, waiting included.
         tokens: tokens read and written by models; held by the budget.
         cost_nano_usd: price in 10⁻⁹ US dollars; held by the budget.
+        amount: money that its tools move, no other currency then; held by the budget.
         identical_calls: how often the same call may give the same result, unless a timer or signal came between.
         depth: how deep runs may delegate to others, and how often hand over.
     """
@@ -29,15 +32,17 @@ class Limits:
     wall: timedelta | None = None
     tokens: int | None = None
     cost_nano_usd: int | None = None
+    amount: Money | None = None
     identical_calls: int | None = 5
     depth: int | None = 3
 
     def within(self, other: "Limits") -> "Limits":
         """Each bound of the two that is the tighter."""
-        names = [each.name for each in fields(self)]
+        names = [each.name for each in fields(self) if each.name != "amount"]
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return Limits(
-            **{name: min((each for each in pair if each is not None), default=None) for name, pair in pairs.items()}
+            amount=_less(self.amount, other.amount),
+            **{name: min((each for each in pair if each is not None), default=None) for name, pair in pairs.items()},
         )
 
     def to_json(self) -> dict[str, int]:
@@ -47,6 +52,7 @@ class Limits:
             "wallS": None if self.wall is None else int(self.wall.total_seconds()),
             "tokens": self.tokens,
             "costNanoUsd": self.cost_nano_usd,
+            **({} if self.amount is None else {f"{AMOUNT}{self.amount.currency}": self.amount.minor}),
             "identicalCalls": self.identical_calls,
             "depth": self.depth,
         }
@@ -128,6 +134,22 @@ class Bounds:
                     self._stuck[call] = error
                 elif isinstance(error, StepLimitExceeded | TimeLimitExceeded):
                     self.breach = error
+
+
+def narrowest(*limits: Mapping[str, int]) -> dict[str, int]:
+    """The tightest of several bounds, each as `run.open` states it."""
+    names = dict.fromkeys(name for each in limits for name in each)
+    found = {name: min(each[name] for each in limits if name in each) for name in names}
+    for each in limits:
+        if any(name.startswith(AMOUNT) for name in each):  # it lets no other currency go
+            found |= {name: 0 for name in found if name.startswith(AMOUNT) and name not in each}
+    return found
+
+
+def _less(one: Money | None, other: Money | None) -> Money | None:
+    if one is None or other is None:
+        return one or other
+    return Money(min(one.minor, other.minor) if one.currency == other.currency else 0, one.currency)
 
 
 def _error_of(outcome: Outcome) -> AnswerableError | None:

@@ -290,6 +290,8 @@ class Slice:
 
     def _start(self, call: Call, work: Coroutine[Any, Any, None]) -> None:
         self._working += 1
+        if not self._versions and not self._back.may_have_some:
+            self._watch.hush()  # `_on_still` would find nothing before this is done
         # A copy each, as asyncio itself makes: what a tool sets in its context must not reach the next.
         call.task = self._loop.create_task(self._do(call, work), context=self._context.copy())
         self._tasks.add(call.task)
@@ -432,8 +434,7 @@ class Slice:
             journalled=journalled, instead=f"a new call of `{self._back.calls[step].signature[2]}`"
         )
         outcome = Outcome.of_error("failed", self._diverged)
-        for gated in list(self._gated):
-            call = self._back.calls[gated]
+        for call in [self._back.calls[gated] for gated in self._gated]:
             if call.task is not None:
                 call.task.cancel()
             if not call.future.done():

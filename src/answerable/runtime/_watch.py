@@ -40,6 +40,12 @@ class TaskWatch:
         if self._handle is None:
             self._handle = self._loop.call_soon(self._look_again)
 
+    def hush(self) -> None:
+        """Do not look after all: nothing can be handed back, and whoever works for the slice looks when done."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
     def look(self) -> None:
         """Look now: where every task awaits a slice's future, nothing needs to be waited for."""
         if not self._one_finished and self._waiters(directly=True) is not None:

@@ -12,6 +12,7 @@ from answerable.standing._pack import Pack, PackScope, make_pack
 from answerable.standing._pack_files import PackNotWritten, write_pack
 from answerable.standing._ports import Record
 from answerable.standing._render import trail_lines, verdict_lines
+from answerable.standing._so_far import ClausesSoFar
 from answerable.standing._specs import Spec, Specs, load_specs, parse_snapshot
 from answerable.standing._trail import ActionTrail, ApprovalLink, ClauseLink, DecisionLink, ModelLink, PartyLink, Trail
 from answerable.standing._why import why
@@ -24,6 +25,7 @@ __all__ = [
     "Clause",
     "ClauseLink",
     "ClauseVerdict",
+    "ClausesSoFar",
     "DecisionLink",
     "Finding",
     "FrameworkMapping",

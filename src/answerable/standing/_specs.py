@@ -111,6 +111,10 @@ class Specs:
         specs = (spec for spec in self.specs if _matches(path, spec.governs.files))
         return tuple(sorted(clause.id for spec in specs for clause in spec.clauses))
 
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all clauses."""
+        return tuple(clause.id for spec in self.specs for clause in spec.clauses)
+
     def clause(self, clause_id: str) -> tuple[Spec, Clause] | None:
         """A clause and the specification that has it."""
         for spec in self.specs:

@@ -210,6 +210,13 @@ class Toolbox:
         """Every tool known by now, sorted."""
         return tuple(sorted(self._tools))
 
+    def declared(self) -> dict[str, ToolDeclaration]:
+        """What is declared of tools, by full name, those of servers that nobody has connected to yet among them."""
+        of_servers = {
+            f"{server}.{name}": each for server, tools in self._declared.items() for name, each in tools.items()
+        }
+        return of_servers | {name: tool.declaration for name, tool in self._tools.items()}
+
     def relayed(self) -> tuple[str, ...]:
         """What servers answer beside tool calls, sorted: `files.resources/read`."""
         return tuple(sorted(self._relayed))

@@ -217,6 +217,7 @@ def _limits(said: LimitsTable) -> Limits:
         wall=said.wall,
         tokens=said.tokens,
         cost_nano_usd=said.cost_usd,
+        amount=said.amount,
         identical_calls=said.identical_calls,
     )
 

@@ -32,6 +32,7 @@ class LimitsTable(_Table):
     wall: Duration | None = Field(default=None, description="Its age, waiting included.")
     tokens: Count | None = Field(default=None, description="Tokens read and written by models.")
     cost_usd: Dollars | None = Field(default=None, description="Price of its model calls, in US dollars.")
+    amount: Amount | None = Field(default=None, description="Money that its tools move; no other currency then.")
     identical_calls: Bound = Field(
         default=5, description="How often the same call may give the same result, one after the other."
     )

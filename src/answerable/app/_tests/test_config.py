@@ -27,7 +27,7 @@ drain = "2m"
 [agents.desk]
 owner = "team:support"
 own_tools = ["calculator"]
-limits = { steps = 20, wall = "8h", cost_usd = "1.50", identical_calls = false }
+limits = { steps = 20, wall = "8h", cost_usd = "1.50", amount = "50.00 EUR", identical_calls = false }
 
 [servers.shop]
 command = ["shop-server", "--books"]
@@ -99,7 +99,8 @@ def test_a_file_alone_describes_a_whole_application() -> None:
     assert app.times.patience == timedelta(seconds=90)
     assert app.times.drain == timedelta(minutes=2)
     spec, declared = app.agents["desk"]
-    assert spec.limits == Limits(steps=20, wall=timedelta(hours=8), cost_nano_usd=1_500_000_000, identical_calls=None)
+    wall, most = timedelta(hours=8), Money(5000, "EUR")
+    assert spec.limits == Limits(steps=20, wall=wall, cost_nano_usd=1_500_000_000, amount=most, identical_calls=None)
     assert (declared.owner, declared.is_bounded) == ("team:support", True)
     assert app.budgets == (
         Budget(scope="tenant", period="day", cost_nano_usd=20_000_000_000),

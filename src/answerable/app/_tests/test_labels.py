@@ -137,7 +137,7 @@ def at(app: Answerable, body: Callable[[Gate], Awaitable[Any]]) -> Any:
     return asyncio.run(main())
 
 
-def asking(folder: Path, request: str, *calls: tuple[str, Any], labels: str = _LABELS) -> RunId:
+def asking(folder: Path, request: str, *calls: tuple[str, Any], labels: str = _LABELS, also: str = "") -> RunId:
     """A run that asked for this and made these calls, to its end, refused or not."""
 
     async def body(gate: Gate) -> RunId:
@@ -149,7 +149,9 @@ def asking(folder: Path, request: str, *calls: tuple[str, Any], labels: str = _L
         return run
 
     SENT.clear()
-    run: RunId = at(an_app(folder, labels), body)
+    app = an_app(folder, labels)
+    (folder / "policy" / "authorize.cedar").write_text(_PERMIT + _FORBID + also)
+    run: RunId = at(app, body)
     return run
 
 

@@ -101,6 +101,7 @@ def test_init_keeps_what_is_there(library: Path, capsys: Capture) -> None:
 
 def test_the_starter_policies_check_and_pass_their_tests(library: Path, capsys: Capture) -> None:
     assert said(capsys, "policy", "check")["isValid"]
+    assert said(capsys, "policy", "check", "--strict", "--app", "agent:app")["lints"] == []
     assert all(test["passed"] for test in said(capsys, "policy", "test")["tests"])
 
 

@@ -35,6 +35,26 @@ def test_a_pack_is_short_has_nothing_doubtful_and_does_what_its_table_says(
     assert run(["policy", "test"]) == 0
 
 
+@pytest.mark.requirement("GV-1")
+def test_a_permit_that_is_wider_than_what_the_file_declares_fails_the_strict_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(["init", "--pack", "finance_ops"])
+    file = Path("answerable.toml")
+    hook = '\n[[notify]]\nwebhook = "https://chat.example.com/1"\nsecret_from = "A_SECRET_THAT_IS_NOT_SET"\n'
+    file.write_text(file.read_text() + '\n[[budgets]]\nscope = "agent:ops"\namount = "100.00 EUR"\n' + hook)
+    capsys.readouterr()
+
+    narrow = run(["policy", "check", "--strict"])
+    file.write_text(file.read_text().replace("100.00 EUR", "25000.00 EUR"))
+    wide = run(["policy", "check", "--strict"])
+
+    assert (narrow, wide) == (1, 0)
+    said = capsys.readouterr().out
+    assert "finance-pays-what-was-released: it permits 25000.00 EUR in one call" in said
+
+
 @pytest.mark.parametrize("pack", PACKS)
 def test_a_pack_declares_every_tool_that_its_policies_speak_of(pack: str) -> None:
     config = read_config(FOLDER / pack / "answerable.toml")

@@ -180,7 +180,9 @@ class PostgresWriter(Generic[B]):
                 self._split(items, raised)
                 return False
             self._connection.roll_back()
-            if time.monotonic() > give_up:
+            if time.monotonic() > give_up and not isinstance(
+                error, TakenError
+            ):  # which is looked at once, however late
                 self._loop.call_soon_threadsafe(self._failed, items, error)
                 return False
             if not has_looked:

@@ -4,8 +4,8 @@ Read from the record when a policy asks, and only for tools that are declared a 
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import orjson
@@ -17,7 +17,7 @@ from answerable.policy._labels._rules import LabelRules, Sink, values_at
 from answerable.policy._labels._texts import RunTexts
 from answerable.policy._labels._words import texts_in
 
-__all__ = ["NO_FLOW", "Flow", "Flows", "follow", "untrusted_of"]
+__all__ = ["NO_FLOW", "Flow", "Flows", "flow_of", "follow"]
 
 _MOST_RUNS = 512
 _WEAKEST = ("unknown", "untrusted", "dropped", "named", "trusted", "user")
@@ -32,12 +32,14 @@ class Flow:
         untrusted: critical arguments of which some value comes from neither the user nor a source.
         sends: what the content would carry out that the user did not write: `link`, or a kind of personal data.
         provenance: per critical argument where its values come from, as the receipt has it.
+        declared: name of the rules that say so, on the record; empty where they are not.
     """
 
     is_labelled: bool = False
     untrusted: tuple[str, ...] = ()
     sends: tuple[str, ...] = ()
     provenance: tuple[dict[str, Any], ...] = ()
+    declared: str = ""
 
 
 NO_FLOW = Flow()
@@ -61,6 +63,7 @@ class Flows:
         record: where outcomes are read.
         further: recognisers beside ours.
         settled: returns once every outcome that an agent was given is on the record: it may have one before.
+        declared: name of the rules' snapshot on the record; empty where there is none.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class Flows:
         settled: Callable[[], Awaitable[None]],
         *,
         further: Sequence[Recogniser] = (),
+        declared: str = "",
     ) -> None:
         self.rules = rules
+        self.declared = declared
         self._record = record
         self._settled = settled
         self._further = tuple(further)
@@ -81,16 +86,12 @@ class Flows:
         """What the record says of this action's arguments now."""
         sink = self.rules.sinks.get(action.name) if action.kind == "tool" else None
         if sink is None:
-            return NO_FLOW
+            return replace(NO_FLOW, declared=self.declared)
         if not sink.critical and not sink.content:
-            return Flow(is_labelled=True)
+            return Flow(is_labelled=True, declared=self.declared)
         await self._settled()
-        texts = self.texts(action.run)
-        arguments = orjson.loads(action.arguments)
-        provenance = tuple(_provenance(sink, arguments, texts))
-        untrusted = tuple(untrusted_of(provenance))
-        sends = tuple(sorted(set(_sent(sink, arguments, texts, self._further))))
-        return Flow(is_labelled=True, untrusted=untrusted, sends=sends, provenance=provenance)
+        found = flow_of(sink, orjson.loads(action.arguments), self.texts(action.run), self._further)
+        return replace(found, declared=self.declared)
 
     def texts(self, run: RunId) -> RunTexts:
         """What the run was told so far."""
@@ -104,9 +105,15 @@ class Flows:
         return texts
 
 
-def untrusted_of(provenance: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The arguments, of those whose provenance a receipt tells, that nobody vouches for."""
-    return [each["argument"] for each in provenance if each["from"] in ("untrusted", "unknown")]
+def flow_of(sink: Sink, arguments: Any, texts: RunTexts, further: Sequence[Recogniser]) -> Flow:
+    """What the texts of a run say of the arguments of one call."""
+    provenance = tuple(_provenance(sink, arguments, texts))
+    return Flow(
+        is_labelled=True,
+        untrusted=tuple(each["argument"] for each in provenance if each["from"] in ("untrusted", "unknown")),
+        sends=tuple(sorted(set(_sent(sink, arguments, texts, further)))),
+        provenance=provenance,
+    )
 
 
 def follow(texts: RunTexts, record: Texts, run: RunId, *, before: int | None = None) -> None:

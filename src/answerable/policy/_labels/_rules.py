@@ -6,16 +6,20 @@ that the number of a file never passes for that of an event. `docs/guides/contai
 """
 
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import orjson
+
+from answerable.core import stable_json
 from answerable.policy._labels._errors import LabelsInvalid
 from answerable.policy._labels._recognise import KINDS
 
 __all__ = ["LabelRules", "Mode", "PersonalRule", "Sink", "Source", "UserSpeech", "read_labels", "values_at"]
 
+_FORMAT = "answerable-labels-1"
 Mode = Literal["block", "redact", "tokenise"]
 """What becomes of personal data at a sink."""
 
@@ -116,6 +120,44 @@ class LabelRules:
             if agent not in agents:
                 return f"there is no agent `{agent}`"
         return ""
+
+    def snapshot(self, *, further: Sequence[str] = ()) -> bytes:
+        """Where values come from and what is sent, as stable JSON: what decisions rested on; `from_snapshot` reads it.
+
+        Args:
+            further: what recognisers there are beside those, which nobody finds by a name; in a word each.
+        """
+        return stable_json(
+            {
+                "format": _FORMAT,
+                "sources": {name: asdict(each) for name, each in self.sources.items()},
+                "sinks": {name: asdict(each) for name, each in self.sinks.items()},
+                "speech": {name: asdict(each) for name, each in self.speech.items()},
+                "recognisers": list(self.recognisers),
+                "further": list(further),
+            }
+        )
+
+    @classmethod
+    def from_snapshot(cls, snapshot: bytes, *, where: str = "snapshot") -> "tuple[LabelRules, tuple[str, ...]]":
+        """The rules that `snapshot` wrote, without those on personal data, and what further recognisers there were.
+
+        Raises:
+            LabelsInvalid: not a snapshot this version can read.
+        """
+        try:
+            said = orjson.loads(snapshot)
+            if said["format"] != _FORMAT:
+                raise LabelsInvalid(where=where, problem=f"unknown format `{said['format']}`")
+            rules = cls(
+                sources={name: Source(**_tuples(each)) for name, each in said["sources"].items()},
+                sinks={name: Sink(**_tuples(each)) for name, each in said["sinks"].items()},
+                speech={name: UserSpeech(**_tuples(each)) for name, each in said["speech"].items()},
+                recognisers=tuple(said["recognisers"]),
+            )
+            return rules, tuple(said["further"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise LabelsInvalid(where=where, problem=f"not a snapshot of rules ({type(error).__name__})") from None
 
     def __or__(self, other: "LabelRules") -> "LabelRules":
         """Both; where they declare the same thing, `other` does."""
@@ -248,6 +290,10 @@ class _Reading:
         if not isinstance(said, str):
             raise self.wrong(f"`{key}` of `{name}` is no text")
         return said
+
+
+def _tuples(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
 
 
 def _unknown(schema: Mapping[str, Any], paths: Iterable[str]) -> str:

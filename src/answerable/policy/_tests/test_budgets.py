@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from answerable.action import OutcomeUnknown
-from answerable.core import Effect, Money, Outcome, Usage
+from answerable.core import Effect, Money, Outcome, RunId, Usage
 from answerable.ledger import Prepared
 from answerable.policy import Budget, BudgetAlerts, BudgetInvalid, reserved_by, spending
 from answerable.policy._budgets import _budgets as budgets_table
@@ -292,3 +292,66 @@ def test_a_scope_that_nothing_has_is_refused(scope: str) -> None:
 def test_an_alert_beyond_the_limit_is_refused() -> None:
     with pytest.raises(BudgetInvalid):
         Budget(scope="tenant", calls=1, alerts=(120,))
+
+
+@pytest.mark.requirement("RT-6", "MD-3")
+def test_a_run_moves_no_more_money_than_its_limit_what_is_in_flight_or_lost_included(at_desk: AtDesk) -> None:
+    async def body(desk: Desk) -> None:
+        run, other = await desk.run(**{"amount:EUR": 3000}), await desk.run()
+        await desk.do(an_action(run, 1))
+        lost = await desk.open(an_action(run, 2))
+        await desk.close(lost, Outcome.of_error("unknown", OutcomeUnknown(name="x", reason="no answer")))
+        await desk.do(an_action(run, 3), FAILED)
+
+        third = await desk.do(an_action(run, 4, described={"amount": Money(1001, "EUR")}))
+        dollars = await desk.do(an_action(run, 5, described={"amount": Money(1, "USD")}))
+        rest = await desk.do(an_action(run, 6))
+        nothing = await desk.do(an_action(run, 7, described={"amount": None}))
+        elsewhere = await desk.do(an_action(other, 1, described={"amount": Money(900000, "USD")}))
+
+        assert [step.status for step in (third, dollars, rest, nothing, elsewhere)] == [
+            *("refused", "refused", "admitted", "admitted", "admitted")
+        ]
+        assert [refusal(step) for step in (third, dollars)] == ["refused.budget_exceeded"] * 2
+        assert third.refusal is not None
+        assert (
+            "it may use 10.01 EUR at once, and 10.00 EUR of 30.00 EUR is left; budget `run:"
+            in (json.loads(third.refusal.value)["message"])
+        )
+        denied = [each.predicate for each in desk.ledger.reader.receipts(run=RunId(run)) if each.phase == "denied"]
+        assert [said["authority"]["reason"] for said in denied] == ["refused.budget_exceeded"] * 2
+        (left,) = spending(desk.ledger.reader.rows, (), clock=desk.clock, runs=[run])
+        assert (left.dimension, left.said(left.spent), left.said(left.reserved)) == (
+            "amount:EUR",
+            "20.00 EUR",
+            "10.00 EUR",
+        )
+
+    at_desk(body)
+
+
+@pytest.mark.requirement("RT-6")
+def test_of_many_payments_at_once_a_run_makes_those_that_its_limit_allows(at_desk: AtDesk) -> None:
+    async def body(desk: Desk) -> None:
+        run = await desk.run(**{"amount:EUR": 3500})
+
+        steps = await asyncio.gather(*(desk.do(an_action(run, number)) for number in range(1, 9)))
+
+        assert sorted(step.status for step in steps) == ["admitted"] * 3 + ["refused"] * 5
+
+    at_desk(body)
+
+
+@pytest.mark.requirement("RT-6")
+def test_what_a_run_delegates_moves_money_within_the_limit_of_both(at_desk: AtDesk) -> None:
+    async def body(desk: Desk) -> None:
+        boss = await desk.run(**{"amount:EUR": 1500})
+        helper = await desk.run(**{"amount:EUR": 5000})
+        within = await desk.do(an_action(helper, 1, ancestors=(RunId(boss),)))
+        beyond = await desk.do(an_action(helper, 2, ancestors=(RunId(boss),)))
+        dollars = await desk.do(an_action(await desk.run(), 1, ancestors=(RunId(boss),), described=in_dollars))
+
+        assert (within.status, beyond.status, dollars.status) == ("admitted", "refused", "refused")
+
+    in_dollars = {"amount": Money(1, "USD")}
+    at_desk(body)

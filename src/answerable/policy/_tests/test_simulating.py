@@ -62,6 +62,9 @@ def test_a_fact_that_was_recorded_wrongly_is_named(at_desk: AtDesk) -> None:
         class Forged:
             """The record, with requests that claim that nothing was done before."""
 
+            after = desk.ledger.reader.after
+            text = desk.ledger.reader.text
+
             def receipts(self, *, run: RunId | None = None, tenant: TenantId = TenantId("default")) -> list[Receipt]:
                 return desk.ledger.reader.receipts(run=run, tenant=tenant)
 
