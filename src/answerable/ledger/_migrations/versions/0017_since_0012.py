@@ -10,5 +10,5 @@ depends_on = None
 
 def upgrade() -> None:
     """Forward only: receipts outlive code."""
-    if op.get_bind().dialect.name == "postgresql":
+    if op.get_context().dialect.name == "postgresql":
         op.execute("ALTER TABLE receipts SET (toast_tuple_target = 8160)")
