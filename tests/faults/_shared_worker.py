@@ -1,6 +1,6 @@
 """One of several workers of a record on Postgres, to be killed, stopped and cut off.
 
-    python _shared_worker.py DIRECTORY BOOKS.sqlite3 [TEMPORAL]
+    python _shared_worker.py DIRECTORY BOOKS.sqlite3 LEASE_S [TEMPORAL]
 
 With the address of a Temporal server, that one has the runs advanced.
 
@@ -102,9 +102,10 @@ def agents() -> Agents:
     return known
 
 
-async def main(directory: Path, books: Path, temporal: str = "") -> None:
+async def main(directory: Path, books: Path, lease_s: str, temporal: str = "") -> None:
     clock = Unsteady(directory / "ahead")
-    ledger = Ledger.open(directory, projections=(RunsProjection(), TimersProjection()), clock=clock, lease=LEASE)
+    lease, projections = timedelta(seconds=float(lease_s)), (RunsProjection(), TimersProjection())
+    ledger = Ledger.open(directory, projections=projections, clock=clock, lease=lease)
     await ledger.start()
     gate = SharedByRuns(
         ledger=ledger,

@@ -51,6 +51,7 @@ class Fleet:
 
     def __init__(self, folder: Path) -> None:
         self.temporal: TemporalServer | None = None
+        self.lease_s = _shared_worker.LEASE.total_seconds()
         self._folder = folder
         self._numbers = itertools.count()
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -60,6 +61,7 @@ class Fleet:
         directory = self._folder / f"worker-{next(self._numbers)}"
         join_store(directory, self._folder / "desk", enters_log=True)
         command = [sys.executable, "-m", _shared_worker.__name__, str(directory), str(self._folder / "books.sqlite3")]
+        command.append(str(self.lease_s))
         command += [self.temporal.address] if self.temporal is not None else []
         with (directory / "said").open("wb") as said:
             self.processes.append(subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, preexec_fn=leash()))
@@ -252,7 +254,7 @@ def check_books(folder: Path, doubts: int) -> str:
     return f"{effects} effects, 0 lost, 0 doubled; calls {calls}; {doubts} doubts answered by a person"
 
 
-def check_record(folder: Path, url: str) -> None:
+def check_record(folder: Path, url: str, steps: int = RUNS * STEPS) -> None:
     """One unbroken chain and log, whoever wrote which part of it; the last one to leave entered all of it."""
 
     async def leave() -> None:
@@ -266,7 +268,7 @@ def check_record(folder: Path, url: str) -> None:
         finals = [each for each in receipts if each.phase == "outcome"]
         entries = reader.entries()
         _, size, root, *_ = reader.checkpoint().split("\n")
-        assert len(finals) == RUNS * STEPS
+        assert len(finals) == steps
         assert int(size) == len(entries) == len(reader.receipts())
         assert base64.b64decode(root) == root_hash([leaf_hash(entry) for entry in entries])
         assert [receipt.position for receipt in receipts] == list(range(1, len(receipts) + 1))

@@ -60,18 +60,15 @@ def canonical_json(value: Any, *, unproven: Any = ...) -> bytes:
 
 
 def _refuse_floats(value: Any) -> None:
-    # Exact types are enough: `orjson` has refused subclasses already.
-    kind = type(value)
-    if kind is dict:
-        for inner in value.values():
-            if type(inner) is not str:
-                _refuse_floats(inner)
-    elif kind is list or kind is tuple:
-        for inner in value:
-            if type(inner) is not str:
-                _refuse_floats(inner)
-    elif kind is float:
-        raise NotCanonical(found=f"the float {value!r}")
+    # Exact types are enough: `orjson` has refused subclasses already. The list grows while it is walked.
+    parts: list[Any] = [[value]]
+    for part in parts:
+        for inner in part.values() if type(part) is dict else part:
+            kind = type(inner)
+            if kind is dict or kind is list or kind is tuple:
+                parts.append(inner)
+            elif kind is float:
+                raise NotCanonical(found=f"the float {inner!r}")
 
 
 def _refuse_foreign_keys(value: Any) -> None:

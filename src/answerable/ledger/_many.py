@@ -6,6 +6,7 @@ gaps, a chain has one next link. What a worker remembers of the record is good a
 batch begins by reading what others did since its last one. See `docs/decisions/0017`.
 """
 
+import copy
 import functools
 import json
 from collections.abc import Callable, Sequence
@@ -40,13 +41,13 @@ _WORKERS = Prepared(
     )
 )
 _NEWS = Prepared(
-    sa.select(receipts.c.position, receipts.c.tenant, receipts.c.run, receipts.c.leaf)
-    .where(receipts.c.position > _P("since"))
+    sa.select(receipts.c.position, receipts.c.tenant, receipts.c.run, receipts.c.leaf, receipts.c.id)
+    .where(receipts.c.position >= _P("since"))
     .order_by(receipts.c.position)
     .limit(_MOST_NEWS)
 )
 _LATEST = Prepared(
-    sa.select(receipts.c.position, sa.case((receipts.c.position > _P("since"), receipts.c.body)))
+    sa.select(receipts.c.position, sa.case((receipts.c.position > _P("since"), receipts.c.body)), receipts.c.id)
     .order_by(receipts.c.position.desc())
     .limit(1)
 )
@@ -87,7 +88,8 @@ class SharedRecorder(Recorder):
         """The name in which the last batch was written."""
         self.is_serving = False
         """Whether this process advances runs, so that others need not hurry to."""
-        self.position = 0
+        self.position, self.last_id = 0, ""
+        """Of the last receipt that is known; if it is not there any more, the store is another one."""
         self.batch = 0
         """Of the transaction at work, or the last one."""
         self.is_careful = False
@@ -121,22 +123,28 @@ class SharedRecorder(Recorder):
         """
         workers, news, latest = answers
         found = latest[0][0] if latest else 0
-        if found < self.position:
-            raise StoreWentBack(address=self._address, found=found, known=self.position)
+        if isinstance(self.halted, StoreWentBack):
+            raise copy.copy(self.halted)
+        if self.position:
+            # Found again by its id: after a loss, others may have written on past this position by now.
+            if not news or news[0][0] != self.position or news[0][4] != self.last_id:
+                self.halted = StoreWentBack(address=self._address, found=found, known=self.position)
+                raise copy.copy(self.halted)
+            news = news[1:]
         if not any(row[0] == self.worker and row[2] for row in workers):
             self.drop_fences()
         self.others = {row[1]: count for row in workers if row[0] != self.worker and row[2] for count in [row[4]]}
         if not news:
             return
-        if len(news) < _MOST_NEWS:
-            for _, tenant, run, leaf in news:
+        if len(news) < _MOST_NEWS - 1:
+            for _, tenant, run, leaf, _ in news:
                 self.heads.pop(run, None)
                 self.names.pop(run, None)
                 if tenant in self.frontiers:
                     self.frontiers[tenant].size = leaf + 1
         else:
             self._forget_runs()
-        self.position = found
+        self.position, self.last_id = found, latest[0][2]
         self.last_at = max(self.last_at, _said_at(latest[0][1]))
         self.doubt_projections()
 
@@ -275,7 +283,8 @@ class SharedTransaction(Transaction):
     def publish(self) -> None:
         """On disk now: later transactions build on this one, and woken runs are told."""
         of = self._shared
-        of.position += len(self._rows)
+        if self._rows:
+            of.position, of.last_id = of.position + len(self._rows), self._ids[-1]
         of.is_careful = False
         if of.marked != of.worker:  # its lease ended before it knew: what it took is not its own any more
             self._fences = dict.fromkeys(self._fences)

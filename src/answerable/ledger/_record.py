@@ -30,7 +30,7 @@ from answerable.ledger._receipt import (
     envelope_json,
     pae,
 )
-from answerable.ledger._signing import SignQueue
+from answerable.ledger._signing import Busyness, SignQueue
 from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._texts import commitments, join_texts, object_salt
@@ -42,7 +42,9 @@ __all__ = ["USUAL_PRIORITY", "Appended", "Recorder", "Transaction", "priority_of
 _BUILT_HERE = frozenset({"action", "authority", "basis", "labels", "usage"})
 USUAL_PRIORITY = 5
 """Of a run whose `run.open` gives none; the lower goes first."""
-_INSERT = Prepared(sa.insert(receipts))
+# Whoever inserts them rolls back if that fails. MEASURED: unless SQLite is told so, it keeps a copy of every page that
+# a statement of many rows changes, in a temporary file: a tenth of what an append costs.
+_INSERT = Prepared(sa.insert(receipts).prefix_with("OR ROLLBACK", dialect="sqlite"))
 _HEAD = Prepared(
     sa.select(receipts.c.seq, receipts.c.digest)
     .where(receipts.c.run == sa.bindparam("run"))
@@ -92,17 +94,8 @@ class Appended(NamedTuple):
     at: str = ""
 
 
-class _Unsigned(NamedTuple):
-    """A receipt that has its number, and waits for its signature."""
-
-    tenant: TenantId
-    run: RunId
-    seq: int
-    id: ReceiptId
-    once: str | None
-    body: bytes
-    sealed: bytes | None
-    subjects: str | None
+# A receipt that has its number, and waits for its signature: tenant, run, seq, id, once, body, sealed, subjects.
+_Unsigned = tuple[TenantId, RunId, int, ReceiptId, str | None, bytes, bytes | None, str | None]
 
 
 class Recorder:
@@ -125,7 +118,7 @@ class Recorder:
         self.connection = connection
         self._lookups = lookups  # `connection` may be inside a COMMIT on the writer thread
         self.gate = gate
-        self.signing = SignQueue(gate, getattr(gate, "start_helper", None))
+        self.signing = SignQueue(gate, getattr(gate, "start_helper", None), is_busy=Busyness())
         self.log = log
         self.log_name = log_name  # id of the first key of the log, which origins are named after
         self.vault = vault
@@ -287,7 +280,7 @@ class Transaction:
         given = [part for name, part in draft.members.items() if name not in _BUILT_HERE]
         body = canonical_json(statement, unproven=given)
         of.signing.put(pae(body))
-        self._unsigned.append(_Unsigned(tenant, run, seq, receipt_id, draft.once or None, body, sealed, subjects))
+        self._unsigned.append((tenant, run, seq, receipt_id, draft.once or None, body, sealed, subjects))
         self._heads[run] = (seq, "")
         self._counters[tenant] = n + 1
         followers = of.by_phase.get(draft.phase)
@@ -319,11 +312,14 @@ class Transaction:
         of = self._of
         key_id, gate_row = of.gate.key_id, of.gate_row
         for one, signature in zip(self._unsigned, of.signing.take(), strict=True):
-            digest = hashlib.sha256(envelope_json(one.body, signature, key_id)).digest()
-            frontier = self._frontiers.get(one.tenant) or self._own_frontier(one.tenant)
-            self._heads[one.run] = (one.seq, "sha256:" + digest.hex())
-            place = (None, one.tenant, frontier.append(digest), one.run, one.seq, one.id, one.once)
-            self._rows.append((*place, digest, one.body, signature, gate_row, one.sealed, one.subjects))
+            tenant, run, seq, receipt_id, once, body, sealed, subjects = one
+            digest = hashlib.sha256(envelope_json(body, signature, key_id)).digest()
+            frontier = self._frontiers.get(tenant) or self._own_frontier(tenant)
+            leaf = frontier.append(digest)
+            self._heads[run] = (seq, "sha256:" + digest.hex())
+            self._rows.append(
+                (None, tenant, leaf, run, seq, receipt_id, once, digest, body, signature, gate_row, sealed, subjects)
+            )
         self._unsigned.clear()
 
     def _statement(
@@ -335,6 +331,7 @@ class Transaction:
         n: int,
         committed: dict[str, str] | None,
     ) -> dict[str, Any]:
+        members = draft.members
         predicate: dict[str, Any] = {
             "id": receipt_id,
             "tenant": draft.tenant,
@@ -344,7 +341,7 @@ class Transaction:
             "phase": draft.phase,
             "at": self.now,
             "agent": {"id": draft.agent, "build": draft.build} if draft.build else {"id": draft.agent},
-            **draft.members,
+            **members,
         }
         if head:
             predicate["prev"] = head[1]

@@ -41,7 +41,7 @@ class StoreWentBack(EvidenceError):
     """The database holds less than it once said it had kept."""
 
     code = "evidence.store_went_back"
-    what = "the store {address} ends at receipt {found}, and had kept {known}"
+    what = "the store {address} lacks what it had kept: it ends at receipt {found}, and the one at {known} is not there"
     why = "a backup was restored, or a standby took over that had not received everything: receipts were lost"
     fix = "stop every worker and find the database that holds all of it; going on would fork the log"
 

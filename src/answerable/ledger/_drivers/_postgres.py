@@ -121,17 +121,15 @@ class PostgresStore:
     def dial(self, *, writable: bool) -> "psycopg.Connection[Any]":
         """A connection of the driver's own; raises StoreUnreachable."""
         how = make_conninfo(
-            self.url,
-            application_name="answerable",
-            connect_timeout=_CONNECT_S,
-            tcp_user_timeout=10_000,
-            target_session_attrs="read-write" if writable else "any",
+            self.url, application_name="answerable", connect_timeout=_CONNECT_S, tcp_user_timeout=10_000
         )
         try:
-            connection = _Driver.connect(how, autocommit=True)
+            return _Driver.connect(how, autocommit=True, target_session_attrs="read-write")
         except psycopg.Error as error:
+            if not writable:  # of several hosts the one that takes writes; a standby, if it is all there is
+                with contextlib.suppress(psycopg.Error):
+                    return _Driver.connect(how, autocommit=True, target_session_attrs="any")
             raise StoreUnreachable(address=self.address, reason=_plain(str(error))) from None
-        return connection
 
 
 class PostgresConnection:

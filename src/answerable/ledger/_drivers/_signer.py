@@ -6,6 +6,7 @@ of the interpreter lock and has to win it back.
 
 import os
 import select
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ class SigningProcess:
     def send(self, messages: Sequence[bytes]) -> None:
         """Have it sign these messages."""
         # One write for all: each may wake the process, which costs as much as half a signature.
-        framed = memoryview(b"".join(part for each in messages for part in (len(each).to_bytes(4), each)))
+        sizes = struct.pack(f">{len(messages) + 1}I", len(messages), *map(len, messages))
+        framed = memoryview(b"".join((sizes, *messages)))
         while framed:
             framed = framed[os.write(self._in, framed) :]
 

