@@ -16,8 +16,8 @@ PINS := pyproject.toml src/answerable_verify/pyproject.toml requirements/build.t
 help:
 	@echo 'make demo         an agent at work: governed, killed half way, resumed, verified'
 	@echo 'make demo MODEL=local   the same on a small language model on this machine (slower, and often wrong)'
-	@echo 'make test         every test'
-	@echo 'make check        a few minutes: format, lint, types, imports, unit and property tests, docs'
+	@echo 'make test         every test, those too that take seconds each'
+	@echo 'make check        about two minutes of CPU: format, lint, types, imports, unit and property tests, docs'
 	@echo 'make bench        speed beside DBOS and LangGraph, beside FastMCP and LiteLLM, and of the record; AgentDojo with and without labels'
 	@echo 'make soak         property and crash tests, for longer'
 	@echo 'make setup        the complete .venv; the other targets call it for what they need'

@@ -25,39 +25,14 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "src")]
 
-from answerable import Answerable, Gate, Limits, Run  # noqa: E402 - run as a script
+from answerable import Gate  # noqa: E402 - run as a script
 from answerable.runtime import list_runs  # noqa: E402
 from benchmarks._rows import row, table  # noqa: E402
+from benchmarks._waiting_agents import an_app  # noqa: E402
 
 IDLE_S = 10
 ANSWERS = 30
 _AT_ONCE = 200
-
-
-def an_app(directory: Path) -> Answerable:
-    """An agent that asks a person, and one that walks for a while before it waits."""
-    rules = directory / "policy" / "authorize"
-    rules.mkdir(parents=True, exist_ok=True)
-    (rules / "all.cedar").write_text('@id("all") permit (principal, action, resource);')
-    app = Answerable(data=directory / "data", policy=rules.parent)
-
-    @app.tool(effect="read", trusted=True)
-    async def look(n: int) -> int:
-        return n
-
-    @app.agent
-    async def asks(run: Run, given: int) -> int:
-        await run.approval(f"may {given} go on?", role="lead")
-        return given
-
-    @app.agent(limits=Limits(steps=None, identical_calls=None))
-    async def walks(run: Run, given: int) -> int:
-        for n in range(given):
-            await run.tool("look", n=n)
-        await run.signal("go")
-        return given
-
-    return app
 
 
 async def _fill(gate: Gate, agent: str, numbers: list[int]) -> list[Any]:

@@ -2,11 +2,11 @@
 
 `conformance/requirements.toml` (lists of tests), `docs/reference/errors.md`, `docs/reference/cli.md`,
 `docs/reference/configuration.md` and `answerable.schema.json` beside it,
-`tests/architecture/public_face.txt`, `conformance/vectors/*.json`.
+`tests/architecture/public_face.txt`, `conformance/vectors/*.json`, `src/answerable/ledger/_migrations/new_sqlite.sql`.
 """
 
 from conformance.vectors import generate
-from tests.architecture import errors, face
+from tests.architecture import errors, face, schema
 from tests.conformance import manifest
 from tests.docs import cli_page, config_page
 
@@ -18,6 +18,7 @@ def main() -> None:
     config_page.PAGE.write_text(config_page.page())
     config_page.SCHEMA.write_text(config_page.schema())
     face.PIN.write_text(face.names())
+    schema.PAGE.write_text(schema.page())
     generate.write()
 
 

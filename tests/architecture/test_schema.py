@@ -20,6 +20,7 @@ from answerable.ledger import Draft, Ledger, control_run, metadata
 from answerable.ledger._drivers._sqlite import SqliteStore
 from answerable.ledger._schema import HEAD, SchemaTooNew
 from answerable.runtime import list_runs
+from tests.architecture import schema
 from tests.integration.clinic import an_app, seen_to
 from tests.postgres import Databases
 
@@ -44,6 +45,27 @@ def test_a_migrated_store_has_the_tables_the_code_declares(tmp_path: Path) -> No
     engine.dispose()
 
     assert differences == []
+
+
+def test_a_new_store_is_made_as_the_migrations_would_make_it(tmp_path: Path) -> None:
+    assert schema.PAGE.read_text() == schema.page(), "run `make regenerate`"
+    new = SqliteStore(tmp_path / "new.sqlite3")
+
+    new.upgrade()
+
+    assert schema.schema_of(tmp_path / "new.sqlite3") == schema.page().splitlines()[1:]
+
+
+def test_where_the_script_is_of_other_migrations_a_new_store_is_migrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "older.sql").write_text("-- 0001\nCREATE TABLE nothing (of TEXT);\n")
+    monkeypatch.setattr("answerable.ledger._schema.NEW_SQLITE", tmp_path / "older.sql")
+    new = SqliteStore(tmp_path / "new.sqlite3")
+
+    new.upgrade()
+
+    assert schema.schema_of(tmp_path / "new.sqlite3") == schema.page().splitlines()[1:]
 
 
 def test_the_code_knows_the_newest_migration() -> None:
@@ -92,6 +114,7 @@ def test_a_process_goes_on_working_when_a_later_version_adds_to_the_schema_and_s
     asyncio.run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("OP-1", "RT-5")
 def test_workers_on_postgres_go_on_while_a_later_version_adds_to_the_schema(
     tmp_path: Path, postgres: Databases

@@ -20,7 +20,7 @@ from tests.conformance.damage import damaged
 from tests.conformance.second_opinion import in_base64, nodes_opinions, ours, theirs
 from tests.conformance.test_vectors import load, members_of, trusted
 
-pytestmark = pytest.mark.requirement("EV-3")
+pytestmark = [pytest.mark.requirement("EV-3"), pytest.mark.slow]
 
 FOLDER = Path(__file__).parents[2] / "conformance" / "node-verify"
 IS_SOAK = settings().max_examples > 1_000
@@ -70,7 +70,6 @@ def test_it_opens_and_refuses_containers_and_trust_files_as_the_vectors_say() ->
         assert (said.get("verdict") != "bad trust") is case["valid"], case["name"]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(40 if IS_SOAK else 2))
 def test_it_finds_the_same_faults_in_bundles_damaged_at_random(seed: int, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from securesystemslib.signer._key import SSlibKey
 from answerable.ledger import Reader, inclusion_path, leaf_hash, root_hash
 from answerable.ledger._tests.evidence import a_record, work
 
-pytestmark = pytest.mark.requirement("EV-3")
+pytestmark = [pytest.mark.requirement("EV-3"), pytest.mark.slow]
 
 SCRIPT = Path(__file__).with_name("sigstore_verify.cjs")
 

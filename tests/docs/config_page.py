@@ -20,7 +20,8 @@ from `--config FILE`. [Serve from one file](../guides/serve-from-a-file.md) show
 - A key that is not listed here, a value of another type or a name that leads nowhere stops the start; the error names
   the line, and what may have been meant.
 - Times are text: `"90s"`, `"15m"`, `"12h"`, `"3d"`. Dollars are text: `"5.00"`. Paths are relative to the file.
-- Credentials are never in the file: a key that ends in `_from` names the environment variable of the gate that has one.
+- Credentials are never in the file: the vault has them (`answerable credentials set`), or a key that ends in `_from`
+  names the environment variable of the gate that has one.
 
 <!-- Written by `make regenerate` from the tables. -->
 """
@@ -29,11 +30,16 @@ _TABLES = (
     ("engine", "[engine]"),
     ("agents", "[agents.NAME]"),
     ("limits", "[agents.NAME.limits]"),
+    ("credentials", "[credentials.NAME]"),
     ("servers", "[servers.NAME]"),
     ("tools", '[tools."SERVER.TOOL"]'),
     ("amount", '[tools."SERVER.TOOL".amount]'),
     ("providers", "[providers.NAME]"),
     ("budgets", "[[budgets]]"),
+    ("retention", "[[retention]]"),
+    ("notify", "[[notify]]"),
+    ("tenants", "[tenants.NAME]"),
+    ("queues", "[[queues]]"),
 )
 
 
@@ -43,14 +49,17 @@ def schema() -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """The whole page; KeyError where a table of the configuration stands nowhere on it."""
     root = config_schema()
-    defs = {name.removesuffix("Table").lower(): table for name, table in root["$defs"].items()}
+    tables = {name: table for name, table in root["$defs"].items() if name.endswith("Table")}
+    defs = {name.removesuffix("Table").lower(): table for name, table in tables.items()}
     parts = [_HEAD, f"## At the top\n\n{_rows(root)}"]
     for key, title in _TABLES:
-        table = defs.get(key) or defs[key.removesuffix("s")]
+        table = defs.pop(key, None) or defs.pop(key.removesuffix("s"))
         said = table["description"]
         parts.append(f"## {title}\n\n{said}\n\n{_rows(table)}")
+    if defs:
+        raise KeyError(*defs)
     return "\n".join(parts)
 
 

@@ -39,7 +39,7 @@ KINDS = {"read": "look", "key": "pay", "probe": "ship", "neither": "mail", "mode
 REFS = ("first", "plain", "held", "left", "right")
 BUDGETS = (Budget(scope="agent:clerk", tokens=100_000, calls=1_000),)
 
-_PATIENCE_S = 25
+_PATIENCE_S = 45
 _SLICES = metadata.tables["slices"].c
 _PARKED = Prepared(sa.select(_SLICES.run).where(_SLICES.run == sa.bindparam("run"), _SLICES.state == "parked"))
 _is_armed = False

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from answerable import Answerable, Budget, Gate, Limits, Run
-from answerable.core import Money
+from answerable.app import open_desk
+from answerable.core import AnswerableError, Money
 from answerable.policy import Autonomy
+from tests.integration.guarded_shop import Shop, ask, through
+from tests.integration.guarded_shop import an_app as shop_app
 
 pytestmark = [pytest.mark.requirement("GV-1", "GV-3", "RT-6"), pytest.mark.slow]
 
@@ -77,11 +80,33 @@ DEPENDENCIES = {
 }
 
 
-def an_app(folder: Path, paid: list[int]) -> Answerable:
+_OVERFLOWS = "when { context has amount_minor && context.amount_minor * 9223372036854775807 > 0 };"
+POLICIES = {
+    "a forbid": '@id("fails") forbid (principal, action, resource)\n' + _OVERFLOWS,
+    "a permit": '@id("fails") permit (principal, action, resource)\n' + _OVERFLOWS,
+    "an obligation": '@id("fails") @obligation("approve:role=lead") permit (principal, action, resource)\n'
+    + _OVERFLOWS,
+}
+
+
+def damaged(vault: Path) -> None:
+    vault.write_bytes(vault.read_bytes()[:-1] + b"!")
+
+
+def gone(vault: Path) -> None:
+    vault.unlink()
+
+
+def unreadable(vault: Path) -> None:
+    vault.unlink()
+    vault.mkdir()
+
+
+def an_app(folder: Path, paid: list[int], *, also: str = "") -> Answerable:
     policy = folder / "policy"
     policy.mkdir()
-    (policy / "authorize.cedar").write_text(_AUTHORIZE)
-    (policy / "obligations.cedar").write_text(_OBLIGE)
+    (policy / "authorize.cedar").write_text(_AUTHORIZE + ("" if "@obligation" in also else also))
+    (policy / "obligations.cedar").write_text(_OBLIGE + (also if "@obligation" in also else ""))
     app = Answerable(data=folder / "data", policy=policy, budgets=[Budget(scope="tenant", calls=100)])
 
     @app.tool(
@@ -120,10 +145,12 @@ async def _tried(gate: Gate, break_it: Callable[[Path, Clock], None], data: Path
     return "paid"
 
 
-def _outcome(folder: Path, break_it: Callable[[Path, Clock], None], cents: int) -> tuple[str, list[int]]:
+def _outcome(
+    folder: Path, break_it: Callable[[Path, Clock], None], cents: int, *, also: str = ""
+) -> tuple[str, list[int]]:
     paid: list[int] = []
     clock = Clock()
-    app = an_app(folder, paid)
+    app = an_app(folder, paid, also=also)
 
     async def main() -> str:
         said = ""
@@ -144,6 +171,33 @@ def test_where_what_a_decision_depends_on_fails_nothing_is_executed(tmp_path: Pa
 
     assert paid == []
     assert said in ("refused", "stuck")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_where_a_policy_cannot_be_evaluated_nothing_is_executed_whatever_the_others_say(
+    tmp_path: Path, policy: str
+) -> None:
+    assert _outcome(tmp_path, nothing, 100, also=POLICIES[policy]) == ("refused", [])
+
+
+@pytest.mark.requirement("TL-5")
+@pytest.mark.parametrize("break_it", [damaged, gone, unreadable])
+def test_where_the_vault_fails_nothing_is_sent(tmp_path: Path, break_it: Callable[[Path], None]) -> None:
+    shop = Shop(is_good=lambda token: token == "good")
+
+    async def story() -> list[Any]:
+        async with open_desk(tmp_path / "data") as desk:
+            await desk.credential(do="set", named="shop", by="ada", secret="good")
+        async with shop_app(tmp_path, shop, "shop", credentials={"shop": {}}).gate() as gate:
+            before = await ask(gate, "clerk", "look")
+            break_it(tmp_path / "data" / "credentials.sealed")
+            return [before, await ask(gate, "clerk", "pay"), await ask(gate, "clerk", "look")]
+
+    found = through(shop, story)
+
+    assert not isinstance(found[0], AnswerableError)
+    assert all(isinstance(each, AnswerableError) for each in found[1:])
+    assert shop.called() == ["look"]
 
 
 def test_where_nothing_fails_it_is_executed(tmp_path: Path) -> None:

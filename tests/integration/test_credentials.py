@@ -25,7 +25,7 @@ from answerable.errors import (
 )
 from answerable.identity import SealedVault
 from answerable.ledger import Reader, export_bundle
-from answerable.models import Upstream
+from answerable.models import OpenAIConfig, OpenAIProvider, Upstream
 from answerable.server import serve_gate
 from answerable_verify._container import read_container
 from tests.integration.guarded_shop import Shop, an_app, ask, through
@@ -43,7 +43,7 @@ def issuer() -> Iterator[Issuer]:
 def logged(caplog: pytest.LogCaptureFixture) -> str:
     """What was logged here, but for what the authorization server says, which is elsewhere."""
     records = [record for record in caplog.records if record.name.partition(".")[0] not in ("authlib", "werkzeug")]
-    return "\n".join(record.getMessage() for record in records)
+    return "\n".join(logging.Formatter().format(record) for record in records)
 
 
 def everything(folder: Path) -> bytes:
@@ -68,21 +68,38 @@ def test_a_bought_token_reaches_the_tool_server_and_is_nowhere_else(
     shop = Shop(is_good=lambda token: token in issuer.issued, streams=streams)
     kept = {"kind": "client-credentials", "token_url": issuer.url, "client_id": issuer.client_id, "scope": "orders"}
 
+    provider = ScriptedUpstream([(200, chat_whole("it is fine"))])
+
     async def story() -> Any:
         async with open_desk(tmp_path / "data") as desk:
             await desk.credential(do="set", named="shop", by="ada", secret=issuer.secret)
-        async with an_app(tmp_path, shop, "shop", credentials={"shop": kept}).gate() as gate:
-            return [await ask(gate, "clerk", "look"), await ask(gate, "clerk", "pay")]
+        app = an_app(tmp_path, shop, "shop", credentials={"shop": kept})
+
+        @app.agent
+        async def teller(run: Any, tool: str) -> Any:
+            return await run.model(json.dumps(await run.tool(f"shop.{tool}")), model="far:tiny", max_tokens=20)
+
+        async with serving(provider):
+            app.provider(OpenAIProvider(OpenAIConfig(name="far", base_url=provider.url)))
+            async with app.gate() as gate:
+                return [
+                    await ask(gate, "clerk", "look"),
+                    await ask(gate, "clerk", "pay"),
+                    await ask(gate, "teller", "look"),
+                ]
 
     results = through(shop, story)
 
-    assert shop.called() == ["look", "pay"]
+    assert shop.called() == ["look", "pay", "look"]
+    assert results[2] == "it is fine"
+    assert "you sent" in json.dumps(provider.asked), "the model was told what the tool repeats"
     (token,) = issuer.issued
     assert {sent for _, sent in shop.seen} == {token}, "one token, for as long as it lives"
     assert issuer.asked == [{"grant_type": "client_credentials", "scope": "orders"}]
     assert "[credential]" in json.dumps(results)
     for secret in (issuer.secret, token):
         assert secret not in json.dumps(results, default=str)
+        assert secret not in json.dumps([provider.asked, provider.headers])
         assert secret not in logged(caplog)
         assert secret.encode() not in everything(tmp_path)
         assert secret.encode() not in disclosed(tmp_path)

@@ -17,42 +17,13 @@ from typing import Any
 
 import pytest
 
-from answerable import Answerable, Gate, Limits, Run
+from answerable import Gate
 from answerable.core import RunId
 from answerable.runtime._slice import Slice
+from benchmarks._waiting_agents import an_app
 from tests.contracts.engine_world import PATIENCE_S, MovedClock
 
 pytestmark = pytest.mark.requirement("RT-5", "RT-2")
-
-
-def an_app(directory: Path) -> Answerable:
-    rules = directory / "policy" / "authorize"
-    rules.mkdir(parents=True, exist_ok=True)
-    (rules / "all.cedar").write_text('@id("all") permit (principal, action, resource);')
-    app = Answerable(data=directory / "data", policy=rules.parent)
-
-    @app.tool(effect="read", trusted=True)
-    async def look(n: int) -> int:
-        return n
-
-    @app.agent
-    async def asks(run: Run, given: int) -> int:
-        await run.approval(f"may {given} go on?", role="lead")
-        return given
-
-    @app.agent
-    async def sleeps(run: Run, given: int) -> int:
-        await run.sleep(timedelta(hours=1))
-        return given
-
-    @app.agent(limits=Limits(steps=None, identical_calls=None))
-    async def walks(run: Run, given: int) -> int:
-        for n in range(given):
-            await run.tool("look", n=n)
-        await run.signal("go")
-        return given
-
-    return app
 
 
 async def until(is_so: Callable[[], bool]) -> None:

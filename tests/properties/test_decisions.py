@@ -119,6 +119,7 @@ def decide_all(seed: int, count: int) -> str:
         return asyncio.run(main(packs(Path(folder))))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("GV-1")
 def test_two_processes_decide_random_requests_bit_for_bit_the_same() -> None:

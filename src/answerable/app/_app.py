@@ -34,7 +34,7 @@ class Answerable:
         budgets: limits of agents and of the tenant, beside each run's own.
         retention: how long texts are kept once their run is over; without a rule, until they are erased.
         notify: how people are told that something waits for them (`Webhook`, `Mail`).
-        environment: `development`, `staging` or `production`: its agents and its log belong there, and to no other.
+        environment: `development`, `staging` or `production`: its agents, log and credentials belong there.
             Left out, each agent says for itself.
         page: the address at which people reach this gate's page, for links: `https://gate.example.com/decide`.
         times: how long its gate is patient with agents elsewhere.

@@ -1,6 +1,7 @@
 """`answerable evidence export RUN …`."""
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,30 +141,26 @@ def erase(
     raise typer.Exit(0 if done["isScrubbed"] else 1)
 
 
-@command.command()
-def hold(
-    subject: Subject = "",
-    run: OfRun = "",
-    by: By = "",
-    reason: Reason = "",
-    data: Data = DATA,
-    as_json: AsJson = False,
-) -> None:
-    """Keep what concerns a person, or of a run, from being erased; everything, where neither is named."""
-    _hold("hold", subject, run, by, reason, data, as_json=as_json)
+def _ordering(do: Literal["hold", "release"]) -> Callable[..., None]:
+    def order(
+        subject: Subject = "",
+        run: OfRun = "",
+        by: By = "",
+        reason: Reason = "",
+        data: Data = DATA,
+        as_json: AsJson = False,
+    ) -> None:
+        _check(not (subject and run), by, reason)
+        done = write(data, lambda writes: writes.legal_hold(do=do, subject=subject, run=run, by=by, reason=reason))
+        say(done, [f"{done['scope']} is {done['state']}"], as_json=as_json)
+
+    return order
 
 
-@command.command()
-def release(
-    subject: Subject = "",
-    run: OfRun = "",
-    by: By = "",
-    reason: Reason = "",
-    data: Data = DATA,
-    as_json: AsJson = False,
-) -> None:
-    """End a legal hold, named as it was for `hold`."""
-    _hold("release", subject, run, by, reason, data, as_json=as_json)
+command.command(
+    "hold", help="Keep what concerns a person, or of a run, from being erased; everything, where neither is named."
+)(_ordering("hold"))
+command.command("release", help="End a legal hold, named as it was for `hold`.")(_ordering("release"))
 
 
 @command.command()
@@ -176,14 +173,6 @@ def holds(
         found = standing_holds(reader, tenant())
     rows = [(each.scope, each.since[:19], each.by, each.reason) for each in found]
     say([asdict(each) for each in found], columns(("SCOPE", "SINCE", "BY", "REASON"), rows), as_json=as_json)
-
-
-def _hold(
-    do: Literal["hold", "release"], subject: str, run: str, by: str, reason: str, data: Path, *, as_json: bool
-) -> None:
-    _check(not (subject and run), by, reason)
-    done = write(data, lambda writes: writes.legal_hold(do=do, subject=subject, run=run, by=by, reason=reason))
-    say(done, [f"{done['scope']} is {done['state']}"], as_json=as_json)
 
 
 def _check(is_named: bool, by: str, reason: str) -> None:

@@ -22,8 +22,8 @@ def kill(
         str,
         typer.Argument(
             metavar="[SCOPE]",
-            help="`run:ID`, `agent:ID`, `tool:NAME`, `tool:SERVER.*`, `model:NAME`, `tenant` or `all`; "
-            "without one, what is stopped now is listed.",
+            help="`run:ID`, `agent:ID`, `tool:NAME`, `tool:SERVER.*`, `model:NAME`, `model:PROVIDER:*`, `tenant` or "
+            "`all`; without one, what is stopped now is listed.",
             show_default=False,
         ),
     ] = "",

@@ -154,6 +154,8 @@ class SealedVault:
             body = self._path.read_bytes()
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise VaultDamaged(path=str(self._path), problem=f"{error.strerror}") from None
         if not body.startswith(_HEAD) or len(body) < len(_HEAD) + 28:
             raise VaultDamaged(path=str(self._path), problem="it is not of its format")
         if not self._key.exists():

@@ -119,8 +119,8 @@ def is_in_scope(scope: str, *, run: str, agent: str, kind: str, name: str) -> bo
 
 
 def _scopes_of(run: str, agent: str, kind: str, name: str) -> frozenset[str]:
-    server, dot, _ = name.rpartition(".")
-    whole_server = {f"{kind}:{server}.*"} if dot else set()
+    server, dot, _ = name.rpartition(".") if kind == "tool" else name.rpartition(":")
+    whole_server = {f"{kind}:{server}{dot}*"} if dot else set()
     return frozenset({f"run:{run}", f"agent:{agent}", f"{kind}:{name}", "tenant", "all"} | whole_server)
 
 
@@ -139,8 +139,8 @@ class Stops:
     async def stop(self, scope: str, *, reason: str, by: str, tenant: TenantId = TenantId("default")) -> None:
         """Refuse every further action in `scope`, from the next one on; effects already dispatched go on.
 
-        A scope is `run:ID`, `agent:ID`, `tool:NAME`, `tool:SERVER.*`, `model:NAME`, `tenant` or `all`. `by` is
-        the person's name; the record carries a pseudonym.
+        A scope is `run:ID`, `agent:ID`, `tool:NAME`, `tool:SERVER.*`, `model:NAME`, `model:PROVIDER:*`, `tenant` or
+        `all`. `by` is the person's name; the record carries a pseudonym.
 
         Raises:
             StopScopeInvalid: nothing has such a name.

@@ -20,9 +20,9 @@ from answerable.core import AnswerableError, ConfigError, Refused, stable_json
 from answerable.identity import AccessKey
 from answerable.policy import Approval, ApprovalClosed, Approvals, ApprovalUnknown, ApproverAnswered, passages_of
 from answerable.server._errors import PersonKeyRefused, RequestMalformed
-from answerable.server._front import secret_of
+from answerable.server._people import as_json, body_of, holder_of, status_of_key
 
-__all__ = ["approval_routes", "as_json", "person_of", "refused"]
+__all__ = ["approval_routes", "person_of", "refused"]
 
 _MOST_BYTES = 64 << 10
 _LONGEST_REASON = 2_000
@@ -129,10 +129,7 @@ def person_of(gate: Gate, request: Request) -> AccessKey:
         PersonKeyRefused: it is nobody's.
         PersonUnknown: others are registered here, and they are not.
     """
-    secret = secret_of(request.headers)
-    found = gate.person_keys.find(secret)
-    if found is None:
-        raise PersonKeyRefused(is_agent=gate.agent_keys.find(secret) is not None)
+    found = holder_of(gate, request)
     people = gate.desk.of(found.tenant).people
     roles = people.roles_of(people.called(found.holder), found.roles, gate.approvals.clock.now())
     return replace(found, roles=tuple(sorted(roles)))
@@ -163,13 +160,7 @@ def _said(approval: Approval, person: AccessKey) -> dict[str, Any]:
 
 async def _answer(request: Request, *, more: frozenset[str]) -> dict[str, Any]:
     """What the body says of the answer, checked: `reason`, `scope`, `arguments`, and what else is `more`."""
-    body = await request.body()
-    if len(body) > _MOST_BYTES:
-        raise RequestMalformed(problem=f"its body is larger than {_MOST_BYTES} bytes")
-    try:
-        said = orjson.loads(body) if body else {}
-    except orjson.JSONDecodeError:
-        raise RequestMalformed(problem="its body is not JSON") from None
+    said = await body_of(request, most_bytes=_MOST_BYTES)
     known = _WORDS | more
     if not isinstance(said, dict) or said.keys() - known:
         raise RequestMalformed(problem=f"its body may hold {', '.join(f'`{word}`' for word in sorted(known))}")
@@ -208,7 +199,7 @@ def _is_flat(value: Any) -> bool:
 
 def refused(error: AnswerableError) -> Response:
     if isinstance(error, PersonKeyRefused):
-        status = 403 if error.is_agent else 401
+        status = status_of_key(error)
     elif isinstance(error, RequestMalformed | ConfigError):
         status = 400
     elif isinstance(error, ApprovalUnknown):
@@ -218,8 +209,3 @@ def refused(error: AnswerableError) -> Response:
     else:
         status = 403 if isinstance(error, Refused) else 500
     return as_json({"error": error.to_json()}, status)
-
-
-def as_json(said: Any, status: int = 200) -> Response:
-    headers = {"cache-control": "no-store"}
-    return Response(orjson.dumps(said), status, headers, media_type="application/json")

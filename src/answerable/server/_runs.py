@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -29,7 +28,7 @@ from answerable.runtime import (
     list_runs,
 )
 from answerable.server._errors import OperatorNeeded, PersonKeyRefused, RequestMalformed
-from answerable.server._front import secret_of
+from answerable.server._people import as_json, body_of, holder_of, status_of_key
 
 __all__ = ["OPERATOR", "run_routes"]
 
@@ -91,7 +90,7 @@ class _Desk:
                 "allow": (list,),
                 "priority": (int,),
             }
-            said = _checked(await _body(request), takes, needs=("agent",))
+            said = _checked(await body_of(request, most_bytes=_MOST_BYTES), takes, needs=("agent",))
             for name in ("resources", "allow"):
                 if any(not isinstance(each, str) for each in said.get(name, ())):
                     raise RequestMalformed(problem=f"`{name}` is a list of texts")
@@ -130,7 +129,7 @@ class _Desk:
 
         async def sent(person: AccessKey) -> Any:
             takes = {"name": (str,), "payload": (object,), "key": (str,)}
-            said = _checked(await _body(request), takes, needs=("name",))
+            said = _checked(await body_of(request, most_bytes=_MOST_BYTES), takes, needs=("name",))
             run = RunId(request.path_params["run"])
             return await self._desk(person).signal(run=run, **{"payload": None, **said})
 
@@ -144,7 +143,9 @@ class _Desk:
             if do not in _TAKES:
                 raise RequestMalformed(problem=f"`{do}` is no order; a run takes {', '.join(_TAKES)} and signal")
             needs = ("reason", "step", "happened") if do == "resolve" else ("reason",)
-            said = dict(_checked(await _body(request), {"reason": (str,), **_TAKES[do]}, needs=needs))
+            said = dict(
+                _checked(await body_of(request, most_bytes=_MOST_BYTES), {"reason": (str,), **_TAKES[do]}, needs=needs)
+            )
             if not said["reason"].strip():
                 raise RequestMalformed(problem="it gives no `reason`, which goes on the record")
             return await self._do(self._desk(person), do, run, person.holder, said)
@@ -168,31 +169,18 @@ class _Desk:
 
     async def _answer(self, request: Request, do: Callable[[AccessKey], Awaitable[Any]]) -> Response:
         try:
-            return _json(await do(self._operator(request)))
+            return as_json(await do(self._operator(request)))
         except AnswerableError as error:
-            answer = _json({"error": error.to_json()}, _status_of(error))
+            answer = as_json({"error": error.to_json()}, _status_of(error))
             if isinstance(error, QueueFull):
                 answer.headers["retry-after"] = str(error.retry_after_s)
             return answer
 
     def _operator(self, request: Request) -> AccessKey:
-        secret = secret_of(request.headers)
-        person = self._gate.person_keys.find(secret)
-        if person is None:
-            raise PersonKeyRefused(is_agent=self._gate.agent_keys.find(secret) is not None)
+        person = holder_of(self._gate, request)
         if OPERATOR not in person.roles:
             raise OperatorNeeded(role=OPERATOR)
         return person
-
-
-async def _body(request: Request) -> Any:
-    body = await request.body()
-    if len(body) > _MOST_BYTES:
-        raise RequestMalformed(problem=f"its body is larger than {_MOST_BYTES} bytes")
-    try:
-        return orjson.loads(body) if body else {}
-    except orjson.JSONDecodeError:
-        raise RequestMalformed(problem="its body is not JSON") from None
 
 
 def _checked(said: Any, takes: Mapping[str, tuple[type, ...]], *, needs: tuple[str, ...]) -> _Said:
@@ -211,7 +199,7 @@ def _checked(said: Any, takes: Mapping[str, tuple[type, ...]], *, needs: tuple[s
 
 def _status_of(error: AnswerableError) -> int:
     if isinstance(error, PersonKeyRefused):
-        return 403 if error.is_agent else 401
+        return status_of_key(error)
     if isinstance(error, RequestMalformed | InputInvalid | QueueInvalid):
         return 400
     if isinstance(error, RunUnknown | AgentUnknown):
@@ -221,8 +209,3 @@ def _status_of(error: AnswerableError) -> int:
     if isinstance(error, ControlRefused):
         return 409
     return 500 if isinstance(error, ExecutionError) else 403
-
-
-def _json(said: Any, status: int = 200) -> Response:
-    headers = {"cache-control": "no-store"}
-    return Response(orjson.dumps(said), status, headers, media_type="application/json")

@@ -330,7 +330,7 @@ class Config(_Table):
     queues: list[QueueTable] = Field(default=[], description="How many runs are advanced, begin and wait.")
     environment: str = Field(
         default="",
-        description="`development`, `staging` or `production`: agents and log belong there, and to no other.",
+        description="`development`, `staging` or `production`: agents, log and credentials belong there.",
     )
     page: str = Field(
         default="",

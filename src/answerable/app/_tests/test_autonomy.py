@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def test_an_agent_declared_to_draft_does_nothing_in_this_gate_and_in_the_next(tm
                 await gate.result(await gate.start("clerk", None))
 
     asyncio.run(once())
-    app.agents["clerk"] = (app.agents["clerk"][0], type(app.agents["clerk"][1])(id="clerk", environment="development"))  # type: ignore[arg-type]
+    spec, declared = app.agents["clerk"]
+    app.agents["clerk"] = spec, replace(declared, autonomy="")
     asyncio.run(once())
 
     assert paid == []

@@ -24,6 +24,7 @@ def test_the_lines_name_the_url_and_the_key(framework: str, capsys: pytest.Captu
         ast.parse(said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ["openai", "anthropic"])
 def test_the_lines_for_the_vendors_sdks_run(framework: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(["connect", framework, "--key", "ans_k"])

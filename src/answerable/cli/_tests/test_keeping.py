@@ -11,6 +11,7 @@ import pytest
 
 from answerable.cli._main import run
 from answerable.cli._tests.test_cli import Capture, lent, library, said
+from answerable.core import RunId
 from answerable.ledger import Reader
 from answerable.server import ControlServer
 
@@ -107,7 +108,7 @@ def test_a_run_is_erased_through_the_running_gate_and_held_ones_are_not(lent: st
     shown = said(capsys, "runs", "show", lent)
     assert shown["state"] == "done"
     with contextlib.closing(Reader.open(DATA)) as reader:
-        assert [each.phase for each in reader.receipts(run=lent)][-1] == "erasure"  # type: ignore[arg-type]
+        assert [each.phase for each in reader.receipts(run=RunId(lent))][-1] == "erasure"
 
 
 @pytest.mark.parametrize(

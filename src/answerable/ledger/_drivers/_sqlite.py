@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from answerable.core import EvidenceError, FaultPoint, reach
 from answerable.ledger._ports import Batch
-from answerable.ledger._schema import bring_up
+from answerable.ledger._schema import bring_up, new_sqlite
 from answerable.ledger._sql import Prepared
 
 __all__ = ["SqliteConnection", "SqliteStore", "SqliteWriter", "StoreDamaged", "connect"]
@@ -158,13 +158,14 @@ class SqliteStore:
 
     def upgrade(self) -> None:
         """Bring the file to this version's schema."""
-        connection = self.connect(writable=True)
-        try:
-            found = connection.raw.execute("SELECT version_num FROM alembic_version").fetchone()[0]
-        except sqlite3.OperationalError:
-            found = ""
-        finally:
-            connection.close()
+        with contextlib.closing(self.connect(writable=True)) as connection:
+            raw = connection.raw
+            if not raw.execute("SELECT 1 FROM sqlite_master").fetchone() and (script := new_sqlite()):
+                _make(raw, script)
+            try:
+                found = raw.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+            except sqlite3.OperationalError:
+                found = ""
         bring_up(self.address, found, self.engine)
 
     def engine(self) -> sa.Engine:
@@ -180,6 +181,20 @@ class SqliteStore:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         return engine
+
+
+def _make(raw: sqlite3.Connection, script: str) -> None:
+    """Run the whole script, unless somebody else did meanwhile."""
+    raw.execute("BEGIN IMMEDIATE")
+    try:
+        if not raw.execute("SELECT 1 FROM sqlite_master").fetchone():
+            for statement in script.splitlines():
+                raw.execute(statement)
+        raw.execute("COMMIT")
+    except BaseException:
+        if raw.in_transaction:  # a full disk ends it by itself
+            raw.execute("ROLLBACK")
+        raise
 
 
 def connect(path: Path, *, writable: bool) -> SqliteConnection:

@@ -120,7 +120,7 @@ class Desk:
     keys: SigningKeys
     journals: dict[str, RunJournal] = field(default_factory=dict)
 
-    async def run(self, **limits: int) -> str:
+    async def run(self, **limits: int) -> RunId:
         """A run that is open and leased."""
         run = new_run_id()
         control: dict[str, Any] = {"agent": "support", "environment": "development", "limits": limits}

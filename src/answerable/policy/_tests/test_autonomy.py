@@ -35,7 +35,7 @@ def test_an_agent_that_may_only_draft_reads_and_asks_and_does_nothing(at_desk: A
 
         assert refusal(wrote) == "refused.draft_only"
         assert [each.status for each in (read, asked, other, elsewhere)] == ["admitted", "held", "admitted", "admitted"]
-        assert replay_decisions(desk.ledger.reader, run).is_same  # type: ignore[arg-type]
+        assert replay_decisions(desk.ledger.reader, run).is_same
 
     at_desk(body)
 
@@ -52,7 +52,7 @@ def test_tiers_differ_by_effect_and_approve_asks_a_person_each_time(at_desk: AtD
         reversible = await desk.do(an_action(run, 3, described=WRITE))
 
         assert [each.status for each in (held, done, again, reversible)] == ["held", "admitted", "held", "admitted"]
-        assert replay_decisions(desk.ledger.reader, run).is_same  # type: ignore[arg-type]
+        assert replay_decisions(desk.ledger.reader, run).is_same
 
     at_desk(body)
 
@@ -144,7 +144,7 @@ def test_policy_may_read_the_tier_and_facts_and_simulation_know_it(at_desk: AtDe
         run = await desk.run()
         held = await desk.open(an_action(run, 1))
 
-        told = explain(desk.ledger.reader, desk.ledger.reader.receipts(run=run)[-1].predicate["id"])  # type: ignore[arg-type]
+        told = explain(desk.ledger.reader, desk.ledger.reader.receipts(run=run)[-1].predicate["id"])
         tried = simulate(desk.ledger.reader, policies(tmp_path / "other", small), against_of={}, tenant=TENANT)
         counted = recount_facts(desk.ledger.reader, run)
 
@@ -187,6 +187,6 @@ def test_a_stated_confidence_tightens_and_never_loosens(
         assert step.status == status
         request = orjson.loads((await desk.authorizer.authorize(an_action(run, 1, confidence=confidence))).request)
         assert request["context"] == ({} if confidence is None else {"confidence": confidence})
-        assert replay_decisions(desk.ledger.reader, run).is_same  # type: ignore[arg-type]
+        assert replay_decisions(desk.ledger.reader, run).is_same
 
     at_desk(body, authorize=authorize, obligations=DOUBT)

@@ -1,8 +1,10 @@
 """Stops take effect at the next action and say who, what and why."""
 
+from typing import Any
+
 import pytest
 
-from answerable.core import Effect
+from answerable.core import Effect, Usage
 from answerable.policy import StopScopeInvalid, StopUnknown
 from answerable.policy._tests.conftest import AtDesk, Desk, an_action, refusal
 
@@ -24,6 +26,31 @@ def test_what_is_stopped_is_refused_at_the_next_action_until_it_is_lifted(at_des
         assert refused.refusal is not None
         assert b"odd refunds" in refused.refusal.value
         assert after.status == "admitted"
+
+    at_desk(body)
+
+
+@pytest.mark.requirement("GV-3")
+@pytest.mark.parametrize("scope", ["model:openai:gpt-5-mini", "model:openai:*", "agent:support", "all"])
+def test_a_model_that_is_stopped_is_asked_no_more_and_tools_only_where_they_are_meant(
+    at_desk: AtDesk, scope: str
+) -> None:
+    asked: dict[str, Any] = {
+        "kind": "model",
+        "name": "openai:gpt-5-mini",
+        "described": {"effect": Effect.READ, "target": "", "amount": None, "ceiling": Usage(input_tokens=1)},
+    }
+
+    async def body(desk: Desk) -> None:
+        run = await desk.run()
+        before = await desk.do(an_action(run, 1, **asked))
+
+        await desk.stops.stop(scope, reason="it raves", by="robin")
+        model, tool = await desk.do(an_action(run, 2, **asked)), await desk.do(an_action(run, 3))
+
+        assert before.status == "admitted"
+        assert refusal(model) == "refused.stopped"
+        assert tool.status == ("admitted" if scope.startswith("model:") else "refused")
 
     at_desk(body)
 

@@ -22,8 +22,9 @@ from starlette.routing import BaseRoute, Route
 from answerable.app import Desk, Gate
 from answerable.core import AnswerableError
 from answerable.identity import AccessKey
-from answerable.server._approvals import as_json, person_of, refused
+from answerable.server._approvals import person_of, refused
 from answerable.server._errors import PasskeyRefused
+from answerable.server._people import as_json
 
 __all__ = ["page_routes"]
 

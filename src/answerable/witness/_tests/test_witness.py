@@ -151,6 +151,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("EV-2")
 def test_a_witness_killed_after_any_answer_remembers_what_it_signed(witness: Witness, log: FakeLog) -> None:
     other = FakeLog().grow(5)
