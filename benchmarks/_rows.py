@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Cell", "Row", "import_row", "row", "rows_of", "table"]
+__all__ = ["WORKERS", "Cell", "Row", "import_row", "row", "rows_of", "table"]
 
 Cell = tuple[str, int]
 """An engine's name and how many runs it has at a time."""
 
 OURS = ("road", "cached", "reads", "road_temporal", "road.pg")
-PEERS = ("dbos", "langgraph", "temporal")
+PEERS = ("dbos", "langgraph", "temporal", "absurd")
+WORKERS = ("road.pg.w1", "road.pg.w2", "road.pg.w4")
+"""So many gates on one Postgres, with 100 runs between them."""
 BARS: Mapping[str, tuple[str, float]] = {
     "road.c100.vs_dbos": ("≥", 4),
     "road.c100.vs_langgraph": ("≥", 3),
@@ -93,6 +95,10 @@ def rows_of(repeats: Mapping[Cell, list[dict[str, Any]]]) -> list[Row]:
     for concurrency in sorted({concurrency for _, concurrency in repeats}):
         at = f"c{concurrency}"
         cells = {engine: seen for (engine, n), seen in repeats.items() if n == concurrency}
+        workers = {engine: cells.pop(engine) for engine in WORKERS if engine in cells}
+        rows += [
+            row(f"{name}.steps_s", "steps/s", (cell["steps_s"] for cell in seen)) for name, seen in workers.items()
+        ]
         for engine, seen in cells.items():
             unit = "rows" if engine == "raw" else "steps"
             rows.append(row(f"{engine}.{at}.{unit}_s", f"{unit}/s", (cell["steps_s"] for cell in seen)))

@@ -27,7 +27,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks._rows import Cell, Row, import_row, rows_of, table  # noqa: E402 - run as a script
+from benchmarks._rows import WORKERS, Cell, Row, import_row, rows_of, table  # noqa: E402 - run as a script
 from benchmarks._server import running_postgres  # noqa: E402
 
 CELLS: dict[str, tuple[str, str]] = {
@@ -39,13 +39,16 @@ CELLS: dict[str, tuple[str, str]] = {
     "reads": ("answerable", "reads"),
     "dbos.pg": ("dbos-postgres", ""),
     "langgraph.pg": ("langgraph-postgres", ""),
+    "absurd.pg": ("absurd-postgres", ""),
     "road.pg": ("answerable", "road"),
+    "road.pg.w1": ("workers", "1"),
+    "road.pg.w2": ("workers", "2"),
+    "road.pg.w4": ("workers", "4"),
     "road_temporal": ("answerable", "temporal"),
     "temporal": ("temporal", ""),
 }
-SLOW = ("road_temporal", "temporal")  # not in a quick look
-ON_POSTGRES = ".pg"
-OURS = [name for name, (engine, _) in CELLS.items() if engine == "answerable"]
+SLOW = ("road_temporal", "temporal", *WORKERS)  # not in a quick look
+OURS = [name for name, (engine, _) in CELLS.items() if engine in ("answerable", "workers")]
 RUNS_AT_ONE = 30
 MOST_ON_POSTGRES = 100  # a thousand threads of a peer would want a thousand connections
 LONGEST_CELL_S = 300
@@ -58,17 +61,19 @@ def main() -> int:
         name for name in CELLS if not (asked.without_ours and name in OURS) and not (asked.quick and name in SLOW)
     ]
     concurrencies = [100] if asked.quick else asked.concurrency
-    engines = [name for name in engines if name.endswith(ON_POSTGRES) or not asked.only_postgres]
+    engines = [name for name in engines if _is_on_postgres(name) or not asked.only_postgres]
     repeats: dict[Cell, list[dict[str, Any]]] = defaultdict(list)
     with running_postgres(Path(tempfile.gettempdir())) as databases:
         for repeat in range(asked.repeats):
             turn = engines[repeat % len(engines) :] + engines[: repeat % len(engines)]
             for concurrency in concurrencies:
                 for name in turn:
-                    if name.endswith(ON_POSTGRES) and concurrency > MOST_ON_POSTGRES:
+                    if (_is_on_postgres(name) and concurrency > MOST_ON_POSTGRES) or (
+                        name in WORKERS and concurrency == 1
+                    ):
                         continue
                     _say(f"repeat {repeat + 1}/{asked.repeats}: {name}, {concurrency} at a time")
-                    url = databases.new() if name.endswith(ON_POSTGRES) else ""
+                    url = databases.new() if _is_on_postgres(name) else ""
                     repeats[name, concurrency].append(_measure(name, concurrency, asked.dir, url))
     ordered = {(name, n): repeats[name, n] for n in concurrencies for name in engines if (name, n) in repeats}
     rows = rows_of(ordered)
@@ -83,9 +88,13 @@ def main() -> int:
     return _verdict(rows)
 
 
+def _is_on_postgres(name: str) -> bool:
+    return ".pg" in name
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Durable steps: ours beside its peers, same work, same durability.")
-    parser.add_argument("--quick", action="store_true", help="only the cells with 100 runs at a time, without Temporal")
+    parser.add_argument("--quick", action="store_true", help="100 runs at a time only, no Temporal, one gate")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--concurrency", type=lambda text: [int(n) for n in text.split(",")], default=[1, 100, 1000])
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the rows there")

@@ -16,7 +16,9 @@ ENGINES = {
     "langgraph": "benchmarks._engines.langgraph_sqlite",
     "temporal": "benchmarks._engines.temporal_steps",
     "answerable": "benchmarks._engines.answerable_road",
+    "workers": "benchmarks._engines.answerable_workers",
     "dbos-postgres": "benchmarks._engines.dbos_postgres",
+    "absurd-postgres": "benchmarks._engines.absurd_postgres",
     "langgraph-postgres": "benchmarks._engines.langgraph_postgres",
 }
 

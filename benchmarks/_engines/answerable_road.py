@@ -8,6 +8,7 @@ cache helps), `cached` (the same with requests that repeat), `reads` (outcome on
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def measure(work: Work) -> Measured:
     durability: list[Durability] = []
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(temporal_server(work.directory)) if work.variant == "temporal" else ""
-        asyncio.run(_drive(work, watch, durability, address))
+        asyncio.run(drive(work, watch, durability, temporal=address))
     reader = Reader.open(work.directory / "data")
     outcomes = sum(receipt.phase == "outcome" for receipt in reader.receipts())
     versions = {name: version(name) for name in ("answerable", "cedarpy", "pynacl")}
@@ -41,8 +42,22 @@ def measure(work: Work) -> Measured:
     )
 
 
-async def _drive(work: Work, watch: Stopwatch, durability: list[Durability], temporal: str) -> None:
-    app = Answerable(data=work.directory / "data", store=work.url, policy=Path(__file__).parents[1] / "_policy")
+async def drive(
+    work: Work,
+    watch: Stopwatch,
+    durability: list[Durability],
+    *,
+    temporal: str = "",
+    data: str = "data",
+    first: int = 0,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Open a gate, warm it, call `ready`, and do the work.
+
+    Args:
+        first: number of the first run, where several gates share the work.
+    """
+    app = Answerable(data=work.directory / data, store=work.url, policy=Path(__file__).parents[1] / "_policy")
     if temporal:
         app.engine = Temporal(address=temporal)
     result = work.result()
@@ -66,7 +81,7 @@ async def _drive(work: Work, watch: Stopwatch, durability: list[Durability], tem
     async def look(order: int, amount: int) -> str:
         return result
 
-    tool = TOOLS[work.variant]
+    tool = TOOLS[work.variant if work.variant in TOOLS else "road"]
 
     @app.agent(limits=Limits(identical_calls=None))
     async def bench(run: Run, number: int) -> int:
@@ -79,8 +94,9 @@ async def _drive(work: Work, watch: Stopwatch, durability: list[Durability], tem
     async with app.gate() as gate:
         durability.append(_durability(gate.desk.ledger._recorder.connection, work.url))
         await gate.result(await gate.start("bench", -1))
+        ready()
         watch.start()
-        numbers = iter(range(work.runs))
+        numbers = iter(range(first, first + work.runs))
 
         async def one_after_another() -> None:
             for number in numbers:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from answerable.core import RunId
+from answerable.ledger import Prepared, slices
 from answerable.runtime import Queue, QueueFull, Run
 from answerable.runtime._tests.house import House, Shed
 from tests.postgres import Databases
@@ -19,6 +21,7 @@ from tests.postgres import Databases
 pytestmark = pytest.mark.requirement("RT-5")
 
 _RUNS = 8
+_QUEUED = Prepared(sa.select(sa.func.count()).where(slices.c.state == "queued"))
 
 
 class Crowd:
@@ -99,5 +102,31 @@ def test_the_rate_and_the_bound_on_what_waits_are_counted_over_all_gates(tmp_pat
                     await house.runs.start("agent", 99)
 
             assert sorted(crowd.begun) == [0, 1, 2, 3]
+
+    asyncio.run(main())
+
+
+def test_a_queue_that_another_gate_declares_holds_for_one_that_knew_of_none(
+    tmp_path: Path, postgres: Databases
+) -> None:
+    async def main() -> None:
+        shed, crowd, url = Shed(), Crowd(), postgres.new()
+        shed.gates["write"] = crowd.door
+        async with asyncio.timeout(60), House(tmp_path / "a", shed, store=url) as one:
+            one.agent(crowd.of("one"))
+            one.serve()
+            crowd.door.set()
+            await one.runs.result(await one.runs.start("agent", 0))
+            crowd.door.clear()
+            shutil.copytree(tmp_path / "a" / "keys", tmp_path / "b" / "keys")
+
+            async with House(tmp_path / "b", shed, queues=[Queue(scope="tenant", concurrency=1)], store=url):
+                runs = [await one.runs.start("agent", number) for number in range(1, 4)]
+                while crowd.inside + one.ledger.reader.rows(_QUEUED)[0][0] < 3:  # noqa: ASYNC110 - of two places
+                    await asyncio.sleep(0.005)
+                crowd.door.set()
+
+                assert await results(one, runs) == [1, 2, 3]
+                assert crowd.most == 1
 
     asyncio.run(main())

@@ -36,7 +36,7 @@ from answerable.ledger._tables import logs, objects, receipts, slices, subject_k
 from answerable.ledger._texts import commitments, join_texts, object_salt
 from answerable.ledger._vault import Keyset, Vault, commitment
 
-__all__ = ["USUAL_PRIORITY", "Appended", "Recorder", "Transaction"]
+__all__ = ["USUAL_PRIORITY", "Appended", "Recorder", "Transaction", "priority_of"]
 
 # By `_journal`, from typed fields: no float can be in them.
 _BUILT_HERE = frozenset({"action", "authority", "basis", "labels", "usage"})
@@ -382,7 +382,7 @@ class Transaction:
                 due=None,
                 worker=None,
                 agent=control.get("agent", draft.agent),
-                priority=control.get("priority", USUAL_PRIORITY),
+                priority=priority_of(draft),
                 opened=self.now,
                 begun=None,
             )
@@ -476,6 +476,12 @@ class Transaction:
         of.last_at = self.now
         if self._woken:
             of.woken(self._woken)
+
+
+def priority_of(draft: Draft) -> int:
+    """The priority that a `run.open` gives its run."""
+    given: int = draft.members.get("control", {}).get("priority", USUAL_PRIORITY)
+    return given
 
 
 @functools.lru_cache(maxsize=4096)

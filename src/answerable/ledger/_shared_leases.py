@@ -39,7 +39,6 @@ __all__ = ["SharedLeases"]
 _P = sa.bindparam
 _AGAIN = timedelta(seconds=1)
 _DUE_FOR_S = 1.0
-_REMEMBERED = 10_000
 _TAKEN: dict[str, Any] = {
     "state": "leased",
     "fence": slices.c.fence + 1,
@@ -99,7 +98,6 @@ class SharedLeases(Leases):
         self._presence = presence
         self._lookups = lookups
         self._taken: dict[str, Slice] = {}
-        self._places: dict[str, tuple[str, int]] = {}
         self._is_unsure = False
         self._due: tuple[float, datetime | None] = (0.0, None)
 
@@ -176,11 +174,9 @@ class SharedLeases(Leases):
 
     def place(self, run: RunId) -> tuple[str, int]:
         """The run's tenant and priority, which never change."""
-        if run not in self._places:
-            if len(self._places) >= _REMEMBERED:
-                self._places.pop(next(iter(self._places)))
-            self._places[run] = super().place(run)
-        return self._places[run]
+        if run not in self._recorder.places:
+            self._recorder.remember_place(run, *super().place(run))
+        return self._recorder.places[run]
 
     def standing(self, run: RunId) -> Standing | None:
         """How one run stands; what this worker took and has not begun with is unserved."""

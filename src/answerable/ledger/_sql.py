@@ -21,6 +21,7 @@ metadata = sa.MetaData()
 """Every table of the store, whoever owns it: one schema, one history of migrations."""
 
 _numbers = itertools.count()
+_POSTGRES: Dialect = postgresql.base.PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 class Spoken(NamedTuple):
@@ -73,11 +74,21 @@ class Prepared:
     @cached_property
     def postgres(self) -> Spoken:
         """The same for Postgres, with `$1` parameters."""
-        return self._spoken(postgresql.base.PGDialect(paramstyle="numeric_dollar"))  # type: ignore[no-untyped-call]
+        return self._spoken(_POSTGRES)
 
-    def _spoken(self, dialect: Dialect) -> Spoken:
+    @cached_property
+    def kinds(self) -> Sequence[sa.types.TypeEngine[Any]]:
+        """The types of its parameters for Postgres, by position."""
+        compiled = self._compiled(_POSTGRES)
+        return [compiled.binds[name].type for name in compiled.positiontup or ()]
+
+    def _compiled(self, dialect: Dialect) -> SQLCompiler:
         compiled = self._clause.compile(dialect=dialect)
         assert isinstance(compiled, SQLCompiler)
+        return compiled
+
+    def _spoken(self, dialect: Dialect) -> Spoken:
+        compiled = self._compiled(dialect)
         names = tuple(compiled.positiontup or ())
         # Values written into the statement itself, which the driver still wants.
         constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}

@@ -20,12 +20,14 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy.ext.compiler import compiles
 
 from answerable.ledger._drivers._failures import ContendedError, StoreRefused, StoreUnreachable, TakenError
+from answerable.ledger._drivers._postgres_columns import InColumns, in_columns
 from answerable.ledger._schema import bring_up
 from answerable.ledger._sql import Prepared
 
 __all__ = ["Notified", "PostgresConnection", "PostgresStore"]
 
 T = TypeVar("T")
+_Query = tuple[Prepared | InColumns, Sequence[Any]]
 
 _BINARY, _TEXT = 1, 0
 _ANSWER_S = 60.0  # without a byte from the server for that long, the connection is taken for dead
@@ -139,7 +141,9 @@ class PostgresConnection:
         self._lock = threading.RLock()
         self._driver: psycopg.Connection[Any] | None = None
         self._known: set[bytes] = set()
-        self._unsent: list[tuple[Prepared, Sequence[Any]]] = []
+        self._unsent: list[_Query] = []
+        self._wanted: list[list[bool]] = []
+        """Of what was sent and not answered yet, by part: which answers somebody wants."""
         self.is_in_transaction = False
         self.dialled = 0
         """How often it was made: what a session held (locks, notifications) is gone with the one before."""
@@ -165,10 +169,14 @@ class PostgresConnection:
 
     def insert(self, statement: Prepared, rows: Sequence[Sequence[Any]], /) -> None:
         """Insert rows of values, given in the order of the statement's parameters."""
+        if not rows:
+            return
+        at_once = in_columns(statement)
+        queries: list[_Query] = [(statement, row) for row in rows] if at_once is None else [(at_once, at_once.of(rows))]
         if self.is_in_transaction:
-            self._unsent.extend((statement, row) for row in rows)
+            self._unsent += queries
         else:
-            self.ask(*((statement, row) for row in rows))
+            self.ask(*queries)
 
     def each(self, statement: Prepared) -> Iterator[Any]:
         """The rows a query finds, some at a time, all of one moment."""
@@ -205,7 +213,7 @@ class PostgresConnection:
 
     # -- transactions, step by step -----------------------------------------------------------------------------------
 
-    def begin(self, *reads: tuple[Prepared, Sequence[Any]]) -> list[Sequence[Any]]:
+    def begin(self, *reads: _Query) -> list[Sequence[Any]]:
         """Begin a transaction once nobody else writes receipts, and read at once; all in one round trip."""
         self._unsent.clear()
         self.is_in_transaction = True
@@ -218,20 +226,33 @@ class PostgresConnection:
             ContendedError, TakenError: nothing was kept.
             StoreUnreachable: nobody knows.
         """
-        self.ask((_COMMIT, ()))
-        self.is_in_transaction = False
+        self.send_commit()
+        self.committed()
 
-    def commit_and_begin(self, *reads: tuple[Prepared, Sequence[Any]]) -> list[Sequence[Any]] | None:
-        """Commit, and in the same round trip begin the next transaction as `begin` does; None where that did not begin.
+    def send_commit(self, and_begin: Sequence[_Query] | None = None) -> None:
+        """Send what is unsent, and the commit; `committed` waits for it.
 
-        Whoever waits for the pen has it in between. Raises as `commit` does.
+        Args:
+            and_begin: in the same round trip begin the next transaction as `begin` does, with these reads. Whoever
+                waits for the pen has it in between.
+
+        Raises:
+            StoreUnreachable: nobody knows.
         """
         unsent, self._unsent = self._unsent, []
+        begins: list[list[_Query]] = [] if and_begin is None else [[(_BEGIN, ()), (_PEN, ()), *and_begin]]
         with self._lock:
-            committed, begun = self._exchange_all([*unsent, (_COMMIT, ())], [(_BEGIN, ()), (_PEN, ()), *reads])
-        assert committed is not None
-        self.is_in_transaction = begun is not None
-        return None if begun is None else begun[2:]
+            self._send_all([*unsent, (_COMMIT, ())], *begins)
+
+    def committed(self) -> list[Sequence[Any]] | None:
+        """Once the commit is on disk, what was read as the next transaction began; None where none did.
+
+        Raises as `commit` does.
+        """
+        with self._lock:
+            _, *begun = self._receive_all()
+        self.is_in_transaction = bool(begun) and begun[0] is not None
+        return None if not begun or begun[0] is None else begun[0][2:]
 
     def roll_back(self) -> None:
         """End the transaction without a trace; never fails."""
@@ -244,7 +265,7 @@ class PostgresConnection:
             self._hang_up()
         self.is_in_transaction = False
 
-    def ask(self, *queries: tuple[Prepared, Sequence[Any]]) -> list[Sequence[Any]]:
+    def ask(self, *queries: _Query) -> list[Sequence[Any]]:
         """Send what is unsent, then these queries, in one round trip; the rows of each come back."""
         unsent, self._unsent = self._unsent, []
 
@@ -265,7 +286,7 @@ class PostgresConnection:
                     raise
                 time.sleep(_PAUSE_S)
 
-    def ask_once(self, query: tuple[Prepared, Sequence[Any]]) -> Sequence[Any]:
+    def ask_once(self, query: _Query) -> Sequence[Any]:
         """The rows of one query, which is not sent again if its answer is lost."""
         with self._lock:
             return self._exchange([query])[0]
@@ -298,16 +319,23 @@ class PostgresConnection:
 
     # -- the wire -----------------------------------------------------------------------------------------------------
 
-    def _exchange(self, queries: Sequence[tuple[Prepared, Sequence[Any]]]) -> list[Sequence[Any]]:
-        (answers,) = self._exchange_all(queries)
+    def _exchange(self, queries: Sequence[_Query]) -> list[Sequence[Any]]:
+        self._send_all(queries)
+        (answers,) = self._receive_all()
         assert answers is not None
         return answers
 
-    def _exchange_all(self, *parts: Sequence[tuple[Prepared, Sequence[Any]]]) -> list[list[Sequence[Any]] | None]:
-        """The rows of each part's queries; None for a part after the first that failed, which raises."""
+    def _send_all(self, *parts: Sequence[_Query]) -> None:
         conn = self._dialled().pgconn
         try:
-            wanted = [self._send(conn, queries) for queries in parts]
+            self._wanted = [self._send(conn, queries) for queries in parts]
+        except (psycopg.OperationalError, OSError) as error:
+            self._lose(_plain(str(error)))
+
+    def _receive_all(self) -> list[list[Sequence[Any]] | None]:
+        """The rows of each part's queries; None for a part after the first that failed, which raises."""
+        conn, wanted = self._dialled().pgconn, self._wanted
+        try:
             found = [_answers(conn, len(each)) for each in wanted]
         except (psycopg.OperationalError, OSError) as error:
             self._lose(_plain(str(error)))
@@ -322,7 +350,7 @@ class PostgresConnection:
             rows.append([_rows(answer) for answer, is_wanted in zip(answers, are_wanted, strict=True) if is_wanted])
         return rows
 
-    def _send(self, conn: "pq.abc.PGconn", queries: Sequence[tuple[Prepared, Sequence[Any]]]) -> list[bool]:
+    def _send(self, conn: "pq.abc.PGconn", queries: Sequence[_Query]) -> list[bool]:
         """Send queries, up to a point of synchronisation; of each answer to come, whether it is a query's."""
         wanted = []
         for statement, values in queries:

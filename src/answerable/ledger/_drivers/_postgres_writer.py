@@ -1,4 +1,6 @@
-"""Group commit on Postgres: a thread begins and commits, the loop does what is between.
+"""Group commit on Postgres: the loop fills transactions and sends them, a thread waits for what becomes of them.
+
+A thread that sent them would let the loop in at every statement, and wait 5 ms for its turn each time.
 
 What happens to the connection is this file's business and nobody else's: a transaction that was in another's way
 is done again; one whose server went away is done again when it is back; and if nobody knows whether it was
@@ -11,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from answerable.core import FaultPoint, reach
@@ -69,7 +71,7 @@ class _Filled:
 
     Args:
         items: who is in it; nobody, if nobody waits any more.
-        batch: None where it is to be done again, because somebody's work raised.
+        batch: its commit was sent, if all went well. None where it is to be done again, because somebody's work raised.
         error: the store's, which is nobody's fault.
     """
 
@@ -129,46 +131,42 @@ class PostgresWriter(Generic[B]):
 
     def _serve(self) -> None:
         while self._turns.get():
-            begun: _Begun | None = None
-            while (begun := self._turn(None, begun)) is not None:
-                pass
+            has_begun = self._turn(None)
+            while has_begun:
+                has_begun = self._turn(None, has_begun=True)
 
-    def _turn(self, items: list[Item] | None, begun: _Begun | None = None) -> _Begun | None:
-        """One transaction, until it is on disk or everyone in it was told why not; the next one, if that has begun.
+    def _turn(self, items: list[Item] | None, *, has_begun: bool = False) -> bool:
+        """One transaction, until it is on disk or everyone in it was told why not; whether the next one has begun.
 
         Args:
             items: who is in it, if that is settled; else whoever waits when it has begun.
-            begun: what was read when it began, if it has.
+            has_begun: it has, and the loop was told so.
         """
         may_go_on = items is None
         give_up, pauses, has_looked = time.monotonic() + self._patience_s, iter(_PAUSES_S), False
         pending: _Filled | None = None  # its commit was sent, and not confirmed
+        begun: _Begun | None = None  # what was read as the next one began
         while True:
             error: Exception
             try:
-                answers = begun if begun is not None else self._connection.begin(*self._book.reads())
-                begun = None
-                if pending is not None and self._book.has_committed(answers):
-                    self._connection.roll_back()
-                    break
-                pending, filled = None, self._on_loop(answers, items, has_looked)
-                items = filled.items
+                if has_begun:
+                    has_begun, filled = False, self._filled.get()
+                else:
+                    answers = self._connection.begin(*self._book.reads())
+                    if pending is not None and self._book.has_committed(answers):
+                        self._connection.roll_back()
+                        break
+                    pending, filled = None, self._on_loop(answers, items, has_looked, may_go_on)
+                items, pending = filled.items, filled if filled.batch is not None else None
                 if filled.error is not None:
                     raise filled.error
-                if filled.batch is None:
+                if pending is None:
                     self._connection.roll_back()
                     if items:
                         continue
                     self._loop.call_soon_threadsafe(self._next)
-                    return None
-                pending = filled
-                filled.batch.write()
-                reach(FaultPoint.BEFORE_COMMIT)
-                if may_go_on and self._waiting:
-                    # MEASURED: where processes wait for a CPU, half as many turns are nearly twice as many steps.
-                    begun = self._connection.commit_and_begin(*self._book.reads(filled.batch))
-                else:
-                    self._connection.commit()
+                    return False
+                begun = self._connection.committed()
                 break
             except StoreUnreachable as raised:
                 error = raised
@@ -176,25 +174,25 @@ class PostgresWriter(Generic[B]):
                 pending, error = None, raised
                 if isinstance(raised, TakenError) and has_looked:
                     self._split(items or [], raised)
-                    return None
+                    return False
                 has_looked = has_looked or isinstance(raised, TakenError)
             except Exception as raised:  # noqa: BLE001 - goes to whoever submitted the work
                 self._split(items, raised)
-                return None
+                return False
             self._connection.roll_back()
             if time.monotonic() > give_up and not isinstance(
                 error, TakenError
             ):  # which is looked at once, however late
                 self._loop.call_soon_threadsafe(self._failed, items, error)
-                return None
+                return False
             if not has_looked:
                 time.sleep(next(pauses, _PAUSES_S[-1]))
         reach(FaultPoint.AFTER_COMMIT)
-        self._loop.call_soon_threadsafe(self._committed, pending, begun is not None)
-        return begun
+        self._loop.call_soon_threadsafe(self._committed, pending, begun)
+        return begun is not None
 
-    def _on_loop(self, answers: Sequence[Sequence[Any]], items: list[Item] | None, has_looked: bool) -> _Filled:
-        self._loop.call_soon_threadsafe(self._fill, answers, items, has_looked)
+    def _on_loop(self, answers: _Begun, items: list[Item] | None, has_looked: bool, may_go_on: bool) -> _Filled:
+        self._loop.call_soon_threadsafe(self._fill, answers, items, has_looked, may_go_on)
         return self._filled.get()
 
     def _split(self, items: list[Item] | None, error: Exception) -> None:
@@ -208,16 +206,18 @@ class PostgresWriter(Generic[B]):
 
     # -- on the loop --------------------------------------------------------------------------------------------------
 
-    def _fill(self, answers: Sequence[Sequence[Any]], items: list[Item] | None, has_looked: bool) -> None:
+    def _fill(
+        self, answers: _Begun, items: list[Item] | None = None, has_looked: bool = False, may_go_on: bool = True
+    ) -> None:
         if items is None:
             share = min(max(len(self._waiting) // 2, _SMALLEST_SHARE), _LARGEST_BATCH)
             items, self._waiting = self._waiting[:share], self._waiting[share:]
         try:
-            self._filled.put(self._work(answers, items, has_looked))
+            self._filled.put(self._work(answers, items, has_looked, may_go_on))
         except Exception as error:  # noqa: BLE001 - the thread says to whom it goes
             self._filled.put(_Filled(items=items, error=error))
 
-    def _work(self, answers: Sequence[Sequence[Any]], items: list[Item], has_looked: bool) -> _Filled:
+    def _work(self, answers: _Begun, items: list[Item], has_looked: bool, may_go_on: bool) -> _Filled:
         if has_looked:
             self._book.forget()
         self._book.take_in(answers)
@@ -235,15 +235,25 @@ class PostgresWriter(Generic[B]):
                     future.set_exception(error)
                 return _Filled(items=items[:at] + items[at + 1 :])
         batch.prepare()
-        return _Filled(items=items, batch=batch, results=results)
+        batch.write()
+        reach(FaultPoint.BEFORE_COMMIT)
+        filled = _Filled(items=items, batch=batch, results=results)
+        # MEASURED: where processes wait for a CPU, half as many turns are nearly twice as many steps.
+        and_begin = self._book.reads(batch) if may_go_on and self._waiting else None
+        try:
+            self._connection.send_commit(and_begin)
+        except StoreUnreachable as error:  # nobody knows how much of it was sent
+            return replace(filled, error=error)
+        return filled
 
-    def _committed(self, filled: _Filled, has_begun: bool) -> None:
+    def _committed(self, filled: _Filled, begun: _Begun | None) -> None:
         assert filled.batch is not None
         filled.batch.publish()
-        is_going_on = has_begun or len(self._waiting) >= _WORTH_OVERLAPPING
-        if (
-            is_going_on and not has_begun
-        ):  # the server gets its next transaction before the loop turns to those who have their answer
+        is_going_on = begun is not None or len(self._waiting) >= _WORTH_OVERLAPPING
+        # The server gets its next transaction before the loop turns to those who have their answer.
+        if begun is not None:
+            self._fill(begun)
+        elif is_going_on:
             self._turns.put(True)
         for (_, future, landed), result in zip(filled.items, filled.results, strict=True):
             if landed is not None:

@@ -8,7 +8,6 @@ import hmac
 import time
 from dataclasses import dataclass, field
 
-import aiohttp
 import orjson
 
 from answerable.policy._errors import NoticeInvalid, NoticeLost
@@ -16,7 +15,7 @@ from answerable.policy._notices import Notice
 
 __all__ = ["Webhook"]
 
-_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_TIMEOUT_S = 10
 _SHORTEST_SECRET = 24
 
 
@@ -49,6 +48,8 @@ class Webhook:
 
     async def tell(self, notice: Notice) -> None:
         """Deliver it; the same id however often it is tried."""
+        import aiohttp  # a seventh of a gate's start, and most gates tell nobody
+
         body = orjson.dumps({"type": notice.kind, "data": dict(notice.said)})
         moment = str(int(time.time()))
         signed = b".".join((notice.id.encode(), moment.encode(), body))
@@ -62,7 +63,7 @@ class Webhook:
         try:
             # Followed, a redirect would take a signed notice to an address nobody declared.
             async with (
-                aiohttp.ClientSession(timeout=_TIMEOUT) as client,
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as client,
                 client.post(self.url, data=body, headers=headers, allow_redirects=False) as answer,
             ):
                 status = answer.status
