@@ -9,9 +9,9 @@ Format: `docs/formats/bundle.md`, "Container"; PKWARE APPNOTE 6.3.
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
+from typing import NamedTuple
 
 __all__ = ["BadContainer", "read_container"]
 
@@ -45,8 +45,7 @@ class BadContainer(ValueError):
         self.member = member
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     name: str
     start: int
     packed: int
@@ -138,15 +137,16 @@ def _content(raw: memoryview, entry: _Entry) -> bytes:
     def damaged(what: str) -> BadContainer:
         return BadContainer(f"the member `{entry.name}` is damaged or breaks off: {what}", entry.name)
 
-    if entry.start + _LOCAL.size > len(raw):
+    start = entry.start + _LOCAL.size
+    if start > len(raw):
         raise damaged("it lies outside the file")
     mark, *_, named, extra = _LOCAL.unpack_from(raw, entry.start)
-    start = entry.start + _LOCAL.size + named + extra
-    if mark != b"PK\x03\x04" or start + entry.packed > len(raw):
+    end = start + named + extra + entry.packed
+    if mark != b"PK\x03\x04" or end > len(raw):
         raise damaged("it lies outside the file")
-    if bytes(raw[entry.start + _LOCAL.size :][:named]) != entry.name.encode("ascii"):
+    if raw[start : start + named] != entry.name.encode("ascii"):
         raise damaged("it has another name than in the directory")
-    packed = raw[start : start + entry.packed]
+    packed = raw[start + named + extra : end]
     if entry.method == _STORED:
         body = bytes(packed)
     else:

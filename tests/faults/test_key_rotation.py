@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from answerable.ledger import (
     KeyLost,
     KeyRetired,
     KeyRoleTaken,
+    KeysElsewhere,
     KeyShared,
     Ledger,
     Reader,
     export_bundle,
+    export_span,
+    join_store,
     retire_key,
     rotate_key,
     write_trust,
@@ -32,6 +36,7 @@ from answerable.ledger._checkpoint import sign_checkpoint
 from answerable.ledger._keys import FileSigner
 from answerable.ledger._tests.evidence import ApprovedOnce, work
 from answerable_verify import Report, verify
+from answerable_verify._checkpoint import read_checkpoint
 from tests.postgres import Databases
 
 ROLES = pytest.mark.parametrize("role", ["gate", "log"])
@@ -310,27 +315,86 @@ def test_keys_are_not_rotated_while_a_gate_runs(data: Path) -> None:
     held(data, body)
 
 
-@pytest.mark.requirement("RT-5")
-def test_of_a_record_that_gates_share_each_rotates_its_own_key_and_nobody_the_logs(
+@pytest.mark.requirement("RT-5", "EV-2")
+def test_where_gates_share_a_log_a_replaced_key_signs_none_of_it_whoever_still_has_it(
     data: Path, tmp_path: Path, postgres: Databases
 ) -> None:
+    other = tmp_path / "other"
+
+    async def main() -> None:
+        ledger = Ledger.open(data, projections=(ApprovedOnce(),), store=postgres.new())
+        await ledger.start()
+        await work(ledger, 1)
+        await ledger.close()
+        join_store(other, data, enters_log=True)
+        elsewhere = Ledger.open(other, projections=(ApprovedOnce(),))
+        await elsewhere.start()
+        await until_entered(elsewhere)
+        was = elsewhere.reader.log_keys()[-1]
+
+        await rotate_key(data, "log", by="ada", reason="", projections=(ApprovedOnce(),))
+        await work(elsewhere, 2)  # by a gate that has the old key, and whose sequencer was the log's
+
+        ledger = Ledger.open(data, projections=(ApprovedOnce(),))
+        await ledger.start()
+        await until_entered(ledger)
+        assert len(ledger.reader.log_keys()) == 2
+        for tenant in ledger.reader.tenants():
+            head = read_checkpoint(ledger.reader.checkpoint(tenant).encode())
+            assert head.is_signed_by(ledger.reader.log_keys()[-1])
+            assert not head.is_signed_by(was)
+        export_span(ledger.reader, tmp_path / "all.zip")
+        await ledger.close()
+        await elsewhere.close()
+
+    asyncio.run(main())
+    with closing(Reader.open(data)) as reader:
+        trust = write_trust(reader, tmp_path / "trust.toml")
+
+    assert verify(tmp_path / "all.zip", trust).verdict == "verified"
+    with pytest.raises(KeysElsewhere, match="the present log key"):
+        Ledger.open(other, projections=(ApprovedOnce(),))
+    (other / "keys" / "log.key").write_bytes((data / "keys" / "log.key").read_bytes())
+    asyncio.run(first_again(other))
+
+
+async def until_entered(ledger: Ledger) -> None:
+    """Returns once all that was appended is under a checkpoint."""
+    async with asyncio.timeout(60):
+        while any(  # noqa: ASYNC110 - the sequencer is on a thread, or in another gate
+            read_checkpoint(ledger.reader.checkpoint(tenant).encode()).size
+            < len([each for each in ledger.reader.receipts() if each.predicate["tenant"] == tenant])
+            for tenant in ledger.reader.tenants()
+        ):
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.requirement("RT-5")
+def test_of_a_record_that_gates_share_each_rotates_its_own_key_and_the_logs_only_who_has_it(
+    data: Path, tmp_path: Path, postgres: Databases
+) -> None:
+    other = tmp_path / "other"
+
     async def first() -> None:
         ledger = Ledger.open(data, projections=(ApprovedOnce(),), store=postgres.new())
         await ledger.start()
         await ledger.close()
 
     asyncio.run(first())
-    before = (data / "keys" / "gate.key").read_bytes()
+    join_store(other, data)
+    asyncio.run(first_again(other))
+    before = (other / "keys" / "gate.key").read_bytes()
 
     with pytest.raises(KeyShared):
-        rotate(data, "log")
+        rotate(other, "log")
     with pytest.raises(KeyShared):
-        asyncio.run(retire_key(data, "log", by="ada", reason=""))
-    rotate(data, "gate")
-    asyncio.run(first_again(data))
+        asyncio.run(retire_key(other, "log", by="ada", reason=""))
+    rotate(other, "gate")
+    asyncio.run(first_again(other))
 
-    assert (data / "keys" / "gate.key").read_bytes() != before
-    assert [life.is_in_use for life in Reader.open(data).keys_of(SYSTEM) if life.role == "gate"] == [False, True]
+    assert (other / "keys" / "gate.key").read_bytes() != before
+    lives = [life.is_in_use for life in Reader.open(data).keys_of(SYSTEM) if life.role == "gate"]
+    assert sorted(lives) == [False, True, True]
 
 
 async def first_again(data: Path) -> None:

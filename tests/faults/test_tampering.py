@@ -100,7 +100,7 @@ def test_an_untouched_bundle_verifies_and_lists_the_effect_whose_fate_is_unknown
     assert (report.verdict, report.assurance, report.findings) == ("verified", "local", ())
     assert report.receipts > 200
     # Of a trust file and a bundle that are plain, with answers that nobody signed.
-    unasked = {"people", "complete", "witnesses", "timestamps"}
+    unasked = {"people", "erasures", "complete", "witnesses", "timestamps"}
     assert {check.name for check in report.checks if check.status != "passed"} == unasked
     assert sum(len(run.unknown) for run in report.runs) == 1
     assert report.not_established

@@ -1,6 +1,7 @@
 """The road's effects: every kind of action finds whoever performs it."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 from answerable.action import Effects, Finding, Step
 from answerable.core import ActionKind, Description, Outcome
@@ -22,10 +23,10 @@ class EveryEffect:
         """What the call is, from its declaration."""
         return self._by_kind[kind].describe(kind, name, arguments)
 
-    async def execute(self, step: Step) -> Outcome:
+    def execute(self, step: Step) -> Coroutine[Any, Any, Outcome]:
         """Do it."""
-        return await self._by_kind[step.action.kind].execute(step)
+        return self._by_kind[step.action.kind].execute(step)
 
-    async def probe(self, step: Step) -> Finding:
+    def probe(self, step: Step) -> Coroutine[Any, Any, Finding]:
         """Ask whether an attempt in doubt happened."""
-        return await self._by_kind[step.action.kind].probe(step)
+        return self._by_kind[step.action.kind].probe(step)

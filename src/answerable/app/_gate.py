@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from answerable.action import Effects
+from answerable.app._collecting import fewer_collections
 from answerable.app._declared import check_labels, check_queues, check_schedules, check_tenants
 from answerable.app._effects import EveryEffect
 from answerable.app._environment import bind_log, reach_servers
@@ -264,6 +265,7 @@ async def open_gate(
     check_tenants(tenants, agents, [*(each.tenant for each in queues), *(each.tenant for each in budgets)])
     in_force = load_specs(specs) if specs is not None else Specs(())
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(fewer_collections())
         stack.push_async_callback(tools.close)
         stack.push_async_callback(models.close)
         stack.push_async_callback(upstreams.close)

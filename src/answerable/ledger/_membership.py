@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from answerable.core import Clock, new_boot_id
 from answerable.ledger._drivers._postgres import PostgresConnection, PostgresStore
 from answerable.ledger._drivers._postgres_writer import PostgresWriter
-from answerable.ledger._key_files import key_path, open_signers
+from answerable.ledger._key_files import KeyRetired, key_path, open_signers
 from answerable.ledger._many import SharedRecorder, SharedTransaction
 from answerable.ledger._ports import Projection, Signer, Writer
 from answerable.ledger._presence import Presence
 from answerable.ledger._reader import Reader
+from answerable.ledger._receipt import SYSTEM
 from answerable.ledger._record import Transaction
 from answerable.ledger._sequencer import Sequencer
 from answerable.ledger._shared_leases import SharedLeases
@@ -72,14 +73,24 @@ def join(
     if log is not None or not known or key_path(directory, "log").exists():
         given["log"] = log  # SECURITY: whoever has it may sign the log's heads; a worker need not
     with closing(Reader(store.connect(writable=False), vault, directory)) as reader:
-        signers = open_signers(reader, given)
+        logs_in_use = {life.id for life in reader.keys_of(SYSTEM) if life.role == "log" and life.is_in_use}
+        try:
+            signers = open_signers(reader, given)
+        except KeyRetired as error:
+            if error.role != "log" or not logs_in_use:
+                raise
+            raise wrong(key="present log key") from None  # another gate has replaced it
     gate = signers["gate"]
     with connection.transaction():
         rows = connection.rows(_KEYS)
         if any(row[2] == "vault" and row[0] != vault.mark for row in rows):
             raise wrong(key="master key")
         logs_known = [row for row in rows if row[2] == "log"]
-        if logs_known and "log" in signers and signers["log"].key_id not in {row[0] for row in logs_known}:
+        if (
+            logs_known
+            and "log" in signers
+            and signers["log"].key_id not in {row[0] for row in logs_known} | logs_in_use
+        ):
             raise wrong(key="log key")
         ours = [(signer.key_id, signer.public_key, role) for role, signer in signers.items()]
         number = max((row[3] for row in rows), default=0)
@@ -88,16 +99,16 @@ def join(
                 number += 1
                 connection.run(_SAVE_KEY, id=number, key_id=key_id, public=public, role=role)
     rows = connection.rows(_KEYS)
-    first = next(row for row in rows if row[2] == "log")
+    of_log = [row for row in rows if row[2] == "log"]
     return SharedRecorder(
         connection,
         lookups=store.connect(writable=True),
         gate=gate,
-        log=signers.get("log") or _KnownLog(key_id=first[0], public_key=first[1]),
+        log=signers.get("log") or _KnownLog(key_id=of_log[-1][0], public_key=of_log[-1][1]),
         vault=vault,
         clock=clock,
         boundary={"id": f"gate_{gate.key_id[:16]}", "boot": new_boot_id(), "isolation": isolation},
-        log_name=first[0],
+        log_name=of_log[0][0],
         key_rows={row[0]: row[3] for row in rows},
         projections=projections,
         address=store.address,

@@ -1,6 +1,7 @@
 """Keys of gate and log come and go: each change is a receipt, by the key that goes where it still can.
 
-Needs the data directory to itself: a gate signs with one key from its start to its end.
+Needs the data directory to itself: a gate signs with one key from its start to its end. Other gates of a shared record
+go on meanwhile; one that still has the log's old key enters nothing into the log until it is given the new one.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,12 +23,14 @@ __all__ = ["KeyShared", "retire_key", "rotate_key"]
 
 @dataclass(eq=False, kw_only=True)
 class KeyShared(ConfigError):
-    """The log's key of a record that several gates share is to change."""
+    """The log's key of a record that several gates share is to change, where it is not."""
 
     code = "config.key_shared"
-    what = "the log key of the record behind `{directory}` cannot be changed: several gates share it"
-    why = "each may hold this key, and one that runs elsewhere would go on signing with it"
-    fix = "gate keys are each gate's own and can be rotated; the log key of a shared record cannot, yet"
+    what = "the log key of the record behind `{directory}` cannot be changed from there: it is not in that directory"
+    why = "several gates share the record and its log, and only one that has the log's key may replace it"
+    fix = (
+        "do it in a data directory that has `keys/log.key`, and copy the new one to the other gates that enter the log"
+    )
 
     directory: str
 
@@ -54,11 +57,11 @@ async def rotate_key(
 
     Raises:
         DirectoryInUse: a gate runs.
-        KeyShared: it is the log's key of a record that several gates share.
+        KeyShared: it is the log's key of a record that several gates share, and not in this directory.
         KeyRoleTaken: the new key had a role before.
         SignerUnavailable, PluginError: who keeps the new key does not sign.
     """
-    _check_alone(directory, role)
+    _check_holder(directory, role)
     waiting = key_path(directory, role, is_next=True)
     try:
         ledger = Ledger.open(directory, projections=projections, clock=clock)
@@ -104,9 +107,9 @@ async def retire_key(
 
     Raises:
         DirectoryInUse: a gate runs.
-        KeyShared: it is the log's key of a record that several gates share.
+        KeyShared: it is the log's key of a record that several gates share, and not in this directory.
     """
-    _check_alone(directory, role)
+    _check_holder(directory, role)
     async with _started(directory, projections, clock) as ledger:
         old = ledger.signers[role]
         said = {"by": ledger.pseudonym(SYSTEM, _typed(by)), "reason": reason}
@@ -117,9 +120,9 @@ async def retire_key(
     return found
 
 
-def _check_alone(directory: Path, role: str) -> None:
-    """SECURITY: other gates may hold the log's key and sign with it meanwhile; nothing here could stop them."""
-    if role == "log" and store_of(directory).is_shared:
+def _check_holder(directory: Path, role: str) -> None:
+    """Where gates share a log, only one that has its key replaces it. The store takes no head by the old one then."""
+    if role == "log" and store_of(directory).is_shared and not key_path(directory, role).exists():
         raise KeyShared(directory=str(directory))
 
 

@@ -26,6 +26,8 @@ _PAUSE_S = 0.1  # between two checkpoints, so that a busy log has a few a second
 _LOOK_S = 1.0
 _PAGE = 10_000
 _LOCK = Prepared(sa.text("SELECT pg_try_advisory_lock(4272019003)"))
+_UNLOCK = Prepared(sa.text("SELECT pg_advisory_unlock(4272019003)"))
+_RETIRED = Prepared(sa.select(receipts.c.once).where(receipts.c.once == _P("retired")))
 # SECURITY: one that stands still loses its connection, and with it the lock.
 _WATCH = Prepared(sa.text("SET idle_session_timeout = '5s'"))
 _GROWN = Prepared(
@@ -42,8 +44,13 @@ _ENTRIES = Prepared(
 )
 _SAVE = Prepared(
     sa.update(logs)
-    # INVARIANT: a head never goes back, even where somebody only believes to hold the lock.
-    .where(logs.c.tenant == _P("of_tenant"), logs.c.size == _P("was"))
+    # INVARIANT: a head never goes back, even where somebody only believes to hold the lock; and none is taken by a key
+    # after the receipt that retires it, whichever gate wrote that.
+    .where(
+        logs.c.tenant == _P("of_tenant"),
+        logs.c.size == _P("was"),
+        ~sa.exists(sa.select(receipts.c.once).where(receipts.c.once == _P("retired"))),
+    )
     .values(origin=_P("name"), size=_P("entries"), peaks=_P("edge"), checkpoint=_P("note"))
 )
 
@@ -62,6 +69,7 @@ class Sequencer:
         self._signer = signer
         self._log_name = log_name
         self._holds_since = 0
+        self._is_retired = False
         self._news = threading.Event()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="answerable-log", daemon=True)
@@ -93,11 +101,25 @@ class Sequencer:
                 self._news.clear()
 
     def _is_it(self) -> bool:
+        if self._is_retired or self._connection.rows(_RETIRED, retired=retired_by(self._signer)):
+            if not self._is_retired:
+                log.warning(
+                    "the log's key was replaced: this gate enters nothing into the log until it has the new one"
+                )
+            if self._holds_since == self._connection.dialled:
+                self._connection.rows(_UNLOCK)
+            self._is_retired, self._holds_since = True, 0
+            return False
         # The lock went with the connection it was taken on.
         if self._holds_since != self._connection.dialled and self._connection.rows(_LOCK)[0][0]:
             self._connection.run(_WATCH)
             self._holds_since = self._connection.dialled
         return self._holds_since == self._connection.dialled
+
+
+def retired_by(signer: Signer) -> str:
+    """What the receipt that retires a key is appended under (`Draft.once`)."""
+    return f"key:{signer.key_id}:retired"
 
 
 def integrate(connection: PostgresConnection, signer: Signer, log_name: str) -> int:
@@ -111,6 +133,15 @@ def integrate(connection: PostgresConnection, signer: Signer, log_name: str) -> 
         origin = origin_of(log_name, tenant)
         note = sign_checkpoint(signer, origin, frontier.size, frontier.root())
         edge = b"".join(frontier.peaks)
-        connection.run(_SAVE, of_tenant=tenant, was=size, name=origin, entries=frontier.size, edge=edge, note=note)
+        connection.run(
+            _SAVE,
+            of_tenant=tenant,
+            was=size,
+            name=origin,
+            entries=frontier.size,
+            edge=edge,
+            note=note,
+            retired=retired_by(signer),
+        )
         count += frontier.size - size
     return count

@@ -60,7 +60,7 @@ class SignQueue:
     What the helper cannot sign is signed here: an Ed25519 signature is the same wherever it is made.
 
     Args:
-        is_busy: asked once for each batch; whether the next one may go to the helper.
+        is_busy: asked when a batch begins (`drop`); whether it may go to the helper.
     """
 
     def __init__(
@@ -89,7 +89,6 @@ class SignQueue:
         """The signatures of all messages added since the last time, 64 bytes each."""
         messages, sent = self._messages, self._sent
         self._messages, self._sent = [], 0
-        self._may_send = self._is_busy()
         # The last few are signed here, while the helper is still at those before them.
         signed_here = [self._signer.sign(message) for message in messages[sent:]]
         if not sent:
@@ -102,10 +101,11 @@ class SignQueue:
             return [self._signer.sign(message) for message in messages[:sent]] + signed_here
 
     def drop(self) -> None:
-        """Forget the messages: their transaction was rolled back."""
+        """Begin a batch; the messages of one that was rolled back are forgotten."""
         if self._sent:
             self.take()  # what the helper is at comes back first
         self._messages = []
+        self._may_send = self._is_busy()
 
     def close(self) -> None:
         """End the helper."""

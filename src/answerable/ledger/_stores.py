@@ -63,8 +63,8 @@ class KeysElsewhere(ConfigError):
     """A worker of a shared store has other keys than the ones the record was begun with."""
 
     code = "config.keys_elsewhere"
-    what = "`{directory}` does not hold the {key} that the record in {address} was begun with"
-    why = "the workers of one store share the master key, which opens its texts; one more could read none of them"
+    what = "`{directory}` does not hold the {key} of the record in {address}"
+    why = "the gates of one record share the key that opens its texts, and those that enter its log share the log key"
     fix = "prepare the directory with `answerable store join`, or copy the key from another worker's `keys/`"
 
     directory: str

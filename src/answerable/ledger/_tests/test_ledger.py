@@ -5,6 +5,7 @@ import base64
 import itertools
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from nacl.signing import VerifyKey
 
-from answerable.core import Outcome, TenantId, new_run_id, parse_canonical
+from answerable.core import Outcome, RunId, TenantId, new_run_id, parse_canonical
 from answerable.ledger import (
     SYSTEM,
     DirectoryInUse,
@@ -26,6 +27,7 @@ from answerable.ledger import (
     Prepared,
     Reader,
     StoreDamaged,
+    control_run,
     leaf_hash,
     pae,
     root_hash,
@@ -42,6 +44,30 @@ async def a_full_run(ledger: Ledger) -> str:
         await journal.close(step, Outcome(status="ok", value=b'"done"'))
     await ledger.append(Draft(tenant=TENANT, run=run, phase="run.close", agent="clerk", once=f"c:{run}"))
     return run
+
+
+def test_a_batch_that_meets_what_is_there_already_leaves_nothing_and_the_next_one_lands(
+    with_ledger: WithLedger,
+) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, _, _ = await a_run(ledger)
+
+        def said(in_run: RunId) -> Draft:
+            return Draft(tenant=TENANT, run=in_run, phase="observation", agent="clerk")
+
+        await ledger.append(said(run))
+        before = len(ledger.reader.receipts())
+        ledger._recorder.heads[run] = (0, "sha256:" + "0" * 64)  # older than what is stored
+        others = [said(control_run(TENANT)) for _ in range(40)]
+        found = await asyncio.gather(*map(ledger.append, [said(run), *others]), return_exceptions=True)
+
+        assert isinstance(found[0], sqlite3.IntegrityError)
+        kept = [each for each in found if not isinstance(each, BaseException)]
+        assert len(ledger.reader.receipts()) == before + len(kept)
+        ledger._recorder.heads.pop(run)
+        assert (await ledger.append(said(run))).seq == 2
+
+    with_ledger(body)
 
 
 @pytest.mark.requirement("EV-1")
