@@ -6,7 +6,7 @@ signal or a person counts in none of them.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from answerable.core import RunId, TenantId
-from answerable.ledger import USUAL_PRIORITY, Phase, Prepared, Receipt, Tx, metadata, slices
+from answerable.ledger import USUAL_PRIORITY, Ledger, Phase, Prepared, Receipt, Tx, metadata, slices
 from answerable.runtime._errors import QueueInvalid
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "Waiting",
     "check_priority",
     "list_queues",
-    "queues_among",
+    "queues_of",
     "runs_in_line",
     "standing_queues",
 ]
@@ -60,7 +60,6 @@ _ROW = (
 )
 _PUT = Prepared(sa.insert(_queues))
 _DROP = Prepared(sa.delete(_queues).where(_queues.c.tenant == _P("of_tenant"), _queues.c.scope == _P("of_scope")))
-_ANY = Prepared(sa.select(_queues.c.scope).limit(1))
 _ALL = Prepared(sa.select(*_ROW).order_by(_queues.c.tenant, _queues.c.scope))
 _OF = Prepared(
     sa.select(*_ROW)
@@ -164,15 +163,11 @@ def check_priority(scope: str, priority: int) -> None:
 
 
 class QueuesProjection:
-    """The table `queues`: the limits in force.
+    """The table `queues`: the limits in force."""
 
-    Args:
-        is_told: whether it hears of every receipt, as a ledger's projections do.
-    """
-
-    def __init__(self, *, is_told: bool = True) -> None:
-        # None: not looked up yet. Nearly always False, and then no run is asked about.
-        self._are_any: bool | None = None if is_told else True
+    def __init__(self) -> None:
+        # Known to hold no queue at all. INVARIANT: as for stops, a process that has seen one always asks the table.
+        self._is_empty: bool | None = None
 
     @property
     def tables(self) -> Sequence[sa.Table]:
@@ -184,28 +179,12 @@ class QueuesProjection:
         """What a gate declares, when it starts, stands on receipts of phase `control`."""
         return frozenset({"control"})
 
-    def forget(self) -> None:
-        """Others may have declared queues."""
-        self._are_any = None
-
-    def are_any(self, rows: "Rows") -> bool:
-        """Whether anybody has limits; the store is asked once."""
-        if self._are_any is None:
-            self._are_any = bool(rows(_ANY))
-        return self._are_any
-
-    def limits_of(self, rows: "Rows", tenant: TenantId, agent: str) -> list[Queue]:
-        """The limits on this agent's runs: its own and the tenant's."""
-        if not self.are_any(rows):
-            return []
-        return list({row[1]: _queue(row) for row in rows(_OF, tenant=tenant, scope=f"agent:{agent}")}.values())
-
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""
         said = receipt.predicate
         if said["control"].get("do") != "queue":
             return
-        self._are_any = True  # whatever becomes of this transaction: asking once more does no harm
+        self._is_empty = False
         queue = said["control"]["queue"]
         tx.run(_DROP, of_tenant=queue["tenant"], of_scope=queue["scope"])
         limits = {name: queue.get(name) for name in ("concurrency", "rate", "waiting", "priority")}
@@ -218,6 +197,27 @@ class QueuesProjection:
                 since=said["at"],
                 **limits,
             )
+
+    def forget(self) -> None:
+        """Others may have declared some."""
+        self._is_empty = None
+
+    def is_empty(self, rows: "Rows") -> bool:
+        """Whether nothing is limited, so that no run need ask."""
+        if self._is_empty is None:
+            self._is_empty = not rows(_ANY)
+        return self._is_empty
+
+    def limits(self, rows: "Rows", tenant: TenantId, agent: str) -> list[Queue]:
+        """The limits on this agent's runs: its own and the tenant's."""
+        if self.is_empty(rows):
+            return []
+        return list({row[1]: _queue(row) for row in rows(_OF, tenant=tenant, scope=f"agent:{agent}")}.values())
+
+
+def queues_of(ledger: Ledger) -> QueuesProjection:
+    """The limits on the runs of a record; none, where it is not kept with any."""
+    return next((each for each in ledger.projections if isinstance(each, QueuesProjection)), QueuesProjection())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,11 +258,6 @@ Rows = Callable[..., Sequence[Sequence[Any]]]
 def standing_queues(rows: Rows) -> list[Queue]:
     """The limits in force."""
     return [_queue(row) for row in rows(_ALL)]
-
-
-def queues_among(projections: Iterable[object]) -> QueuesProjection:
-    """The one that a ledger has; where it has none, one that always asks the store."""
-    return next((each for each in projections if isinstance(each, QueuesProjection)), QueuesProjection(is_told=False))
 
 
 def list_queues(rows: Rows, *, tenant: TenantId = TenantId("default")) -> list[QueueRow]:

@@ -24,7 +24,7 @@ from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._errors import InputInvalid, QueueFull, RunUnknown, SignalInvalid
 from answerable.runtime._limits import Limits
 from answerable.runtime._links import links_from
-from answerable.runtime._queues import check_priority, queues_among
+from answerable.runtime._queues import check_priority, queues_of
 from answerable.runtime._turns import full_queue
 from answerable.runtime._typed import from_json, input_type, to_json
 
@@ -200,7 +200,7 @@ class Runs:
     def __init__(self, ledger: Ledger, agents: Agents) -> None:
         self._ledger = ledger
         self._agents = agents
-        self._queues = queues_among(ledger.projections)
+        self._queues = queues_of(ledger)
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
         ledger.leases.listen(self._told)
 
@@ -419,7 +419,7 @@ class Runs:
         if given is not None:
             check_priority(f"agent:{spec.name}", given)
             return {"priority": given}
-        declared = [each.priority for each in self._queues.limits_of(self._ledger.reader.rows, spec.tenant, spec.name)]
+        declared = [each.priority for each in self._queues.limits(self._ledger.reader.rows, spec.tenant, spec.name)]
         return next(({"priority": each} for each in declared if each is not None), {})
 
     def _latest(self, run: RunId) -> RunId:

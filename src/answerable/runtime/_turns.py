@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from answerable.core import RunId, TenantId, format_time, parse_time
 from answerable.ledger import CALLED, Draft, Ledger, Prepared, Tx, control_run, metadata, slices
 from answerable.runtime._errors import QueueFull
-from answerable.runtime._queues import EVERY_TENANT, IS_RUN, Queue, QueuesProjection, queues_among, standing_queues
+from answerable.runtime._queues import EVERY_TENANT, IS_RUN, Queue, QueuesProjection, queues_of, standing_queues
 
 __all__ = ["Turns", "full_queue"]
 
@@ -80,7 +80,7 @@ _ORDERED = Prepared(sa.select(_orders.c.run).where(_orders.c.run == _P("run")))
 
 def full_queue(tx: Tx, queues: QueuesProjection, tenant: TenantId, agent: str) -> QueueFull | None:
     """Why no more of the agent's runs may be started now, if so."""
-    for queue in queues.limits_of(tx.rows, tenant, agent):
+    for queue in queues.limits(tx.rows, tenant, agent):
         if queue.waiting is None:
             continue
         if tx.rows(_WAITING, tenant=tenant, agent=queue.agent, most=queue.waiting)[0][0] >= queue.waiting:
@@ -110,8 +110,8 @@ class Turns:
 
     def __init__(self, ledger: Ledger, declared: Sequence[Queue] = ()) -> None:
         self._ledger = ledger
+        self._queues = queues_of(ledger)
         self._declared = tuple(declared)
-        self._queues = queues_among(ledger.projections)
         self._news = asyncio.Event()
         self._has_queued = True
         self._under_way: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -157,10 +157,10 @@ class Turns:
 
     def admit(self, tx: Tx, run: RunId) -> bool:
         """Whether it is the run's turn; asked inside the transaction that would take it."""
-        if not self._queues.are_any(tx.rows):
+        if self._queues.is_empty(tx.rows):
             return True
         tenant, agent, state, begun, due = tx.rows(_ENTRY, run=run)[0]
-        limits = self._queues.limits_of(tx.rows, tenant, agent)
+        limits = self._queues.limits(tx.rows, tenant, agent)
         if not limits or tx.rows(_ORDERED, run=run):  # a killed run is taken to be closed, a paused one to be parked
             return True
         is_taken = state == "leased"  # by this worker, out of a shared store, which has not asked yet
@@ -230,9 +230,8 @@ class Turns:
             lines: defaultdict[TenantId, list[str]] = defaultdict(list)
             for tenant, agent in tx.rows(_LINES):
                 lines[tenant].append(agent)
-            return [
-                run for tenant, agents in lines.items() for run in _first_of(tx, self._queues, tenant, agents, again)
-            ]
+            queues = self._queues
+            return [run for tenant, agents in lines.items() for run in _first_of(tx, queues, tenant, agents, again)]
 
         called = await self._ledger.leases.call(choose)
         return min(again, default=None), len(called)
@@ -246,7 +245,7 @@ def _first_of(
     whole = _Room()
     for agent in agents:
         own = _Room()
-        for queue in queues.limits_of(tx.rows, tenant, agent):
+        for queue in queues.limits(tx.rows, tenant, agent):
             _lock(tx, queue)
             room = _room(tx, tenant, queue, beside_called=True)
             again += [room.again] if room.again else []
