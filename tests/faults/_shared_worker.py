@@ -118,6 +118,7 @@ async def main(directory: Path, books: Path, lease_s: str, temporal: str = "") -
     engine: Engine = StoreEngine(ledger.leases, ledger.clock, sweep=timedelta(seconds=1))
     if temporal:
         engine = Temporal(address=temporal, queue=str(books), heartbeat=LEASE)(ledger.leases, ledger.clock)
+    print("serving", flush=True)  # noqa: T201 - for whoever supervises it
     await engine.serve(Worker(gate, agents()).advance, slots=10)
 
 

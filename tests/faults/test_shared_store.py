@@ -72,9 +72,14 @@ class Fleet:
         (Path(process.args[3]) / "ahead").write_text(str(ahead_s))
 
     def check(self) -> None:
-        """None of them ended by itself."""
-        for process in self.processes:
-            assert process.poll() is None, [path.read_text() for path in self._folder.glob("worker-*/said")]
+        """None of them ended by itself; one whose start met a server that was away is started again."""
+        for process in [each for each in self.processes if each.poll() is not None]:
+            assert isinstance(process.args, list)
+            said = (Path(process.args[3]) / "said").read_text()
+            assert "serving" not in said, said
+            assert "StoreUnreachable" in said, said
+            self.processes.remove(process)
+            self.add()
 
     def kill(self, process: "subprocess.Popen[bytes]") -> None:
         """End one in the middle of whatever it does."""
