@@ -27,6 +27,7 @@ from tests.leash import leash
 __all__ = ["Databases", "Server", "postgres", "postgres_server", "running_server"]
 
 _numbers = itertools.count()
+_COLUMNS = "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'public'"
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class Server:
     process: "subprocess.Popen[bytes] | None" = None
     settings: tuple[str, ...] = ("max_connections=200",)
     free: list[str] = field(default_factory=list)
+    _columns_of_new: int = 0
 
     def start(self) -> None:
         """Start it; returns when it answers."""
@@ -82,6 +84,7 @@ class Server:
         url = self.url(f"record_{next(_numbers)}")
         self.sql(self.url("postgres"), f"CREATE DATABASE {_name(url)}")
         PostgresStore(url).upgrade()
+        self._columns_of_new = self._columns(url)
         return url
 
     def take_back(self, url: str) -> None:
@@ -89,6 +92,8 @@ class Server:
 
         It gets a new name, so that nothing that an earlier test left running finds its way back into it.
         """
+        if self._columns(url) != self._columns_of_new:
+            return  # its test added to the schema: nobody gets it any more
         fresh = self.url(f"record_{next(_numbers)}")
         self._rename(url, fresh)
         tables = ", ".join(f'"{table.name}"' for table in metadata.sorted_tables)
@@ -121,6 +126,11 @@ class Server:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
                 [_name(url)],
             )
+
+    def _columns(self, url: str) -> int:
+        with psycopg.connect(url) as connection:
+            (count,) = connection.execute(_COLUMNS).fetchone() or (0,)
+        return int(count)
 
     def _rename(self, url: str, fresh: str) -> None:
         deadline = time.monotonic() + 60

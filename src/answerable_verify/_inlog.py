@@ -225,10 +225,11 @@ def _check_inclusion(
         desk.say("inclusion", what, member="proofs.json")
 
     places, nodes = proofs.get("leaves"), proofs.get("nodes")
-    size = checkpoint.size if checkpoint else proofs.get("size")
+    stated = proofs.get("size")
+    size = checkpoint.size if checkpoint else stated
     if (
-        proofs.get("size") != size
-        or type(size) is not int
+        type(stated) is not int  # `true` is no size, though Python takes it for 1
+        or stated != size
         or not isinstance(places, dict)
         or not isinstance(nodes, dict)
     ):

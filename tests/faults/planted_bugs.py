@@ -83,8 +83,8 @@ BUGS = (
     Bug(
         name="the log's tree merges one subtree too few",
         file="answerable/ledger/_merkle.py",
-        right="        while merged & 1 == 0:",
-        wrong="        if merged & 1 == 0:",
+        right="        while unmerged & 1:",
+        wrong="        if unmerged & 1:",
         tests=("src/answerable/ledger",),
     ),
     Bug(
@@ -188,8 +188,8 @@ BUGS = (
     Bug(
         name="a policy that fails to evaluate is skipped",
         file="answerable/policy/_policies.py",
-        right="        if errors := said.diagnostics.errors:",
-        wrong="        if errors := ():",
+        right="        if errors:",
+        wrong="        if False:",
         tests=("src/answerable/policy/_tests/test_policies.py",),
     ),
     Bug(
