@@ -13,7 +13,7 @@ Each leaf has a stable `code` and a heading in `docs/reference/errors.md`.
 """
 
 from answerable.action import OutcomeUnknown
-from answerable.app import ConfigFileInvalid, NothingStandsStill, SecretMissing
+from answerable.app import ConfigFileInvalid, GapOnSharedRecord, NothingStandsStill, SecretMissing
 from answerable.cli import AppNotFound, FileUnusable, InputNotJson, NotOnRecord, WorkerStuck
 from answerable.core import (
     AnswerableError,
@@ -256,6 +256,7 @@ __all__ = [
     "EvidenceError",
     "ExecutionError",
     "FileUnusable",
+    "GapOnSharedRecord",
     "GateSilent",
     "GateStopping",
     "Held",

@@ -3,7 +3,7 @@
 from answerable.app._app import Answerable
 from answerable.app._checking import check_runs
 from answerable.app._config import Config, ConfigFileInvalid, SecretMissing, config_schema, configured, read_config
-from answerable.app._continuing import Continued, NothingStandsStill, continue_log
+from answerable.app._continuing import Continued, GapOnSharedRecord, NothingStandsStill, continue_log
 from answerable.app._gate import Gate
 from answerable.app._ledger import all_projections
 from answerable.app._reaching import reaching_tools
@@ -16,6 +16,7 @@ __all__ = [
     "ConfigFileInvalid",
     "Continued",
     "Desk",
+    "GapOnSharedRecord",
     "Gate",
     "NothingStandsStill",
     "SecretMissing",

@@ -25,7 +25,7 @@ from answerable.ledger import (
 from answerable.runtime import Control, ControlRefused, Erasing, list_runs
 from answerable.witness import read_log_config, seen_elsewhere
 
-__all__ = ["Continued", "NothingStandsStill", "continue_log"]
+__all__ = ["Continued", "GapOnSharedRecord", "NothingStandsStill", "continue_log"]
 
 _MOST_RUNS = 1_000_000
 
@@ -38,6 +38,18 @@ class NothingStandsStill(ConfigError):
     what = "the record in `{directory}` does not stand still"
     why = "it was not restored, and nobody is known to have seen more of it"
     fix = "nothing to do: run the gate"
+
+    directory: str
+
+
+@dataclass(eq=False, kw_only=True)
+class GapOnSharedRecord(ConfigError):
+    """Logs that several gates write cannot be given new origins."""
+
+    code = "config.gap_on_shared_record"
+    what = "the logs of the record in `{directory}`, which gates share, cannot go on under new origins"
+    why = "a gate that had not heard of it would go on under the old ones, which then name two histories"
+    fix = "roll the database forward until nothing lacks, and say `--nothing-lost`; or begin anew beside it"
 
     directory: str
 
@@ -68,6 +80,7 @@ async def continue_log(
     Raises:
         NothingStandsStill: it may be gone on with as it is.
         LogBehind: somebody has seen what is said not to have been.
+        GapOnSharedRecord: entries may be lost of a record that gates share.
         DirectoryInUse: another process owns it.
     """
     standing = read_standstill(directory)
@@ -75,6 +88,8 @@ async def continue_log(
         raise NothingStandsStill(directory=str(directory))
     ledger = Ledger.open(directory, projections=all_projections(), clock=clock, continues=True)
     try:
+        if is_after_gap and ledger.reader.is_shared:
+            raise GapOnSharedRecord(directory=str(directory))
         heads = {tenant: read_head(ledger.reader.checkpoint(tenant)) for tenant in ledger.reader.tenants()}
         known = standing.seen
         if not is_after_gap:
