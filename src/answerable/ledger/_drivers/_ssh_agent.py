@@ -9,6 +9,8 @@ import os
 import socket
 import struct
 import threading
+import weakref
+from collections.abc import Callable
 
 __all__ = ["SshAgent", "keep", "list_ed25519"]
 
@@ -33,6 +35,7 @@ class SshAgent:
         self._blob = _blob(public_key)
         self._place = place
         self._connection: socket.socket | None = None
+        self._hang_up: Callable[[], object] | None = None
         self._turn = threading.Lock()
 
     def sign(self, message: bytes) -> bytes:
@@ -54,20 +57,17 @@ class SshAgent:
             raise ValueError("the agent answered with no Ed25519 signature")
         return signature
 
-    def __del__(self) -> None:
-        # A signer is opened and dropped without ceremony: one that only names its key has nothing to close.
-        if self._connection is not None:
-            self._connection.close()
-
     def _ask(self, message: bytes) -> bytes:
         try:
             if self._connection is None:
                 self._connection = _connected(self._place)
+                # A signer is opened and dropped without ceremony: one that only names its key has nothing to close.
+                self._hang_up = weakref.finalize(self, self._connection.close)
             return _exchange(self._connection, message)
         except OSError:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            if self._hang_up is not None:
+                self._hang_up()
+            self._connection = None
             raise
 
 
