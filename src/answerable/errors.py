@@ -44,7 +44,6 @@ from answerable.identity import (
     VaultDamaged,
 )
 from answerable.ledger import (
-    BackupElsewhere,
     BackupKeysUnusable,
     BackupUnusable,
     DirectoryInUse,
@@ -63,6 +62,7 @@ from answerable.ledger import (
     NoStore,
     NothingToExport,
     ObjectErased,
+    OtherSchema,
     SchemaTooNew,
     SharedReceiptsChanged,
     SignerUnavailable,
@@ -226,7 +226,6 @@ __all__ = [
     "ArtefactUnknown",
     "AutonomyInvalid",
     "AutonomyUnproven",
-    "BackupElsewhere",
     "BackupKeysUnusable",
     "BackupUnusable",
     "BudgetExceeded",
@@ -302,6 +301,7 @@ __all__ = [
     "ObjectErased",
     "ObligationInvalid",
     "OperatorNeeded",
+    "OtherSchema",
     "OutcomeUnknown",
     "PackNotWritten",
     "PasskeyRefused",

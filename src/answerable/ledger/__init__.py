@@ -5,7 +5,6 @@ One process owns a data directory and writes (`Ledger`); any process may read (`
 
 from answerable.ledger._backup import (
     Backup,
-    BackupElsewhere,
     BackupKeysUnusable,
     BackupUnusable,
     back_up,
@@ -14,7 +13,7 @@ from answerable.ledger._backup import (
 )
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
-from answerable.ledger._copy import StoreNotEmpty, copy_store
+from answerable.ledger._copy import OtherSchema, StoreNotEmpty, copy_store
 from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
 from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._dropping import Concerned, drop_texts, drop_these, seqs_of, texts_of
@@ -70,7 +69,6 @@ __all__ = [
     "Again",
     "Appended",
     "Backup",
-    "BackupElsewhere",
     "BackupKeysUnusable",
     "BackupUnusable",
     "Busy",
@@ -106,6 +104,7 @@ __all__ = [
     "NoStore",
     "NothingToExport",
     "ObjectErased",
+    "OtherSchema",
     "Parked",
     "Phase",
     "Prepared",

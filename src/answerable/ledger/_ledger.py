@@ -27,6 +27,7 @@ from answerable.core import (
 )
 from answerable.ledger._checkpoint import read_head
 from answerable.ledger._drivers._sqlite import SqliteConnection, SqliteWriter
+from answerable.ledger._entering import integrate
 from answerable.ledger._history import History
 from answerable.ledger._journal import RunJournal
 from answerable.ledger._key_files import key_draft, open_signers
@@ -319,6 +320,9 @@ def _own(
     gate, log = signers["gate"], signers["log"]
     for role, signer in signers.items():
         connection.run(_SAVE_KEY, id=None, key_id=signer.key_id, public=signer.public_key, role=role)
+    # A backup of a record that gates shared may hold receipts that none of them had entered yet. Which leaves they are
+    # is settled, so this head says nothing that the one of their sequencer will not say.
+    integrate(connection, log)
     rows = connection.rows(_KEY_ROWS)
     return Recorder(
         connection,

@@ -137,7 +137,7 @@ class Reader:
         return self._connection.rows(statement, **params)
 
     def still(self) -> AbstractContextManager[None]:
-        """Read one moment of the record in a block, whatever is written meanwhile; up to the end of `all`."""
+        """Read one moment of the record in a block, whatever is written meanwhile."""
         return self._connection.transaction(only_reads=True)
 
     def receipts(self, *, run: RunId | None = None, tenant: TenantId = TenantId("default")) -> list[Receipt]:

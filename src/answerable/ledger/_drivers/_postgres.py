@@ -44,6 +44,7 @@ _STILL = Prepared(sa.text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
 _PEN = Prepared(sa.text("SELECT pg_advisory_xact_lock(4272019002)"))
 """Held by whoever writes receipts, from the first statement to the commit: they come one batch after the other."""
 _FETCH = Prepared(sa.text("FETCH 1000 FROM answerable_each"))
+_CLOSE = Prepared(sa.text("CLOSE answerable_each"))
 _BEGIN, _COMMIT, _ROLLBACK = (Prepared(sa.text(word)) for word in ("BEGIN", "COMMIT", "ROLLBACK"))
 _SETTINGS = (
     "SET synchronous_commit = on; SET lock_timeout = '30s'; SET timezone = 'UTC'; "
@@ -179,15 +180,18 @@ class PostgresConnection:
             self.ask(*queries)
 
     def each(self, statement: Prepared) -> Iterator[Any]:
-        """The rows a query finds, some at a time, all of one moment."""
+        """The rows a query finds, some at a time, all of one moment: the transaction's, if it is in one."""
         opening = Prepared(sa.text(f"DECLARE answerable_each CURSOR FOR {statement.postgres.text}"))
-        self.is_in_transaction = True
+        is_inside, self.is_in_transaction = self.is_in_transaction, True
         try:
-            self.ask((_BEGIN, ()), (opening, ()))
+            self.ask(*([] if is_inside else [(_BEGIN, ())]), (opening, ()))
             while page := self.ask((_FETCH, ()))[0]:
                 yield from page
         finally:
-            self.roll_back()
+            if not is_inside:
+                self.roll_back()
+            elif self.is_in_transaction:  # else it was lost meanwhile, and the cursor with it
+                self.run(_CLOSE)
 
     @contextlib.contextmanager
     def transaction(self, *, only_reads: bool = False) -> Iterator[None]:
@@ -199,8 +203,7 @@ class PostgresConnection:
             self.begin()
         try:
             yield
-            if self.is_in_transaction:  # `each` ends it, and then there was only reading
-                self.commit()
+            self.commit()
         except BaseException:
             self.roll_back()
             raise
