@@ -193,9 +193,10 @@ def test_after_a_gap_it_is_shared_again_under_a_new_origin(
     with_gate(app, body)
     with contextlib.closing(Reader.open(app.data)) as reader:
         after = [read_head(reader.checkpoint(tenant)) for tenant in reader.tenants()]
-        export_bundle(reader, [RunId(row.run) for row in list_runs(reader)], tmp_path / "after.zip")
+        export_bundle(reader, ended, tmp_path / "after.zip")
     assert {head.origin for head in after} == set(origins)
-    assert verified(app.data, tmp_path / "after.zip").verdict == "verified"
+    report = verified(app.data, tmp_path / "after.zip")
+    assert report.verdict == "verified", report
 
 
 def _forge(store: sqlite3.Connection) -> None:

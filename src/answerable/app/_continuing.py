@@ -90,7 +90,7 @@ async def continue_log(
     try:
         if is_after_gap and ledger.reader.is_shared:
             raise GapOnSharedRecord(directory=str(directory))
-        heads = {tenant: read_head(ledger.reader.checkpoint(tenant)) for tenant in ledger.reader.tenants()}
+        heads = {tenant: ledger.reader.head(tenant) for tenant in ledger.reader.tenants()}
         known = standing.seen
         if not is_after_gap:
             await _check_nothing_is_lost(directory, standing, list(heads.values()))

@@ -21,13 +21,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from answerable.core import Clock, ConfigError, EvidenceError, SystemClock, TenantId, format_time
-from answerable.ledger._checkpoint import Head, read_head
+from answerable.core import Clock, ConfigError, EvidenceError, SystemClock, format_time
 from answerable.ledger._copy import dump_store
 from answerable.ledger._drivers._snapshot import snapshot
 from answerable.ledger._erasures import ErasureLists
 from answerable.ledger._keys import read_or_make_secret
-from answerable.ledger._merkle import root_hash
 from answerable.ledger._reader import NoStore, Reader
 from answerable.ledger._schema import HEAD
 from answerable.ledger._sql import Prepared
@@ -42,7 +40,6 @@ __all__ = [
     "BackupUnusable",
     "back_up",
     "check_members",
-    "head_of",
     "keys_in",
     "list_backups",
     "read_backup",
@@ -245,18 +242,12 @@ def _fill(into: Path, directory: Path, at: str, *, with_keys: bool, passphrase: 
 
 def _logs(directory: Path, copy: Path) -> tuple[dict[str, dict[str, Any]], int]:
     with closing(Reader.open(copy.parent, vault=Vault(directory / "keys" / "master.key"))) as reader:
-        heads = {tenant: head_of(reader, tenant) for tenant in reader.tenants()}
+        heads = {tenant: reader.head(tenant) for tenant in reader.tenants()}
         logs = {
             str(tenant): {"origin": head.origin, "size": head.size, "root": head.root.hex()}
             for tenant, head in heads.items()
         }
         return logs, reader.rows(_COUNT)[0][0]
-
-
-def head_of(reader: Reader, tenant: TenantId) -> Head:
-    """What the log's latest checkpoint states; an empty tree before the first, which gates that share a record lack."""
-    note = reader.checkpoint(tenant)
-    return read_head(note) if note else Head(origin=reader.log_key(tenant)[0], size=0, root=root_hash([]))
 
 
 def _others(directory: Path, sizes: Mapping[str, int]) -> Iterator[Path]:

@@ -13,7 +13,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from answerable.core import ConfigError
-from answerable.ledger._checkpoint import read_head
 from answerable.ledger._drivers._snapshot import as_one_file
 from answerable.ledger._drivers._sqlite import SqliteStore
 from answerable.ledger._ledger import lock_directory
@@ -143,7 +142,7 @@ def _chunks(rows: Iterator[Any]) -> Iterator[Sequence[Any]]:
 def _check(original: Reader, copied: Reader) -> None:
     """The copy's entries lead to the root of every checkpoint of the original."""
     for tenant in original.tenants():
-        head = read_head(original.checkpoint(tenant))
+        head = original.head(tenant)
         entries = copied.entries(tenant, head.size)
         if len(entries) != head.size or Tree(RecordTiles(copied, tenant), head.size).root() != head.root:
             raise LogContradicted(origin=head.origin, size=len(entries), published=head.size)

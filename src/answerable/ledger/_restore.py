@@ -16,7 +16,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 from answerable.core import AnswerableError, Clock, ConfigError, SystemClock, TenantId, format_time
-from answerable.ledger._backup import SEALED_KEYS, Backup, BackupUnusable, check_members, head_of, keys_in, read_backup
+from answerable.ledger._backup import SEALED_KEYS, Backup, BackupUnusable, check_members, keys_in, read_backup
 from answerable.ledger._dropping import drop_texts
 from answerable.ledger._erasures import LIST, merge_erasures, put_erasures, read_erasures
 from answerable.ledger._ledger import lock_directory
@@ -174,7 +174,7 @@ def _check_logs(backup: Backup, directory: Path) -> None:
         for tenant in reader.tenants():
             origin, _ = reader.log_key(tenant)
             note, told = reader.checkpoint(tenant), backup.logs[tenant]
-            head, frontier = head_of(reader, tenant), Frontier()
+            head, frontier = reader.head(tenant), Frontier()
             for entry in reader.entries(tenant):
                 frontier.append(entry)
             if (frontier.size, frontier.root()) != (head.size, head.root):
@@ -214,7 +214,7 @@ def _seen(directory: Path) -> dict[str, tuple[str, int]]:
     """Origin and size of each log of the record that is replaced, by tenant, as far as it can be read."""
     try:
         with closing(Reader.open(directory)) as reader:
-            heads = {str(tenant): head_of(reader, tenant) for tenant in reader.tenants()}
+            heads = {str(tenant): reader.head(tenant) for tenant in reader.tenants()}
     except (AnswerableError, ValueError):
         return {}
     return {tenant: (head.origin, head.size) for tenant, head in heads.items()}
