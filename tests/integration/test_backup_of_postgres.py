@@ -39,7 +39,6 @@ from tests.postgres import Databases
 
 pytestmark = pytest.mark.requirement("OP-1", "EV-2")
 
-DANA = {"by": "person:dana", "reason": "the server burned"}
 TENANT = TenantId("default")
 
 
@@ -52,7 +51,9 @@ def with_gate(app: Answerable, body: Callable[[Gate], Awaitable[None]]) -> None:
 
 
 def went_on(directory: Path, *, is_after_gap: bool) -> tuple[str, ...]:
-    return asyncio.run(continue_log(directory, is_after_gap=is_after_gap, **DANA)).origins
+    return asyncio.run(
+        continue_log(directory, is_after_gap=is_after_gap, by="person:dana", reason="the server burned")
+    ).origins
 
 
 def a_note(tenant: TenantId) -> Draft:

@@ -25,11 +25,12 @@ from answerable.core import Clock, ConfigError, EvidenceError, SystemClock, form
 from answerable.ledger._copy import dump_store
 from answerable.ledger._drivers._snapshot import snapshot
 from answerable.ledger._erasures import ErasureLists
+from answerable.ledger._going_on import why_it_stands_still
 from answerable.ledger._keys import read_or_make_secret
 from answerable.ledger._reader import NoStore, Reader
 from answerable.ledger._schema import HEAD
 from answerable.ledger._sql import Prepared
-from answerable.ledger._standstill import put_durably, read_standstill, sync_folder
+from answerable.ledger._standstill import put_durably, sync_folder
 from answerable.ledger._stores import ADDRESS, DATABASE, store_of
 from answerable.ledger._tables import receipts
 from answerable.ledger._vault import Vault
@@ -123,12 +124,12 @@ def back_up(
     Raises:
         NoStore: there is no record.
         OtherSchema: it is in a database of another version's schema.
-        StoreRestored, LogBehind: what would be backed up may itself be an old copy.
+        StoreRestored, StoreMoved, LogBehind: what would be backed up may itself be an old copy.
     """
     store = store_of(directory)
     if not store.exists():
         raise NoStore(directory=str(directory))
-    if (reason := read_standstill(directory)) is not None:
+    if (reason := why_it_stands_still(directory)) is not None:
         raise reason.error(directory)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in place.glob(f"{_PARTIAL}*"):  # by a process that is no more

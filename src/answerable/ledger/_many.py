@@ -55,6 +55,8 @@ _NEXT_LEAF = Prepared(
     sa.select(receipts.c.leaf).where(receipts.c.tenant == _P("tenant")).order_by(receipts.c.leaf.desc()).limit(1)
 )
 _ORIGINS = Prepared(sa.select(logs.c.origin))
+_TENANTS = Prepared(sa.select(logs.c.tenant))
+_RENAME = Prepared(sa.update(logs).where(logs.c.tenant == _P("of_tenant")).values(origin=_P("name")))
 _NEW_LOG = Prepared(sa.insert(logs))
 _NEW_SUBJECT = Prepared(sa.insert(subject_keys))
 _SAVE_SUBJECT = Prepared(insert(subject_keys).on_conflict_do_nothing())
@@ -253,6 +255,12 @@ class SharedTransaction(Transaction):
                 self._new_logs.add(tenant)
         self._frontiers[tenant] = own = known.copy()
         return own
+
+    def rename_logs(self) -> None:
+        """Have the logs bear the origins of this line of history; the sequencer signs under what they bear."""
+        of = self._shared
+        for (tenant,) in self.rows(_TENANTS):
+            self.run(_RENAME, of_tenant=tenant, name=origin_of(of.log_name, tenant, of.line))
 
     def flush(self) -> None:
         """Nothing: positions are given at the commit. What came in with an erasure counts as come after it."""

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from answerable.ledger._sql import metadata
 
-__all__ = ["NOW", "keys", "logs", "objects", "receipts", "server_time", "slices", "subject_keys", "workers"]
+__all__ = ["NOW", "homes", "keys", "logs", "objects", "receipts", "server_time", "slices", "subject_keys", "workers"]
 
 receipts = sa.Table(
     "receipts",
@@ -106,6 +106,15 @@ workers = sa.Table(
     sqlite_with_rowid=False,
 )
 """Who writes a shared store now; in a data directory of its own, a gate is the only one, and not listed."""
+
+homes = sa.Table(
+    "homes",
+    metadata,
+    sa.Column("store", sa.Text, primary_key=True),
+    sa.Column("since", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The database that a shared record is in, and no copy of it; one row."""
 
 
 def server_time(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:

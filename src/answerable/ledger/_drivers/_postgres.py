@@ -21,6 +21,7 @@ from sqlalchemy.ext.compiler import compiles
 
 from answerable.ledger._drivers._failures import ContendedError, StoreRefused, StoreUnreachable, TakenError
 from answerable.ledger._drivers._postgres_columns import InColumns, in_columns
+from answerable.ledger._drivers._postgres_values import read_rows, to_bytes
 from answerable.ledger._schema import bring_up
 from answerable.ledger._sql import Prepared
 
@@ -40,6 +41,12 @@ _OUR_MISTAKE = "08P01"  # a message that is none: among the connection errors, a
 _UPGRADE = Prepared(sa.text("SELECT pg_advisory_lock(4272019001)"))
 _VERSION = Prepared(sa.text("SELECT version_num FROM alembic_version"))
 _HAS_STORE = Prepared(sa.text("SELECT to_regclass('alembic_version') IS NOT NULL"))
+_IDENTITY = Prepared(
+    sa.text(
+        "SELECT concat_ws('.', (SELECT system_identifier FROM pg_control_system()), "
+        "(SELECT oid FROM pg_database WHERE datname = current_database()), to_regclass('receipts')::oid)"
+    )
+)
 _STILL = Prepared(sa.text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
 _PEN = Prepared(sa.text("SELECT pg_advisory_xact_lock(4272019002)"))
 """Held by whoever writes receipts, from the first statement to the commit: they come one batch after the other."""
@@ -84,6 +91,7 @@ class PostgresStore:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2] or "local"
         self._address = f"postgresql://{host}{parts.path}"
+        self.home = ""
 
     @property
     def address(self) -> str:
@@ -97,6 +105,18 @@ class PostgresStore:
             return bool(connection.rows(_HAS_STORE)[0][0])
         finally:
             connection.close()
+
+    def identity(self) -> str:
+        """Which database it is: kept by what replicates the server whole, and not by a dump that is restored."""
+        connection = self.connect(writable=False)
+        try:
+            return str(connection.rows(_IDENTITY)[0][0])
+        finally:
+            connection.close()
+
+    def stay(self) -> None:
+        """From now on no other database is written, should one answer at the same address."""
+        self.home = self.identity()
 
     def connect(self, *, writable: bool) -> "PostgresConnection":
         """A connection to the database."""
@@ -350,7 +370,7 @@ class PostgresConnection:
             elif failed is not None:
                 self._start_over()
                 return [*rows, None]
-            rows.append([_rows(answer) for answer, is_wanted in zip(answers, are_wanted, strict=True) if is_wanted])
+            rows.append([read_rows(answer) for answer, is_wanted in zip(answers, are_wanted, strict=True) if is_wanted])
         return rows
 
     def _send(self, conn: "pq.abc.PGconn", queries: Sequence[_Query]) -> list[bool]:
@@ -362,7 +382,7 @@ class PostgresConnection:
                 conn.send_prepare(spoken.name, spoken.text.encode())
                 self._known.add(spoken.name)
                 wanted.append(False)
-            sent = [_bytes(value) for value in values]
+            sent = [to_bytes(value) for value in values]
             formats = [_BINARY if isinstance(value, bytes) else _TEXT for value in values]
             conn.send_query_prepared(spoken.name, sent, formats, _BINARY)
             wanted.append(True)
@@ -404,6 +424,9 @@ class PostgresConnection:
         driver = self._store.dial(writable=self._is_writable)
         try:
             driver.execute(_SETTINGS + (_OF_WRITERS if self._is_writable else ""))
+            home = self._store.home
+            if home and (driver.execute(_IDENTITY.postgres.text.encode()).fetchone() or ("",))[0] != home:
+                raise psycopg.OperationalError("another database answers there than the record is in: a copy of it")
         except psycopg.Error as error:
             driver.close()
             raise StoreUnreachable(address=self._store.address, reason=_plain(str(error))) from None
@@ -458,40 +481,6 @@ def _notified(conn: "pq.abc.PGconn") -> list[Notified]:
     found = []
     while notify := conn.notifies():
         found.append(Notified(notify.relname.decode(), notify.extra.decode()))
-    return found
-
-
-def _bytes(value: Any) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, bool):
-        return b"t" if value else b"f"
-    return b"%d" % value
-
-
-def _whole(value: bytes) -> int:
-    return int.from_bytes(value, "big", signed=True)
-
-
-def _truth(value: bytes) -> bool:
-    return value == b"\x01"
-
-
-_READ: dict[int, Callable[[bytes], Any]] = {16: _truth, 17: bytes, 20: _whole, 21: _whole, 23: _whole}
-"""By type: boolean, bytea, bigint, smallint, integer; whatever else is asked for is text."""
-
-
-def _rows(answer: "pq.abc.PGresult") -> list[tuple[Any, ...]]:
-    if not answer.ntuples:
-        return []
-    columns = [(at, _READ.get(answer.ftype(at), bytes.decode)) for at in range(answer.nfields)]
-    get = answer.get_value
-    found = []
-    for row in range(answer.ntuples):
-        values = ((get(row, at), read) for at, read in columns)
-        found.append(tuple(None if value is None else read(value) for value, read in values))
     return found
 
 
