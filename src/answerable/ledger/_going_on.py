@@ -19,7 +19,7 @@ from answerable.ledger._published import put_away
 from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._standstill import Standstill, read_standstill, stand_still
 from answerable.ledger._stores import store_of
-from answerable.ledger._tables import homes, logs
+from answerable.ledger._tables import IDENTITY, homes, logs
 
 __all__ = ["check_goes_on", "move_in", "published_beyond", "why_it_stands_still"]
 
@@ -53,7 +53,7 @@ def check_goes_on(directory: Path, store: Store) -> None:
             if (reason := _moved(store, connection)) is not None:
                 raise reason.error(directory)
             if not connection.rows(_HOMES):
-                connection.run(_MOVE_IN, store=store.identity(), since=format_time(SystemClock().now()))
+                connection.run(_MOVE_IN, store=connection.rows(IDENTITY)[0][0], since=format_time(SystemClock().now()))
             # Of a line of history that another gate said to be over.
             put_away(directory, {row[1] for row in connection.rows(_HEADS)}, at=format_time(SystemClock().now()))
         if (reason := published_beyond(directory, connection.rows)) is not None:
@@ -65,7 +65,7 @@ def move_in(tx: Tx, store: Store) -> None:
     """The record is at home in this database from now on."""
     if store.is_shared:
         tx.run(_LEAVE)
-        tx.run(_MOVE_IN, store=store.identity(), since=tx.now)
+        tx.run(_MOVE_IN, store=tx.rows(IDENTITY)[0][0], since=tx.now)
 
 
 def published_beyond(directory: Path, rows: Callable[[Prepared], Sequence[Any]]) -> Standstill | None:
@@ -83,7 +83,7 @@ def published_beyond(directory: Path, rows: Callable[[Prepared], Sequence[Any]])
 
 def _moved(store: Store, connection: Connection) -> Standstill | None:
     known = connection.rows(_HOMES) if connection.rows(_HAS_HOMES)[0][0] else ()
-    identity = store.identity()
+    identity = connection.rows(IDENTITY)[0][0]
     if not known or known[0][0] == identity:
         return None
     now = format_time(SystemClock().now())

@@ -204,9 +204,6 @@ class Store(Protocol):
     def exists(self) -> bool:
         """Whether there is a record in it."""
 
-    def identity(self) -> str:
-        """Of a shared store: which database it is. A copy that was dumped and restored is another; a standby is not."""
-
     def connect(self, *, writable: bool) -> Connection:
         """A connection, durable at every commit."""
 

@@ -4,9 +4,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from answerable.ledger._sql import metadata
+from answerable.ledger._sql import Prepared, metadata
 
-__all__ = ["NOW", "homes", "keys", "logs", "objects", "receipts", "server_time", "slices", "subject_keys", "workers"]
+__all__ = [
+    "IDENTITY",
+    "NOW",
+    "homes",
+    "keys",
+    "logs",
+    "objects",
+    "receipts",
+    "server_time",
+    "slices",
+    "subject_keys",
+    "workers",
+]
 
 receipts = sa.Table(
     "receipts",
@@ -123,3 +135,10 @@ def server_time(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 
 
 NOW = server_time(sa.func.clock_timestamp())
+IDENTITY = Prepared(
+    sa.text(
+        "SELECT concat_ws('.', (SELECT system_identifier FROM pg_control_system()), "
+        "(SELECT oid FROM pg_database WHERE datname = current_database()), to_regclass('receipts')::oid)"
+    )
+)
+"""Which database it is: kept by what replicates a server whole, and not by a dump that is restored."""

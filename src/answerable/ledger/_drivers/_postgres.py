@@ -24,6 +24,7 @@ from answerable.ledger._drivers._postgres_columns import InColumns, in_columns
 from answerable.ledger._drivers._postgres_values import read_rows, to_bytes
 from answerable.ledger._schema import bring_up
 from answerable.ledger._sql import Prepared
+from answerable.ledger._tables import IDENTITY
 
 __all__ = ["Notified", "PostgresConnection", "PostgresStore"]
 
@@ -41,12 +42,6 @@ _OUR_MISTAKE = "08P01"  # a message that is none: among the connection errors, a
 _UPGRADE = Prepared(sa.text("SELECT pg_advisory_lock(4272019001)"))
 _VERSION = Prepared(sa.text("SELECT version_num FROM alembic_version"))
 _HAS_STORE = Prepared(sa.text("SELECT to_regclass('alembic_version') IS NOT NULL"))
-_IDENTITY = Prepared(
-    sa.text(
-        "SELECT concat_ws('.', (SELECT system_identifier FROM pg_control_system()), "
-        "(SELECT oid FROM pg_database WHERE datname = current_database()), to_regclass('receipts')::oid)"
-    )
-)
 _STILL = Prepared(sa.text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
 _PEN = Prepared(sa.text("SELECT pg_advisory_xact_lock(4272019002)"))
 """Held by whoever writes receipts, from the first statement to the commit: they come one batch after the other."""
@@ -106,17 +101,13 @@ class PostgresStore:
         finally:
             connection.close()
 
-    def identity(self) -> str:
-        """Which database it is: kept by what replicates the server whole, and not by a dump that is restored."""
-        connection = self.connect(writable=False)
-        try:
-            return str(connection.rows(_IDENTITY)[0][0])
-        finally:
-            connection.close()
-
     def stay(self) -> None:
         """From now on no other database is written, should one answer at the same address."""
-        self.home = self.identity()
+        connection = self.connect(writable=False)
+        try:
+            self.home = connection.rows(IDENTITY)[0][0]
+        finally:
+            connection.close()
 
     def connect(self, *, writable: bool) -> "PostgresConnection":
         """A connection to the database."""
@@ -425,7 +416,7 @@ class PostgresConnection:
         try:
             driver.execute(_SETTINGS + (_OF_WRITERS if self._is_writable else ""))
             home = self._store.home
-            if home and (driver.execute(_IDENTITY.postgres.text.encode()).fetchone() or ("",))[0] != home:
+            if home and (driver.execute(IDENTITY.postgres.text.encode()).fetchone() or ("",))[0] != home:
                 raise psycopg.OperationalError("another database answers there than the record is in: a copy of it")
         except psycopg.Error as error:
             driver.close()

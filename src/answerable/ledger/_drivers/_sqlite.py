@@ -145,10 +145,6 @@ class SqliteStore:
         """Whether the file is there."""
         return self._path.exists()
 
-    def identity(self) -> str:
-        """The file, which nobody else writes."""
-        return self.address
-
     def connect(self, *, writable: bool) -> "SqliteConnection":
         """A connection to the file."""
         return connect(self._path, writable=writable)
