@@ -118,7 +118,10 @@ class Turns:
         self._calls: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
 
     async def start(self) -> None:
-        """Put what is declared on the record, where it differs from what stands there."""
+        """Put what is declared on the record, where it differs from what stands there; listen for places set free."""
+        leases = self._ledger.leases
+        leases.frees = lambda tx: not self._queues.is_empty(tx.rows)
+        leases.listen(lambda runs: None, hint=self._hinted)
         standing = {(each.for_tenant, each.scope): each.to_json() for each in standing_queues(self._ledger.reader.rows)}
         declared = {(each.for_tenant, each.scope): each.to_json() for each in self._declared}
         gone = [{"tenant": tenant, "scope": scope} for tenant, scope in standing.keys() - declared.keys()]
@@ -183,6 +186,11 @@ class Turns:
         """A slice ended: there may be room for the next."""
         if self._has_queued or self._declared:  # runs that another gate refused wait for this one's places, too
             self._news.set()
+
+    def _hinted(self, is_serving: bool) -> None:
+        """Another gate woke runs, or let go of some: there may be room."""
+        if not self._queues.is_empty(self._ledger.reader.rows):
+            self.queued()
 
     # -- calls of agents elsewhere ------------------------------------------------------------------------------------
 
