@@ -132,7 +132,7 @@ def test_a_queue_that_another_gate_declares_holds_for_one_that_knew_of_none(
     asyncio.run(main())
 
 
-def test_a_place_that_a_run_lets_go_of_in_one_gate_is_taken_in_another_without_looking_for_it(
+def test_a_place_that_a_run_lets_go_of_is_taken_at_once_whichever_gate_declares_the_queue(
     tmp_path: Path, postgres: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_POLL_S", "_POLL_IDLE_S"):
@@ -145,23 +145,26 @@ def test_a_place_that_a_run_lets_go_of_in_one_gate_is_taken_in_another_without_l
         return given
 
     async def main() -> None:
-        queue = Queue(scope="agent:agent", concurrency=1)
-        async with two_gates(tmp_path, postgres.new(), queue) as (one, two, _):
-            for each in (one, two):
-                each.agent(waits_once)
+        shed, url = Shed(), postgres.new()
+        shed.gates["write"] = asyncio.Event()
+        async with asyncio.timeout(60), House(tmp_path / "a", shed, store=url) as one:
+            one.agent(waits_once)
             one.serve()
             first = await one.runs.start("agent", 0)
-            while not one.shed.calls:  # noqa: ASYNC110 - called by the agent
+            while not shed.calls:  # noqa: ASYNC110 - called by the agent
                 await asyncio.sleep(0.005)
-            two.serve()
-            second = await two.runs.start("agent", 1)
-            while not two.ledger.reader.rows(_QUEUED)[0][0]:  # noqa: ASYNC110 - what is awaited stands in the store
-                await asyncio.sleep(0.005)
+            shutil.copytree(tmp_path / "a" / "keys", tmp_path / "b" / "keys")
+            async with House(tmp_path / "b", shed, queues=[Queue(scope="tenant", concurrency=1)], store=url) as two:
+                two.agent(waits_once)
+                two.serve()
+                second = await two.runs.start("agent", 1)
+                while not two.ledger.reader.rows(_QUEUED)[0][0]:  # noqa: ASYNC110 - it stands in the store
+                    await asyncio.sleep(0.005)
 
-            one.shed.gates["write"].set()  # the first run goes on to wait for its signal, and lets go of the place
+                shed.gates["write"].set()  # the first run goes on to wait for its signal, and lets go of the place
 
-            assert await two.runs.result(second) == 1
-            await two.runs.signal(first, "go")
-            assert await two.runs.result(first) == 0
+                assert await two.runs.result(second) == 1
+                await two.runs.signal(first, "go")
+                assert await two.runs.result(first) == 0
 
     asyncio.run(main())

@@ -179,8 +179,6 @@ class Leases:
         self._listeners: list[tuple[Told, Hint | None]] = []
         self.serves = _ANYBODY
         """Builds and agents whose runs this worker goes on with, `|` before and after each; empty for all."""
-        self.frees: Callable[[Tx], bool] = lambda tx: False
-        """Whether somebody may wait for the place of a run that is let go of."""
 
     @property
     def is_held(self) -> bool:
@@ -241,8 +239,6 @@ class Leases:
                 return Again(Slice(tenant=taken.tenant, run=taken.run, fence=taken.fence, seen=rows[0][3]))
             tx.run(SET, of_run=taken.run, to="parked", at=format_time(until) if until else None)
             tx.set_fence(taken.run, None)
-            if self.frees(tx):
-                tx.let_go()
             return Parked(until)
 
         return self._writer.submit(work)
@@ -255,8 +251,6 @@ class Leases:
                 return False
             tx.run(SET, of_run=taken.run, to="ready", at=None)
             tx.set_fence(taken.run, None)
-            if self.frees(tx):
-                tx.let_go()
             return True
 
         return self._writer.submit(work)

@@ -119,9 +119,7 @@ class Turns:
 
     async def start(self) -> None:
         """Put what is declared on the record, where it differs from what stands there; listen for places set free."""
-        leases = self._ledger.leases
-        leases.frees = lambda tx: not self._queues.is_empty(tx.rows)
-        leases.listen(lambda runs: None, hint=self._hinted)
+        self._ledger.leases.listen(lambda runs: None, hint=lambda is_serving: self.ended())
         standing = {(each.for_tenant, each.scope): each.to_json() for each in standing_queues(self._ledger.reader.rows)}
         declared = {(each.for_tenant, each.scope): each.to_json() for each in self._declared}
         gone = [{"tenant": tenant, "scope": scope} for tenant, scope in standing.keys() - declared.keys()]
@@ -183,14 +181,9 @@ class Turns:
         self._news.set()
 
     def ended(self) -> None:
-        """A slice ended: there may be room for the next."""
-        if self._has_queued or self._declared:  # runs that another gate refused wait for this one's places, too
+        """A slice ended, here or in another gate: there may be room for the next, whichever gate refused that."""
+        if self._has_queued or not self._queues.is_empty(self._ledger.reader.rows):
             self._news.set()
-
-    def _hinted(self, is_serving: bool) -> None:
-        """Another gate woke runs, or let go of some: there may be room."""
-        if not self._queues.is_empty(self._ledger.reader.rows):
-            self.queued()
 
     # -- calls of agents elsewhere ------------------------------------------------------------------------------------
 
