@@ -42,6 +42,7 @@ class Worker:
         self._gate = gate
         self._agents = agents
         self._slices: dict[str, Slice] = {}
+        gate.ledger.leases.serves = agents.serves
         gate.ledger.leases.listen(self._told)
 
     async def advance(self, run: RunId) -> Advanced:
