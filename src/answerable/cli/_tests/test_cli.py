@@ -154,6 +154,11 @@ def test_a_decision_can_be_explained_and_other_policies_tried_on_it(lent: str, l
     assert sorted(each["kind"] for each in changed["decisions"]) == ["newly denied", "same"]
     for words in (["explain", intent], ["simulate", "--against", "policy"], ["replay", lent, "--facts"]):
         assert run(["policy", *words]) == 0
+    told = capsys.readouterr().out
+    assert "clerk → lend on book:b-7: permit" in told
+    assert "clerk-lends permits it" in told
+    assert "held for a yes of librarian (not the initiator, within" in told
+    assert "2 of 2 decisions since" in told
 
 
 @pytest.mark.requirement("GV-2")
