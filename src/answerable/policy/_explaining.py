@@ -39,7 +39,7 @@ class Change:
 
     Args:
         fact: `amount_minor`, `attributes.region`, `clauses.PAY-1`, `agent`, its `groups` or `tier`, `resource`.
-        was, value: what it was, None where the record says nothing; and the value tried: `any other` stands for one that
+        was, value: what it was, None where the record says nothing; and the value tried: `any other` is one that
             no policy names.
         verdict: what policy would have said; `obligations` what it would have asked for.
         also: a second fact that would have had to be otherwise too, as `(fact, was, value)`.
