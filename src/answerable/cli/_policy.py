@@ -1,7 +1,6 @@
 """`answerable policy check|test|explain|simulate|replay`."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,15 +12,15 @@ from answerable.cli._explained import explained, simulated
 from answerable.cli._ids import RunArgument
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import say
+from answerable.cli._since import moment_of
 from answerable.cli._tenant import own_receipt, own_run, tenant
-from answerable.core import RunId, format_time
+from answerable.core import RunId
 from answerable.ledger import Reader
 from answerable.policy import (
     PolicySet,
     ReplayedDecision,
     check_policies,
     explain,
-    parse_duration,
     recount_facts,
     replay_decisions,
     run_policy_tests,
@@ -170,7 +169,7 @@ def simulate_policies(
     Exit 1: something would have come out differently. Exit 3: nothing would, as far as it can be said.
     """
     of = tenant()
-    policies, moment = PolicySet.load_all(against), _since(since)
+    policies, moment = PolicySet.load_all(against), moment_of(since)
     reader = Reader.open(data)
     held = policies.get(of, policies["default"])
     found = simulate(reader, held, against_of={}, tenant=of, since=moment, clauses=ClausesSoFar(reader))
@@ -183,16 +182,6 @@ def simulate_policies(
     told = [each for each in found.differences if each.kind != "same"]
     unsaid = found.count("cannot say")
     raise typer.Exit(1 if len(told) > unsaid else 3 if unsaid or not found.differences else 0)
-
-
-def _since(text: str) -> str:
-    """A duration before now, or a date, as the record writes times."""
-    lasts = parse_duration(text)
-    try:
-        moment = datetime.now(UTC) - lasts if lasts else datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"`{text}` is neither a duration like `30d` nor a date like 2026-11-01") from None
-    return format_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _line(each: ReplayedDecision) -> str:

@@ -161,6 +161,23 @@ def test_a_decision_can_be_explained_and_other_policies_tried_on_it(lent: str, l
     assert "2 of 2 decisions since" in told
 
 
+@pytest.mark.requirement("MD-3")
+def test_what_a_customers_runs_used_is_told_by_whatever_is_asked_for(library: Path, capsys: Capture) -> None:
+    given = ["--subject", "customer:c-7", "--input", '{"book": "b-7", "reader": "r-2"}']
+    assert run(["run", "agent:app", *given]) == 0
+    capsys.readouterr()
+
+    (agent,) = said(capsys, "costs")["rows"]
+    (customer,) = said(capsys, "costs", "--by", "customer", "--customer", "customer:c-7")["rows"]
+    nobody = said(capsys, "costs", "--customer", "customer:c-8")["rows"]
+
+    assert (agent["name"], agent["toolCalls"], agent["runs"]) == ("clerk", 2, 1)
+    assert (customer["name"][:6], customer["toolCalls"]) == ("party_", 2)
+    assert nobody == []
+    assert run(["costs", "--since", "soon"]) == 2
+    assert run(["costs", "--by", "tool"]) == 0
+
+
 @pytest.mark.requirement("GV-2")
 def test_people_are_registered_with_their_keys_and_removed(library: Path, capsys: Capture) -> None:
     subprocess.run(
