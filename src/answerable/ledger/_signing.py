@@ -11,8 +11,9 @@ __all__ = ["Busyness", "SecondSigner", "SignQueue"]
 
 log = logging.getLogger(__name__)
 
-# MEASURED: below this a pipe costs more than it spares; and a gate that is never busy starts no process.
-_WORTH_SENDING = 8
+# MEASURED: sent eight at a time, a signature takes 6 µs here and 36 µs there instead of 28 µs; sent 24 at a time, 4 and
+# 31. Fewer wake-ups; but nothing is signed there before so many have come. A gate that is never busy starts no process.
+_WORTH_SENDING = 16
 _MOST_IN_PIPE = 512  # their signatures fit into the pipe back, so neither side ever waits for the other to read
 
 
@@ -39,7 +40,7 @@ class Busyness:
     keeps them waiting, a helper takes half as much CPU again as the signatures that it makes.
     """
 
-    _MOST = 0.6
+    _MOST = 0.8
 
     def __init__(
         self, *, now_s: Callable[[], float] = time.perf_counter, worked_s: Callable[[], float] = time.thread_time
