@@ -14,7 +14,15 @@ from answerable.core import Action, Decision, Money, Usage
 from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, insert, metadata
 from answerable.policy._errors import BudgetExceeded, BudgetInvalid, MandateUnknown
 
-__all__ = ["AMOUNT", "Budget", "BudgetProjection", "budgets_table", "is_mandate_granted", "reservations_table"]
+__all__ = [
+    "AMOUNT",
+    "Budget",
+    "BudgetProjection",
+    "budgets_of",
+    "budgets_table",
+    "is_mandate_granted",
+    "reservations_table",
+]
 
 AMOUNT = "amount:"
 """Dimensions of money that tools move: `amount:EUR`, in minor units."""
@@ -124,6 +132,13 @@ class Budget:
     def scope_on(self, day: str) -> str:
         """The name under which a day's use is counted."""
         return f"{self.scope}@{day}" if self.period == "day" else self.scope
+
+
+def budgets_of(budgets: Iterable[Budget], tenant: str) -> list[Budget]:
+    """Those that hold for a tenant; its own take the place of everybody's of the same scope."""
+    found = list(budgets)
+    own = {budget.scope for budget in found if budget.tenant == tenant}
+    return [each for each in found if each.tenant == tenant or not (each.tenant or each.scope in own)]
 
 
 def is_mandate_granted(budgets: Iterable[Budget], tenant: str, agent: str, mandate: str) -> bool:
