@@ -34,13 +34,13 @@ class SecondSigner(Protocol):
 
 
 class Busyness:
-    """Whether this thread has worked nearly all the time since it was last asked.
+    """Whether this thread has worked most of the time since it was last asked.
 
     One that waits, for the disk or for a core, signs by itself: MEASURED, beside 100 agents that append to a disk that
     keeps them waiting, a helper takes half as much CPU again as the signatures that it makes.
     """
 
-    _MOST = 0.8
+    _MOST = 0.6
 
     def __init__(
         self, *, now_s: Callable[[], float] = time.perf_counter, worked_s: Callable[[], float] = time.thread_time

@@ -40,7 +40,6 @@ _CHUNKS = (32, 8)  # rows inserted by one statement
 _LARGEST_BATCH = 512  # items: bounds how long the loop is held by one batch, about 40 ms
 _SMALLEST_SHARE = 32
 _WORTH_OVERLAPPING = 16
-_WORTH_HIDING = 2  # times a commit: what the loop's work must take for a second commit to be worth it
 # How long what nobody waits for may wait for company: mostly the next intent of the same run, and one commit for both.
 _COMPANY_S = 0.001
 _WORTH_A_COMMIT = 64
@@ -387,12 +386,11 @@ class SqliteWriter(Generic[B]):
         return min(max(len(self._waiting) // 2, _SMALLEST_SHARE), _LARGEST_BATCH)
 
     def _is_disk_slower(self, count: int) -> bool:
-        """Whether one commit for so many is better than two that overlap with the loop's work for them.
+        """Whether a commit takes longer than the loop's work for so many: then two that overlap would take longest.
 
-        Of two, each hides behind half of the work, and the second is paid for.
         MEASURED: of 100 agents that do nothing but append, one commit for all takes a fifth less CPU than two.
         """
-        return self._last_commit_s * _WORTH_HIDING > self._work_s * count
+        return self._last_commit_s > self._work_s * count
 
     def _serve(self) -> None:
         while work := self._commits.get():
