@@ -25,7 +25,7 @@ VERIFIER_BUGS = (
     Bug(
         name="receipts of another tenant are let through",
         file="answerable_verify/_inlog.py",
-        right='        if receipt.predicate["tenant"] != tenant:',
+        right="        if receipt.tenant != tenant:",
         wrong="        if False:",
         tests=(_BUNDLES,),
     ),
@@ -53,8 +53,8 @@ VERIFIER_BUGS = (
     Bug(
         name="a receipt may be written before the one it follows",
         file="answerable_verify/_history.py",
-        right='        if after.predicate["at"] < before.predicate["at"] and not',
-        wrong='        if after.predicate["at"] > before.predicate["at"] + "z" and not',
+        right="        if after.at < before.at and not",
+        wrong='        if after.at > before.at + "z" and not',
         tests=(_BUNDLES,),
     ),
     Bug(
@@ -129,9 +129,9 @@ VERIFIER_BUGS = (
     ),
     Bug(
         name="an action digest is taken as it stands",
-        file="answerable_verify/_steps.py",
-        right='    if action["digest"] != "sha256:" + hashlib.sha256(body.encode("utf-8")).hexdigest():',
-        wrong="    if not body:",
+        file="answerable_verify/_receipt.py",
+        right='    return bool(action["digest"] == name_of(',
+        wrong='    return bool(action["digest"] or name_of(',
         tests=(_BUNDLES,),
     ),
     Bug(
