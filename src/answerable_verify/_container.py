@@ -6,18 +6,19 @@ differ between directory and member), and a fifth of a large verification would 
 Format: `docs/formats/bundle.md`, "Container"; PKWARE APPNOTE 6.3.
 """
 
+import hashlib
 import os
 import re
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from struct import Struct
 from typing import BinaryIO, NamedTuple
 
 __all__ = ["BadContainer", "Container", "Entry", "read_container", "read_entry"]
 
 _MIB = 1024**2
+_PIECE = 64 * 1024
 _LARGEST_FILE_BYTES = 1024 * _MIB
 _LARGEST_DIRECTORY_BYTES = 64 * _MIB
 _MOST_MEMBERS = 250_000
@@ -103,6 +104,13 @@ class Container(Mapping[str, bytes]):
         """What the directory says of a member."""
         return Entry(name, *_ROW.unpack_from(self._packed, self._rows[name] * _ROW.size))
 
+    def digest(self, name: str) -> bytes:
+        """SHA-256 of a member, which is never in memory as a whole."""
+        found = hashlib.sha256()
+        for piece in _pieces(self.descriptor, self.entry(name)):
+            found.update(piece)
+        return found.digest()
+
     def __getitem__(self, name: str) -> bytes:
         return read_entry(self.descriptor, self.entry(name))
 
@@ -116,14 +124,14 @@ class Container(Mapping[str, bytes]):
         return len(self._rows)
 
 
-def read_container(path: Path | str) -> dict[str, bytes]:
+def read_container(path: os.PathLike[str] | str) -> dict[str, bytes]:
     """All members, by name.
 
     Raises:
         BadContainer: not a ZIP, truncated, too large, or with names that are doubled or unsafe.
         OSError: the file cannot be opened.
     """
-    with Path(path).open("rb") as file:
+    with open(path, "rb") as file:
         return dict(Container(file))
 
 
@@ -197,33 +205,51 @@ def read_entry(file: int, entry: Entry) -> bytes:
     Raises:
         BadContainer: it is not what the directory says, or breaks off.
     """
+    return b"".join(_pieces(file, entry))
+
+
+def _pieces(file: int, entry: Entry) -> Iterator[bytes]:
+    """The content of a member, 64 KiB or so at a time; that it is whole is known at the end."""
 
     def damaged(what: str) -> BadContainer:
         return BadContainer(f"the member `{entry.name}` is damaged or breaks off: {what}", entry.name)
 
     start = _LOCAL.size + len(entry.name)
-    raw = _read_at(file, start + entry.packed, entry.start)
+    raw = _read_at(file, start + min(entry.packed, _PIECE), entry.start)
     if len(raw) < _LOCAL.size:
         raise damaged("it lies outside the file")
     mark, *_, named, extra = _LOCAL.unpack_from(raw)
-    if extra:
-        start += extra
-        raw = _read_at(file, start + entry.packed, entry.start)
-    if mark != b"PK\x03\x04" or len(raw) < start + entry.packed:
+    if mark != b"PK\x03\x04":
         raise damaged("it lies outside the file")
-    if named != len(entry.name) or raw[_LOCAL.size :][:named] != entry.name.encode("ascii"):
+    if named != len(entry.name) or raw[_LOCAL.size : start] != entry.name.encode("ascii"):
         raise damaged("it has another name than in the directory")
-    body = raw[start:]
-    if entry.method == _DEFLATED:
-        unpacker = zlib.decompressobj(-15)
+    packed = raw[start:] if not extra else b""
+    at, left = entry.start + start + extra + len(packed), entry.packed - len(packed)
+    unpacker = zlib.decompressobj(-15) if entry.method == _DEFLATED else None
+    size = crc = 0
+    while True:
         try:
-            body = unpacker.decompress(body, entry.size + 1)
+            piece = unpacker.decompress(packed, _PIECE) if unpacker else packed
         except zlib.error as error:
             raise damaged(str(error)) from None
-        if not unpacker.eof or unpacker.unused_data:
+        size, crc = size + len(piece), zlib.crc32(piece, crc)
+        if size > entry.size:
             raise damaged("it is not as long as the directory says")
-    if len(body) != entry.size:
+        yield piece
+        if packed := unpacker.unconsumed_tail if unpacker else b"":
+            continue
+        if not left:
+            break
+        if unpacker and unpacker.eof:
+            raise damaged("it is not as long as the directory says")
+        packed = _read_at(file, min(left, _PIECE), at)
+        if not packed:
+            raise damaged("it lies outside the file")
+        at, left = at + len(packed), left - len(packed)
+    if unpacker and (piece := unpacker.flush()):
+        size, crc = size + len(piece), zlib.crc32(piece, crc)
+        yield piece
+    if size != entry.size or (unpacker and (not unpacker.eof or unpacker.unused_data)):
         raise damaged("it is not as long as the directory says")
-    if zlib.crc32(body) != entry.crc:
+    if crc != entry.crc:
         raise damaged("its checksum is another")
-    return body

@@ -1,10 +1,12 @@
 """What is on the verifier's desk while it works."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from answerable_verify._container import Container
 from answerable_verify._json import NotCanonical, read_json
 from answerable_verify._receipt import Receipt
 from answerable_verify._report import Finding
@@ -33,6 +35,11 @@ class Desk:
     unreadable: dict[str, bytes] = field(default_factory=dict)
     assurance: Literal["local", "witnessed", "witnessed+monitored"] = "local"
     isolation: str = ""
+
+    def digest(self, member: str) -> bytes:
+        """SHA-256 of a member."""
+        members = self.members
+        return members.digest(member) if isinstance(members, Container) else hashlib.sha256(members[member]).digest()
 
     def say(
         self, check: str, what: str, receipt: Receipt | None = None, *, member: str = "", claimed: str = ""

@@ -5,6 +5,7 @@ Format: `docs/formats/log.md`, `docs/formats/bundle.md`.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -248,23 +249,12 @@ def _check_inclusion(
     if any(type(index) is not int for index in places.values()) or len(set(places.values())) != len(places):
         say("the leaves are malformed, or two receipts claim one leaf")
         return None
-    envelopes = {name for name in desk.members if name.startswith("receipts/")}
-    desk.counts["inclusion"] = len(envelopes)
-    for member in sorted(envelopes ^ places.keys()):
-        there = member in envelopes
-        claimed = claimed_id(desk.members[member]) if there else ""
-        desk.say(
-            "inclusion",
-            "has no place in the log" if there else "has a place in the log, and is missing from the bundle",
-            member=member[:80],
-            claimed=claimed,
-        )
-    digests = {**desk.unreadable, **{receipt.member: receipt.digest for receipt in receipts}}
-    for name in envelopes - digests.keys():  # of another name than receipts have
-        digests[name] = hashlib.sha256(desk.members[name]).digest()
-    leaves = {places[name]: leaf_hash(digests[name]) for name in envelopes if name in places}
+    _check_places(desk, places)
+    leaves = [(places[receipt.member], receipt.digest) for receipt in receipts if receipt.member in places]
+    leaves += [(places[member], digest) for member, digest in desk.unreadable.items() if member in places]
+    leaves.sort()
     try:
-        root = shared_root(leaves, size=size, nodes=given)
+        root = shared_root(((index, leaf_hash(digest)) for index, digest in leaves), size=size, nodes=given)
     except BadProof as error:
         say(f"the proof does not fit: {error}")
         return None
@@ -273,6 +263,23 @@ def _check_inclusion(
     desk.counts["counters"] = len(receipts)
     check_counters(receipts, places=places, say=desk.say)
     return given
+
+
+def _check_places(desk: Desk, places: Mapping[str, Any]) -> None:
+    """Check that every receipt has its place, and every place its receipt."""
+    envelopes = [name for name in desk.members if name.startswith("receipts/")]
+    desk.counts["inclusion"] = len(envelopes)
+    alone = {name for name in envelopes if name not in places}
+    alone |= {name for name in places if not name.startswith("receipts/") or name not in desk.members}
+    for member in sorted(alone):
+        there = member not in places
+        claimed = claimed_id(desk.members[member]) if there else ""
+        desk.say(
+            "inclusion",
+            "has no place in the log" if there else "has a place in the log, and is missing from the bundle",
+            member=member[:80],
+            claimed=claimed,
+        )
 
 
 def _malformed() -> bool:

@@ -18,11 +18,12 @@ from answerable_verify._checkpoint import Checkpoint
 from answerable_verify._container import BadContainer, Container
 from answerable_verify._desk import Desk
 from answerable_verify._erasures import check_closed, check_erasures, check_gone, check_told
+from answerable_verify._helpers import read_all
 from answerable_verify._history import check_chain
 from answerable_verify._inlog import check_checkpoint, check_log, check_period, claimed_id
 from answerable_verify._people import check_people
 from answerable_verify._proof import FIRST_LINE, BadProofFile, check_path, split_proof
-from answerable_verify._reading import Read, read_all, read_envelopes
+from answerable_verify._reading import Read, read_envelopes
 from answerable_verify._receipt import Receipt
 from answerable_verify._report import COVERS, ISOLATIONS, Assurance, Check, Finding, Report, RunSummary
 from answerable_verify._steps import check_steps
@@ -239,23 +240,25 @@ def _check_listed(desk: Desk, manifest: dict[str, Any], listed: Any, unlike: Map
     if not isinstance(listed, dict):
         desk.say("manifest", "lists no members", member="manifest.json")
         return
-    read = {name for name in desk.members if _RECEIPT_MEMBER.fullmatch(name)}
-    others = listed.keys() | desk.members.keys() - read - {"manifest.json"}
-    desk.counts["manifest"] += len(others | read)
+    read = sum(1 for name in desk.members if _RECEIPT_MEMBER.fullmatch(name))
+    others = set(listed)
+    others.update(name for name in desk.members if not _RECEIPT_MEMBER.fullmatch(name) and name != "manifest.json")
+    desk.counts["manifest"] += read + len(others)
     for name in sorted(others | unlike.keys()):
         stated = unlike.get(name, listed.get(name, _UNLISTED))
         if name not in desk.members:
             desk.say("manifest", "listed, and missing from the bundle", member=name[:80])
         elif stated is _UNLISTED:
             desk.say("manifest", "not listed", member=name, claimed=claimed_id(desk.members[name]))
-        elif name in unlike or hashlib.sha256(desk.members[name]).hexdigest() != stated:
+        elif name in unlike or desk.digest(name).hex() != stated:
             what = "not the content that the manifest lists"
             desk.say("manifest", what, member=name, claimed=claimed_id(desk.members[name]))
     count = sum(1 for name in desk.members if name.startswith("receipts/"))
     if manifest.get("receipts") != count:
         desk.say("manifest", f"states another number of receipts than the {count} there are", member="manifest.json")
-    for name in sorted(name for name in desk.members if name.startswith("receipts/") and name not in read):
-        desk.say("manifest", "not a receipt's name", member=name)
+    for name in sorted(others):
+        if name.startswith("receipts/") and name in desk.members:
+            desk.say("manifest", "not a receipt's name", member=name)
 
 
 def _claimed_keys(desk: Desk) -> Trust | None:
@@ -343,12 +346,13 @@ def _check_runs(
     desk: Desk, receipts: list[Receipt], manifest: dict[str, Any], *, span: int | None
 ) -> tuple[RunSummary, ...]:
     runs: dict[str, list[Receipt]] = {}
-    ids: dict[str, Receipt] = {}
+    ids: set[str] = set()
     for receipt in receipts:
         runs.setdefault(receipt.run, []).append(receipt)
         if receipt.id in ids:
-            desk.say("chain", f"the id was used before, in {ids[receipt.id].member}", receipt)
-        ids.setdefault(receipt.id, receipt)
+            first = next(each for each in receipts if each.id == receipt.id)
+            desk.say("chain", f"the id was used before, in {first.member}", receipt)
+        ids.add(receipt.id)
     listed = manifest.get("runs", [])
     for name in listed if isinstance(listed, list) else []:
         if str(name) not in runs:
