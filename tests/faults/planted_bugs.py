@@ -293,8 +293,8 @@ BUGS = (
     Bug(
         name="a monitor lets a number be skipped",
         file="answerable_verify/_monitor.py",
-        right='["n"]) != wanted:',
-        wrong='["n"]) < wanted:',
+        right="(n := receipt.n) != wanted:",
+        wrong="(n := receipt.n) < wanted:",
         tests=("tests/faults/test_monitor.py",),
     ),
     Bug(

@@ -22,8 +22,8 @@ MOST_BYTES_A_RECEIPT = 1_200
 """What is kept of a receipt of 1.4 kB: MEASURED 980, of one with action, decision and texts 1,650."""
 PROGRAM = """
 import sys, tracemalloc
-from answerable_verify import _helpers, verify
-_helpers._WORTH_HELP = sys.maxsize  # all in this process
+from answerable_verify import _cores, verify
+_cores._WORTH_HELP = sys.maxsize  # all in this process
 tracemalloc.start()
 report = verify(sys.argv[1], sys.argv[2])
 assert report.verdict == "verified", report.first

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from answerable_verify import BadContainer, Report, _helpers, _reading, read_trust, verify, verify_members
+from answerable_verify import BadContainer, Report, _cores, _reading, read_trust, verify, verify_members
 from answerable_verify._container import Container
-from answerable_verify._helpers import read_all
+from answerable_verify._cores import read_all
 from answerable_verify._reading import Read
 
 pytestmark = pytest.mark.requirement("EV-3")
@@ -42,7 +42,7 @@ def trust(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a bundle of a few receipts is many chunks."""
-    monkeypatch.setattr(_helpers, "_CHUNK", 2)
+    monkeypatch.setattr(_cores, "_CHUNK", 2)
 
 
 def read_by(path: Path, trust: Path, helpers: int) -> list[Read]:
@@ -77,7 +77,7 @@ def test_a_helper_that_dies_costs_time_and_nothing_else(
     tmp_path: Path, trust: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = zipped(tmp_path / "b.zip", members_of("an ordinary run"))
-    start = _helpers._start
+    start = _cores._start
 
     def killed(file: int) -> object:
         helper = start(file)
@@ -85,7 +85,7 @@ def test_a_helper_that_dies_costs_time_and_nothing_else(
         os.kill(helper.pid, signal.SIGKILL)
         return helper
 
-    monkeypatch.setattr(_helpers, "_start", killed)
+    monkeypatch.setattr(_cores, "_start", killed)
 
     assert seen(read_by(path, trust, 2)) == seen(read_by(path, trust, 0))
 
@@ -94,7 +94,7 @@ def test_a_helper_that_answers_nonsense_is_not_believed(
     tmp_path: Path, trust: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = zipped(tmp_path / "b.zip", members_of("an ordinary run"))
-    monkeypatch.setattr(_helpers, "_PROGRAM", "import sys\nsys.stdout.buffer.write(b'\\xff' * 4096)\n")
+    monkeypatch.setattr(_cores, "_PROGRAM", "import sys\nsys.stdout.buffer.write(b'\\xff' * 4096)\n")
 
     assert seen(read_by(path, trust, 2)) == seen(read_by(path, trust, 0))
 
@@ -103,7 +103,7 @@ def test_a_helper_that_never_answers_is_not_waited_for(
     tmp_path: Path, trust: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = zipped(tmp_path / "b.zip", members_of("an ordinary run"))
-    monkeypatch.setattr(_helpers, "_PROGRAM", "import sys\nwhile sys.stdin.buffer.read(1): pass\n")
+    monkeypatch.setattr(_cores, "_PROGRAM", "import sys\nwhile sys.stdin.buffer.read(1): pass\n")
 
     assert seen(read_by(path, trust, 2)) == seen(read_by(path, trust, 0))
 
