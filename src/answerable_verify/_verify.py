@@ -16,9 +16,9 @@ from typing import Any
 
 from answerable_verify._checkpoint import Checkpoint
 from answerable_verify._container import BadContainer, Container
+from answerable_verify._cores import read_all
 from answerable_verify._desk import Desk
 from answerable_verify._erasures import check_closed, check_erasures, check_gone, check_told
-from answerable_verify._cores import read_all
 from answerable_verify._history import check_chain
 from answerable_verify._inlog import check_checkpoint, check_log, check_period, claimed_id
 from answerable_verify._people import check_people
