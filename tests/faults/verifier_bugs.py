@@ -37,6 +37,20 @@ VERIFIER_BUGS = (
         tests=(_BUNDLES,),
     ),
     Bug(
+        name="`true` is a tree size",
+        file="answerable_verify/_inlog.py",
+        right="        type(stated) is not int  # `true` is no size, though Python takes it for 1\n",
+        wrong="        not isinstance(stated, int)\n",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="`false` is a place in the log",
+        file="answerable_verify/_inlog.py",
+        right="    if any(type(index) is not int for index in places.values()) or",
+        wrong="    if any(not isinstance(index, int) for index in places.values()) or",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
         name="a number may be used twice",
         file="answerable_verify/_history.py",
         right="            if step == 0:\n                say(",
