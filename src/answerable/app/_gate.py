@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -240,7 +240,7 @@ async def open_gate(
     specs: Path | None,
     budgets: Sequence[Budget],
     retention: Sequence[Retention] = (),
-    notify: Sequence[Channel] = (),
+    notify: Mapping[str, Sequence[Channel]],
     page: str = "",
     environment: str = "",
     credentials: Credentials,
@@ -266,7 +266,8 @@ async def open_gate(
         check_may_start(declaration)
     check_schedules(schedules, agents)
     check_queues(queues, agents)
-    check_tenants(tenants, agents, [*(each.tenant for each in queues), *(each.tenant for each in budgets)])
+    named = [*notify, *(each.tenant for each in queues), *(each.tenant for each in budgets)]
+    check_tenants(tenants, agents, named, schedules)
     in_force = load_specs(specs) if specs is not None else Specs(())
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(fewer_collections())
@@ -383,8 +384,6 @@ async def open_gate(
             approvers=Approvers.on(ledger, ledger.reader),
             describe=effects.describe,
         )
-        alerts = BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock)
-        notices = Notices(approvals, notify, link=page, alerts=alerts)
         control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
         tiers = Autonomy(book=ledger, store=ledger.reader)
         for _, declared in agents:
@@ -394,12 +393,25 @@ async def open_gate(
         there_are = frozenset({_TENANT, *(each.id for each in tenants)})
         desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools, tenants=there_are)
         await desk.pinning.start()
-        by_clock = Schedules(ledger, runs, schedules)
-        await by_clock.start()
+        scheduling = sorted({each.tenant for each in schedules})
+        by_clock = [Schedules(ledger, runs, schedules, tenant=TenantId(tenant)) for tenant in scheduling]
+        for schedule in by_clock:
+            await schedule.start()
+        notices = [
+            Notices(
+                approvals,
+                channels,
+                link=page,
+                alerts=BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock, tenant=TenantId(name)),
+                tenant=TenantId(name),
+            )
+            for name, channels in notify.items()
+        ]
         advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
         retaining = Retaining(ledger, retention)
-        serving = (advancing, expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
-        async with background(*serving, retaining.serve()):
+        by_tenant = (*(each.serve() for each in notices), *(each.serve() for each in by_clock))
+        serving = (advancing, expire(approvals), sessions.serve(), turns.serve(), retaining.serve())
+        async with background(*serving, *by_tenant):
             yield Gate(
                 desk,
                 reports,

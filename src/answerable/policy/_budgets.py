@@ -18,6 +18,7 @@ __all__ = [
     "AMOUNT",
     "Budget",
     "BudgetProjection",
+    "budgets_of",
     "budgets_table",
     "is_mandate_granted",
     "reservations_table",
@@ -139,20 +140,22 @@ class Budget:
         return f"{self.scope}@{day}" if self.period == "day" else self.scope
 
 
+def budgets_of(budgets: Iterable[Budget], tenant: str) -> list[Budget]:
+    """Those that hold for a tenant; its own take the place of everybody's of the same scope."""
+    found = list(budgets)
+    own = {budget.scope for budget in found if budget.tenant == tenant}
+    return [each for each in found if each.tenant == tenant or not (each.tenant or each.scope in own)]
+
+
 def is_mandate_granted(budgets: Iterable[Budget], tenant: str, agent: str, mandate: str) -> bool:
     """Whether a mandate, as it is for a tenant, names this agent."""
-    return any(agent in budget.agents for budget in _of_mandate(budgets, tenant, mandate))
+    return any(agent in each.agents for each in budgets_of(budgets, tenant) if each.scope == f"mandate:{mandate}")
 
 
 def scope_of_mandate(budgets: Iterable[Budget], tenant: str, mandate: str) -> list[list[str]]:
     """What may be used under a mandate: names of which each list must have the one that is used."""
-    return [list(budget.allow) for budget in _of_mandate(budgets, tenant, mandate) if budget.allow]
-
-
-def _of_mandate(budgets: Iterable[Budget], tenant: str, mandate: str) -> list[Budget]:
-    """A mandate as it is for a tenant: a tenant's own takes the place of everybody's."""
-    found = [budget for budget in budgets if mandate and budget.scope == f"mandate:{mandate}"]
-    return [each for each in found if each.tenant == tenant] or [each for each in found if not each.tenant]
+    of_tenant = [each for each in budgets_of(budgets, tenant) if each.scope == f"mandate:{mandate}"]
+    return [list(each.allow) for each in of_tenant if each.allow]
 
 
 class BudgetProjection:

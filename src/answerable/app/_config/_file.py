@@ -219,6 +219,9 @@ class NotifyTable(_Table):
     password_from: Variable | None = Field(
         default=None, description="The environment variable that holds the mail server's password."
     )
+    tenant: Name | None = Field(
+        default=None, description="Of whose approvals and budgets; of `default`'s, if not given."
+    )
 
 
 class QueueTable(_Table):
