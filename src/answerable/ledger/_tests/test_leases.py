@@ -86,10 +86,10 @@ def test_a_run_that_is_left_to_other_code_is_given_to_whoever_has_it_and_hides_n
         found = {}
         for serves in ("", "|sha256:new|", "|sha256:new|sha256:old|", "|clerk|", "|nobody|"):
             ledger.leases.serves = serves
-            found[serves] = set(ledger.leases.take(10))
+            found[serves] = set(ledger.leases.unserved(10))
         ledger.leases.serves = "|sha256:new|"
 
-        assert found.pop("|sha256:new|") == found.pop("|nobody|") == {other} == set(ledger.leases.take(1))
+        assert found.pop("|sha256:new|") == found.pop("|nobody|") == {other} == set(ledger.leases.unserved(1))
         assert set(map(frozenset, found.values())) == {frozenset({pinned, other})}
 
     with_ledger(body)
