@@ -6,10 +6,17 @@ import gzip
 import itertools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -362,6 +369,50 @@ def test_where_nobody_listens_nothing_was_sent(loop: str) -> None:
                     await body_of(client, address)
 
     run(main, loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_server_is_spoken_to_only_if_its_certificate_is_trusted(loop: str, tmp_path: Path) -> None:
+    certificate = _certificate(tmp_path)
+
+    async def main() -> None:
+        server = Server(OK, OK)
+        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trusting.load_cert_chain(certificate)
+        listening = await asyncio.start_server(server, "127.0.0.1", 0, ssl=trusting)
+        url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        named = HttpClient(headers={}, trust=lambda: ssl.create_default_context(cafile=certificate))
+        unnamed = HttpClient(headers={}, trust=ssl.create_default_context)
+        async with asyncio.timeout(PATIENCE_S):
+            assert [await body_of(named, url) for _ in range(2)] == [b"hello"] * 2
+            assert server.connections == 1
+            with pytest.raises(NotConnected):
+                await body_of(unnamed, url)
+            assert len(server.heads) == 2
+            await named.close()
+            await server.left.wait()
+        listening.close()
+
+    run(main, loop)
+
+
+def _certificate(directory: Path) -> Path:
+    """A certificate for loopback and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    begins = datetime.now(UTC) - timedelta(hours=1)
+    made = (
+        x509.CertificateBuilder(
+            name, name, key.public_key(), x509.random_serial_number(), begins, begins + timedelta(1)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = directory / "server.pem"
+    said = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(said + made.public_bytes(Encoding.PEM))
+    return path
 
 
 def test_addresses_out_of_the_ordinary_are_asked_as_well() -> None:
