@@ -139,8 +139,7 @@ class Recorder:
         """The `once` names of every run that this process opened and has leased since: none need be looked up."""
         self.stored: dict[bytes, str] = {}
         self.woken: Callable[[Sequence[str]], None] = lambda runs: None
-        self.key_changes = 0
-        """How many receipts about keys have come to be on disk."""
+        self.key_changes = 0  # receipts about keys that have come to be on disk
         self.last_at = self._last_at()
         self.line = max((line_of(row[0]) for row in connection.rows(_ORIGINS)), default=1)
         self.halted: AnswerableError | None = None
@@ -286,8 +285,7 @@ class Transaction:
         self._unsigned.append((tenant, run, seq, receipt_id, draft.once or None, body, sealed, subjects))
         self._heads[run] = (seq, "")
         self._counters[tenant] = n + 1
-        if draft.phase == "key":
-            self._key_changes += 1
+        self._key_changes += draft.phase == "key"
         followers = of.by_phase.get(draft.phase)
         if followers:
             receipt = Receipt(position=0, body=body, signature=b"", key_id=of.gate.key_id, digest="")
@@ -313,9 +311,6 @@ class Transaction:
         known = self._of.names.get(run)
         if known is not None and run in once:  # a name of this run alone
             return once in known
-        return self._is_on_record(once)
-
-    def _is_on_record(self, once: str) -> bool:
         return bool(self.rows(_TAKEN, once=once))
 
     def _seal(self) -> None:
@@ -469,8 +464,7 @@ class Transaction:
         of.heads.update(self._heads)
         of.counters.update(self._counters)
         of.frontiers.update(self._frontiers)
-        for run in self._opened:
-            of.names[run] = set()
+        of.names.update((run, set()) for run in self._opened)
         for once, run in self._once.items():
             if run in of.names:
                 of.names[run].add(once)
@@ -496,8 +490,7 @@ class Transaction:
 
 def priority_of(draft: Draft) -> int:
     """The priority that a `run.open` gives its run."""
-    given: int = draft.members.get("control", {}).get("priority", USUAL_PRIORITY)
-    return given
+    return int(draft.members.get("control", {}).get("priority", USUAL_PRIORITY))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,6 +1,5 @@
 """Whoever sends requests."""
 
-from answerable.http._drivers._around import Around
-from answerable.http._drivers._direct import Connection, Place, dial, head_of, place_of
+from answerable.http._drivers._client import HttpAnswer, HttpClient
 
-__all__ = ["Around", "Connection", "Place", "dial", "head_of", "place_of"]
+__all__ = ["HttpAnswer", "HttpClient"]

@@ -8,9 +8,8 @@ import contextlib
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from types import TracebackType
 
 from answerable.http import AnswerBroken, HttpAnswer, HttpClient, NotConnected
 from answerable.models._errors import ModelLost, ModelRejected, ModelUnavailable
@@ -36,16 +35,21 @@ class ProviderClient:
         self._ca_file = ca_file
         self._http = HttpClient(headers=_HEADERS, trust=self._trust, proxy=proxy, socket=socket)
 
-    def post(
-        self, url: str, body: bytes, *, headers: Mapping[str, str], model: str
-    ) -> contextlib.AbstractAsyncContextManager[HttpAnswer]:
+    @contextlib.asynccontextmanager
+    async def post(self, url: str, body: bytes, *, headers: Mapping[str, str], model: str) -> AsyncIterator[HttpAnswer]:
         """Ask; leaving the block before the answer's end hangs up.
 
         Raises:
             ModelUnavailable: the provider was not reached.
             ModelLost: the connection broke.
         """
-        return _Asked(self._http, url, body, headers, model)
+        try:
+            async with self._http.ask("POST", url, body, headers=headers) as answer:
+                yield answer
+        except NotConnected as error:
+            raise ModelUnavailable(model=model, reason=f"no connection ({error})") from None
+        except AnswerBroken as error:
+            raise ModelLost(model=model, reason=f"the connection broke ({error})") from None
 
     async def whole(self, url: str, body: bytes, *, headers: Mapping[str, str], model: str, within: timedelta) -> bytes:
         """The body of a 200, all of it within this time.
@@ -74,40 +78,6 @@ class ProviderClient:
         import certifi
 
         return ssl.create_default_context(cafile=self._ca_file or certifi.where())
-
-
-class _Asked(contextlib.AbstractAsyncContextManager[HttpAnswer]):
-    """One request, whose failures are told as a model's."""
-
-    __slots__ = ("_asking", "_http", "_model", "_request")
-
-    def __init__(self, http: HttpClient, url: str, body: bytes, headers: Mapping[str, str], model: str) -> None:
-        self._http = http
-        self._request = url, body, headers
-        self._model = model
-
-    async def __aenter__(self) -> HttpAnswer:
-        url, body, headers = self._request
-        try:
-            self._asking = self._http.ask("POST", url, body, headers=headers)
-            return await self._asking.__aenter__()
-        except NotConnected as error:
-            raise ModelUnavailable(model=self._model, reason=f"no connection ({error})") from None
-        except AnswerBroken as error:
-            raise self._lost(error) from None
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            await self._asking.__aexit__(kind, error, trace)
-        except AnswerBroken as broken:
-            error = broken
-        if isinstance(error, AnswerBroken):
-            raise self._lost(error) from None
-
-    def _lost(self, error: AnswerBroken) -> ModelLost:
-        return ModelLost(model=self._model, reason=f"the connection broke ({error})")
 
 
 def refusal_of(name: str, status: int, headers: Mapping[str, str], body: bytes) -> ModelUnavailable | ModelRejected:
