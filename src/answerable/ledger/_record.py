@@ -196,8 +196,7 @@ class Transaction:
         self._closed: list[str] = []
         self._opened: list[str] = []
         self._key_changes = 0
-        self.rows = recorder.connection.rows
-        self.run = recorder.connection.run
+        self.rows, self.run = recorder.connection.rows, recorder.connection.run
 
     def wake(self, run: str) -> None:
         """Have the run advanced once this is on disk."""
@@ -311,6 +310,9 @@ class Transaction:
         known = self._of.names.get(run)
         if known is not None and run in once:  # a name of this run alone
             return once in known
+        return self._is_on_record(once)
+
+    def _is_on_record(self, once: str) -> bool:
         return bool(self.rows(_TAKEN, once=once))
 
     def _seal(self) -> None:
