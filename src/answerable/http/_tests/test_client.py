@@ -390,6 +390,7 @@ def test_a_server_is_spoken_to_only_if_its_certificate_is_trusted(loop: str, tmp
                 await body_of(unnamed, url)
             assert len(server.heads) == 2
             await named.close()
+            await unnamed.close()
             await server.left.wait()
         listening.close()
 
