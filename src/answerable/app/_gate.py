@@ -49,6 +49,7 @@ from answerable.policy import (
     StopsProjection,
     is_mandate_granted,
     load_recognisers,
+    scope_of_mandate,
 )
 from answerable.runtime import (
     Agents,
@@ -363,7 +364,8 @@ async def open_gate(
             held_to=functools.cache(lambda name: by(_stored_policies(ledger.reader, name), name)),
         )
         worker = Worker(shared, known)
-        runs = Runs(ledger, known)
+        scopes = functools.partial(scope_of_mandate, budgets)
+        runs = Runs(ledger, known, scopes=scopes)
         sessions = Sessions(
             shared,
             known,
@@ -371,6 +373,7 @@ async def open_gate(
             patience=times.patience,
             retry_window=times.retry_window,
             grants=functools.partial(is_mandate_granted, budgets),
+            scopes=scopes,
         )
         await sessions.start()
         stack.push_async_callback(sessions.stop)

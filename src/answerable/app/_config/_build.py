@@ -84,6 +84,7 @@ def configured(
             tell=each.tell,
             tenant=each.tenant or "",
             agents=tuple(each.agents),
+            allow=tuple(each.allow),
         )
         for each in config.budgets
     )

@@ -197,6 +197,10 @@ class BudgetTable(_Table):
     agents: list[Name] = Field(
         default=[], description="Of a mandate: agents elsewhere that may act under it by naming it."
     )
+    allow: list[str] = Field(
+        default=[],
+        description="Of a mandate: what may be used under it, `mail.*`, `model:*`; all, if none are named.",
+    )
 
 
 class NotifyTable(_Table):
