@@ -72,7 +72,11 @@ _LAST_AT = Prepared(sa.select(receipts.c.body).order_by(receipts.c.position.desc
 _WAKE = Prepared(
     sa.update(slices)
     .where(slices.c.run == sa.bindparam("of_run"), slices.c.state != "closed")
-    .values(wake=slices.c.wake + 1, state=sa.case((slices.c.state == "parked", "ready"), else_=slices.c.state))
+    .values(
+        wake=slices.c.wake + 1,
+        # One that waits for its turn is looked at, too: it may have been killed. Else it goes on waiting.
+        state=sa.case((sa.or_(slices.c.state == "parked", slices.c.state == "queued"), "ready"), else_=slices.c.state),
+    )
 )
 _CLOSED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), slices.c.state == "closed"))
 _AFTER_CLOSE: frozenset[Phase] = frozenset({"observation", "erasure"})
