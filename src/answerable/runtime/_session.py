@@ -260,7 +260,8 @@ class Session:
             work.parked.clear()
 
     def edited(self, action: Action) -> Action:
-        return self._maker.edited(action, self._works[action.step].call, self._history.edits.get(action.step))
+        arguments = self._history.edits.get(action.step)
+        return action if arguments is None else self._maker.edited(action, self._works[action.step].call, arguments)
 
     def denial(self, action: Action) -> AnswerableError | None:
         denial = self._works[action.step].call.denial

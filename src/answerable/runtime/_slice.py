@@ -242,7 +242,8 @@ class Slice:
             del self._waits[step]
 
     def edited(self, action: Action) -> Action:
-        return self._actions.edited(action, self._back.calls[action.step], self.history.edits.get(action.step))
+        arguments = self.history.edits.get(action.step)
+        return action if arguments is None else self._actions.edited(action, self._back.calls[action.step], arguments)
 
     def denial(self, action: Action) -> AnswerableError | None:
         call = self._back.calls[action.step]
