@@ -16,7 +16,7 @@ from typing import Any
 __all__ = ["CHROMIUM", "Tab", "browsing"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_PATIENCE_S = 20
+_PATIENCE_S = 60
 _FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"),
     *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),

@@ -23,7 +23,6 @@ from answerable.errors import (
     BackupUnusable,
     DirectoryInUse,
     DirectoryNotEmpty,
-    GapOnSharedRecord,
     LogBehind,
     NothingStandsStill,
     StoreRestored,
@@ -32,7 +31,6 @@ from answerable.ledger import (
     Backup,
     Reader,
     Restored,
-    Standstill,
     back_up,
     compare,
     export_bundle,
@@ -40,11 +38,9 @@ from answerable.ledger import (
     read_head,
     read_standstill,
     restore,
-    stand_still,
 )
 from answerable.runtime import find_order, list_runs
 from tests.integration.clinic import an_app, holding, on_disk, sealed_about, seen_to, verified
-from tests.postgres import Databases
 
 DANA = {"by": "person:dana", "reason": "the machine burned"}
 TENANT = TenantId("default")
@@ -398,23 +394,3 @@ def test_what_restored_says_of_itself_names_its_backup(backup: Backup, tmp_path:
 
     assert reason is not None
     assert (reason.kind, reason.made, reason.id.partition("@")[0]) == ("restored", backup.at, backup.id)
-
-
-@pytest.mark.requirement("OP-1", "EV-2")
-def test_logs_that_gates_share_are_given_no_new_origins_which_some_gate_might_not_hear_of(
-    tmp_path: Path, postgres: Databases
-) -> None:
-    app = an_app(tmp_path, store=postgres.new())
-
-    async def body(gate: Gate) -> None:
-        await seen_to(gate)
-
-    with_gate(app, body)
-    stand_still(app.data, Standstill(kind="behind", id="it", at="2026-01-01T00:00:00Z", seen={}, who="a witness"))
-
-    with pytest.raises(GapOnSharedRecord):
-        went_on(app.data, is_after_gap=True)
-
-    assert read_standstill(app.data) is not None
-    went_on(app.data, is_after_gap=False)
-    with_gate(app, body)

@@ -11,7 +11,7 @@ import pytest
 from answerable import Gate
 from answerable.app import configured, open_desk, reaching_tools, read_config
 from answerable.core import TenantId
-from answerable.errors import CredentialOutOfScope, EnvironmentCrossed
+from answerable.errors import CredentialInvalid, CredentialOutOfScope, EnvironmentCrossed
 from answerable.identity import SealedVault
 from answerable.ledger import Reader, control_run
 from tests.integration.guarded_shop import Shop, an_app, ask, through
@@ -310,6 +310,73 @@ def test_one_file_names_the_credential_of_each_environment_and_the_gate_uses_its
         through(shop, story)
 
     assert {token for _, token in shop.seen} == {sent} - {None}
+
+
+def in_a_variable(**said: str) -> dict[str, dict[str, Any]]:
+    return {"shop": {"variable": "SHOP_TOKEN", **said}}
+
+
+@pytest.mark.parametrize("declared", ["", "staging"])
+def test_variables_of_another_environment_keep_the_gate_from_starting_whatever_the_file_says_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str
+) -> None:
+    shop = a_shop()
+    monkeypatch.setenv("SHOP_TOKEN", PRODUCTION)
+    monkeypatch.setenv("ANSWERABLE_ENVIRONMENT", "production")
+
+    async def story() -> None:
+        app = an_app(tmp_path, shop, "shop", environment="staging", credentials=in_a_variable(environment=declared))
+        with pytest.raises(EnvironmentCrossed, match="belongs to `production`"):
+            async with app.gate():
+                pass
+
+    through(shop, story)
+
+    assert shop.seen == []
+    assert refusals(tmp_path) == [("what the gate was started with (its variables)", "production", "staging")]
+
+
+def test_a_secret_in_a_variable_of_which_nothing_says_where_it_belongs_is_not_used_where_that_matters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = a_shop()
+    monkeypatch.setenv("SHOP_TOKEN", STAGING)
+
+    async def story() -> Any:
+        with pytest.raises(
+            CredentialInvalid, match=r"`SHOP_TOKEN` belongs to `staging`.*ANSWERABLE_ENVIRONMENT=staging"
+        ):
+            async with an_app(tmp_path, shop, "shop", environment="staging", credentials=in_a_variable()).gate():
+                pass
+        assert shop.seen == []
+        monkeypatch.setenv("ANSWERABLE_ENVIRONMENT", "staging")
+        async with an_app(tmp_path, shop, "shop", environment="staging", credentials=in_a_variable()).gate() as gate:
+            await ask(gate, "clerk", "pay")
+
+    through(shop, story)
+
+    assert shop.called() == ["pay"]
+
+
+def test_in_a_gate_of_no_environment_variables_serve_the_agents_of_where_they_belong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = a_shop()
+    monkeypatch.setenv("SHOP_TOKEN", STAGING)
+    monkeypatch.setenv("ANSWERABLE_ENVIRONMENT", "staging")
+    agents = {"tester": {"environment": "staging"}, "clerk": {"environment": "development"}}
+    declared = {"lists": {"tools": ()}, **in_a_variable()}
+
+    async def story() -> list[Any]:
+        await kept(tmp_path, lists=("sk-lists", ""))()
+        async with an_app(tmp_path, shop, ["lists", "shop"], agents=agents, credentials=declared).gate() as gate:
+            return [await ask(gate, name, "pay") for name in agents] + [errors(gate)]
+
+    _, crossed, codes = through(shop, story)
+
+    assert [token for what, token in shop.seen if what == "pay"] == [STAGING]
+    assert isinstance(crossed, EnvironmentCrossed)
+    assert codes == ["config.environment_crossed"]
 
 
 def test_a_credential_for_a_role_is_used_by_agents_in_it_and_for_its_tools_only(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
@@ -84,8 +85,10 @@ def ban(order: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def wire(directory: Path, environment: str = "") -> AsyncIterator[Wire]:
-    for kind, rules in (("authorize", PERMIT + NEVER), ("obligations", DOUBTS)):
+async def wire(
+    directory: Path, environment: str = "", authorize: str = PERMIT + NEVER, obligations: str = DOUBTS
+) -> AsyncIterator[Wire]:
+    for kind, rules in (("authorize", authorize), ("obligations", obligations)):
         (directory / "policy" / kind).mkdir(parents=True, exist_ok=True)
         (directory / "policy" / kind / "w.cedar").write_text(rules)
     sale = Budget(scope="mandate:sale", calls=2, agents=("desk",))
@@ -170,6 +173,59 @@ def test_of_two_stated_confidences_the_lower_counts_and_asking_again_more_surely
         assert len(there.gate.approvals.list()) == 1
 
     through(tmp_path, story)
+
+
+@pytest.mark.requirement("GV-7")
+def test_a_restart_of_the_gate_forgets_no_doubt_that_an_agent_stated(tmp_path: Path) -> None:
+    session = {"answerable/session": "kept"}
+    sure = {**session, "answerable/confidence": 0.99}
+    held: list[str] = []
+
+    async def before(there: Wire) -> None:
+        await there.call("desk", "pay", meta={**session, "answerable/confidence": 0.7})
+        await there.call("desk", "pay", meta={**session, "answerable/confidence": 0.3})
+        held.extend(each.approval for each in there.gate.approvals.list())
+
+    async def after(there: Wire) -> None:
+        again = await there.call("desk", "pay", meta=sure)
+
+        assert again["result"]["resultType"] == "input_required"
+        (waiting,) = there.gate.approvals.list()
+        assert [waiting.approval] == held
+        await there.gate.approvals.decide(waiting.approval, "approve", by="kim", roles=["lead"])
+        done = await there.call("desk", "pay", meta=sure)
+        assert done["result"]["content"][0]["text"] == "order 1001 is paid"
+        record = there.gate.reader.receipts(run=RunId(waiting.run))
+        assert [each.phase for each in record] == ["run.open", "held", "control", "approval", "intent", "outcome"]
+        assert record[2].predicate["control"] == {"do": "confidence", "of": waiting.step, "percent": 30}
+        request = there.gate.reader.stored(record[4].predicate["authority"]["request"])
+        assert request is not None
+        assert json.loads(request[0])["context"]["confidence"] == 30, "the lowest, though said before the restart"
+
+    through(tmp_path, before)
+    through(tmp_path, after)
+
+
+@pytest.mark.requirement("GV-7")
+def test_a_doubt_stated_under_policies_that_did_not_ask_counts_under_those_that_do(tmp_path: Path) -> None:
+    session = {"answerable/session": "kept"}
+    without = DOUBTS.replace("context has confidence && context.confidence < 80", "true")
+
+    async def before(there: Wire) -> None:
+        await there.call("desk", "pay", meta={**session, "answerable/confidence": 0.3})
+
+    async def after(there: Wire) -> None:
+        (waiting,) = there.gate.approvals.list()
+        await there.gate.approvals.decide(waiting.approval, "approve", by="kim", roles=["lead"])
+        again = await there.call("desk", "pay", meta={**session, "answerable/confidence": 0.99})
+        assert code_of(again) == "refused.policy_denied"
+
+    through(tmp_path, before, obligations=without)
+    through(
+        tmp_path,
+        after,
+        authorize=PERMIT.replace("resource)", "resource) unless { context has confidence && context.confidence < 50 }"),
+    )
 
 
 def test_a_confidence_that_is_none_is_refused_before_anything_is_done(tmp_path: Path) -> None:

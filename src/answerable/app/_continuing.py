@@ -14,13 +14,16 @@ from answerable.ledger import (
     SYSTEM,
     Draft,
     Head,
+    KeysElsewhere,
     Ledger,
     LogBehind,
     Standstill,
     control_run,
     lift_standstill,
-    read_head,
-    read_standstill,
+    published_beyond,
+    put_away,
+    store_of,
+    why_it_stands_still,
 )
 from answerable.runtime import Control, ControlRefused, Erasing, list_runs
 from answerable.witness import read_log_config, seen_elsewhere
@@ -44,14 +47,15 @@ class NothingStandsStill(ConfigError):
 
 @dataclass(eq=False, kw_only=True)
 class GapOnSharedRecord(ConfigError):
-    """Logs that several gates write cannot be given new origins."""
+    """Logs cannot be given new origins while other gates write them."""
 
     code = "config.gap_on_shared_record"
-    what = "the logs of the record in `{directory}`, which gates share, cannot go on under new origins"
-    why = "a gate that had not heard of it would go on under the old ones, which then name two histories"
-    fix = "roll the database forward until nothing lacks, and say `--nothing-lost`; or begin anew beside it"
+    what = "the logs of the record in `{directory}` cannot go on under new origins while {gates} other gates write it"
+    why = "what those are doing belongs to the history before the gap, and is to be looked at first"
+    fix = "stop them, wait until the lease of those that were killed has ended, and say it again"
 
     directory: str
+    gates: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,20 +84,21 @@ async def continue_log(
     Raises:
         NothingStandsStill: it may be gone on with as it is.
         LogBehind: somebody has seen what is said not to have been.
-        GapOnSharedRecord: entries may be lost of a record that gates share.
+        GapOnSharedRecord: entries may be lost of a record that other gates write.
+        KeysElsewhere: they may be, and this data directory has not the log's key.
         DirectoryInUse: another process owns it.
     """
-    standing = read_standstill(directory)
+    standing = why_it_stands_still(directory)
     if standing is None:
         raise NothingStandsStill(directory=str(directory))
     ledger = Ledger.open(directory, projections=all_projections(), clock=clock, continues=True)
     try:
-        if is_after_gap and ledger.reader.is_shared:
-            raise GapOnSharedRecord(directory=str(directory))
-        heads = {tenant: read_head(ledger.reader.checkpoint(tenant)) for tenant in ledger.reader.tenants()}
+        if is_after_gap:
+            _check_alone(ledger)
+        heads = {tenant: ledger.reader.head(tenant) for tenant in ledger.reader.tenants()}
         known = standing.seen
         if not is_after_gap:
-            await _check_nothing_is_lost(directory, standing, list(heads.values()))
+            await _check_nothing_is_lost(ledger, standing, list(heads.values()))
         else:
             elsewhere = await seen_elsewhere(directory, read_log_config(directory))
             known = {**standing.seen, **(elsewhere.seen if elsewhere else {})}
@@ -103,6 +108,7 @@ async def continue_log(
         await ledger.start()
 
         def declare(tx: Any) -> None:
+            ledger.settle(tx)
             for tenant, head in heads.items():
                 person = ledger.pseudonym(tenant, by)
                 control: dict[str, Any] = {
@@ -127,17 +133,30 @@ async def continue_log(
                 )
 
         await ledger.writer.submit(declare)
+        await ledger.enter()
         paused = await _pause_all(ledger, by, reason) if is_after_gap else []
         await Erasing(ledger).catch_up()
         origins = tuple(ledger.reader.log_key(tenant)[0] for tenant in heads)
-        _put_away(directory, set(origins), standing)
+        put_away(directory, set(origins), at=standing.at)
         lift_standstill(directory)
         return Continued(is_after_gap=is_after_gap, origins=origins, paused=tuple(paused))
     finally:
         await ledger.close()
 
 
-async def _check_nothing_is_lost(directory: Path, standing: Standstill, heads: list[Head]) -> None:
+def _check_alone(ledger: Ledger) -> None:
+    """Logs that gates share are renamed by one that can sign their heads, while no other writes."""
+    if (others := ledger.others) > 0:
+        raise GapOnSharedRecord(directory=str(ledger.directory), gates=others)
+    if not ledger.enters_log:
+        store = store_of(ledger.directory).address
+        raise KeysElsewhere(directory=str(ledger.directory), key="log key", address=store)
+
+
+async def _check_nothing_is_lost(ledger: Ledger, standing: Standstill, heads: list[Head]) -> None:
+    directory = ledger.directory
+    if (published := published_beyond(directory, ledger.reader.rows)) is not None:
+        raise published.error(directory)
     for head in heads:
         seen = standing.seen.get(head.origin, 0)
         if seen > head.size:
@@ -168,12 +187,3 @@ async def _pause_all(ledger: Ledger, by: str, reason: str) -> list[RunId]:
                     pass
                 paused.append(row.run)
     return paused
-
-
-def _put_away(directory: Path, origins: set[str], standing: Standstill) -> None:
-    """Keep what others signed for logs of other origins, apart from what they sign for these."""
-    folder = directory / "log"
-    notes = [path.read_text("utf-8") for path in folder.glob("*/checkpoints/[0-9]*") if path.suffix != ".tsr"]
-    notes += [path.read_text("utf-8") for path in folder.glob("*/checkpoint")]
-    if any(read_head(note).origin not in origins for note in notes):
-        folder.rename(directory / f"log.before-{standing.at[:19].replace(':', '')}Z")

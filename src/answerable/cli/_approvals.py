@@ -13,6 +13,7 @@ import typer
 
 from answerable import policy
 from answerable.cli._desk import approvals_of, json_value, write
+from answerable.cli._ids import ApprovalArgument
 from answerable.cli._options import DATA, AsJson, By, Data, Reason
 from answerable.cli._say import ago, columns, say
 from answerable.cli._tenant import tenant
@@ -34,7 +35,6 @@ _FROM = {
 
 command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="See what waits for a person, and decide it.")
 
-Approval = Annotated[str, typer.Argument(metavar="APPROVAL", show_default=False)]
 Roles = Annotated[
     list[str] | None,
     typer.Option("--role", metavar="ROLE", help="A role you act in; may be given more than once.", show_default=False),
@@ -65,7 +65,7 @@ def list_approvals(
 
 
 @command.command()
-def show(approval: Approval, data: Data = DATA, as_json: AsJson = False) -> None:
+def show(approval: ApprovalArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     """Show exactly what an approval would let through."""
     reader = Reader.open(data)
     found = approvals_of(reader).show(approval, tenant=tenant())
@@ -98,7 +98,7 @@ def show(approval: Approval, data: Data = DATA, as_json: AsJson = False) -> None
 
 @command.command()
 def approve(
-    approval: Approval,
+    approval: ApprovalArgument,
     by: By,
     role: Roles = None,
     reason: Reason = "",
@@ -131,7 +131,7 @@ def approve(
 
 @command.command()
 def reject(
-    approval: Approval,
+    approval: ApprovalArgument,
     by: By,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the agent is told.")],
     role: Roles = None,

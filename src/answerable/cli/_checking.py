@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from answerable.cli._application import ConfigFile, DataInstead, find_application
+from answerable.cli._ids import kept_runs
 from answerable.cli._options import AsJson
 from answerable.cli._say import columns, say
 from answerable.cli._tenant import own_run, tenant
@@ -21,7 +22,10 @@ _INCONCLUSIVE = 3
 @command.command()
 def check(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]…", help="All open ones, if none are named.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]…", autocompletion=kept_runs, help="All open ones, if none are named.", show_default=False
+        ),
     ] = None,
     against: Annotated[
         str, typer.Option("--against", metavar="MODULE:APP", help="The code, if not that of `answerable.toml`.")

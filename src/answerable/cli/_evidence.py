@@ -11,6 +11,7 @@ import typer
 
 from answerable.cli._desk import write
 from answerable.cli._errors import FileUnusable, NotOnRecord
+from answerable.cli._ids import kept_runs
 from answerable.cli._options import DATA, AsJson, By, Data, Reason
 from answerable.cli._say import columns, say
 from answerable.cli._tenant import chosen, tenant
@@ -32,7 +33,10 @@ OfRun = Annotated[str, typer.Option("--run", metavar="RUN", help="The run.")]
 @command.command()
 def export(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN…]", help="The runs to show; or `--all`.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN…]", autocompletion=kept_runs, help="The runs to show; or `--all`.", show_default=False
+        ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every receipt of the tenant's log: nothing left out.")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from answerable.cli._desk import labels_of, write
+from answerable.cli._ids import RunArgument
 from answerable.cli._options import DATA, AsJson, By, Data
 from answerable.cli._say import columns, say
 from answerable.ledger import Reader
@@ -14,11 +15,9 @@ __all__ = ["command"]
 
 command = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="See what labels a run carries, and drop one.")
 
-Run = Annotated[str, typer.Argument(metavar="RUN", show_default=False)]
-
 
 @command.command()
-def show(run: Run, data: Data = DATA, as_json: AsJson = False) -> None:
+def show(run: RunArgument, data: Data = DATA, as_json: AsJson = False) -> None:
     """List the labels that a run carries, what brought each, and which were dropped."""
     found = labels_of(Reader.open(data)).of(run)
     rows = [
@@ -31,7 +30,7 @@ def show(run: Run, data: Data = DATA, as_json: AsJson = False) -> None:
 
 @command.command()
 def drop(
-    run: Run,
+    run: RunArgument,
     by: By,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on the record.")],
     label: Annotated[

@@ -180,7 +180,7 @@ def secret(data: Data = DATA) -> None:
 
 def _shown(reader: Reader, tenant: TenantId) -> dict[str, Any]:
     origin, public = reader.log_key(tenant)
-    head: Head = read_head(reader.checkpoint(tenant))
+    head: Head = reader.head(tenant)
     status = log_folder(reader.directory, tenant).path / "status.json"
     return {
         "tenant": tenant,

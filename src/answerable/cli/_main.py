@@ -23,28 +23,28 @@ __all__ = ["COMMANDS", "run"]
 
 COMMANDS = {
     "init": "Write the files a governed agent starts from.",
-    "serve": "Serve agents that exist elsewhere: one port, every call governed.",
+    "serve": "Serve agents that exist elsewhere, every call governed.",
     "connect": "Print the lines to change in an agent that exists.",
-    "agent": "Give agents elsewhere keys; say what agents may do by themselves.",
+    "agent": "Keys for agents elsewhere; what agents may do by themselves.",
     "person": "Give people keys to decide over HTTP, and revoke them.",
     "keys": "List the keys that sign, rotate and retire them.",
     "credentials": "Keep the gate's own credentials: set, list, remove.",
     "run": "Run an agent: `answerable run module:app`.",
     "runs": "List, show, signal and control runs: pause, kill, fork, undo.",
-    "queues": "See how many runs are advanced, begin and wait, and the limits on that.",
+    "queues": "See how many runs go on, begin and wait, and the limits.",
     "schedules": "List what starts by the clock; pause and resume it.",
     "budgets": "See what is spent, reserved and left of each budget.",
     "approvals": "See what waits for a person, and decide it.",
     "labels": "See what labels a run carries, and drop one.",
     "receipts": "Show a receipt in full.",
-    "evidence": "Export runs as evidence that others can verify; erase what must go.",
+    "evidence": "Export runs as evidence for others; erase what must go.",
     "log": "Publish the log of all receipts, and prove things from it.",
     "witness": "Witness logs: sign that they only grow.",
     "monitor": "Follow logs elsewhere, and check every receipt.",
     "verify": "Verify an evidence bundle, offline.",
-    "why": "From a receipt or an order back to who let it happen, and why.",
+    "why": "From a receipt or order back to who let it happen, and why.",
     "tools": "List an application's tools: effects and arguments.",
-    "policy": "Check and test policies, explain decisions, try other policies on them.",
+    "policy": "Check, test, explain and try policies on past decisions.",
     "spec": "Hold runs against the specifications that govern them.",
     "kill": "Stop a run, an agent, a tool or everything; lift a stop.",
     "store": "Move the record to a database that several gates share.",
@@ -56,6 +56,8 @@ COMMANDS = {
     "demo": "See an agent governed, killed, resumed and verified.",
 }
 """Each command is `command` in `answerable.cli._<name>`; this line is what the overview says of it."""
+
+_OF_THE_WHOLE = ("install_completion", "show_completion")
 
 
 class _Commands(TyperGroup):
@@ -70,7 +72,10 @@ class _Commands(TyperGroup):
         """The command itself, in place of the line that stood for it."""
         if args and args[0] in COMMANDS:
             module = importlib.import_module(f"answerable.cli._{args[0]}")
-            self.commands[args[0]] = typer.main.get_command(module.command)
+            loaded = typer.main.get_command(module.command)
+            # Every command by itself would offer to install completion; for the whole, the overview does.
+            loaded.params = [one for one in loaded.params if one.name not in _OF_THE_WHOLE]
+            self.commands[args[0]] = loaded
         return super().resolve_command(ctx, args)
 
 

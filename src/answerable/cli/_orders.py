@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 import typer
 
 from answerable.cli._desk import digest_of, json_value, write
+from answerable.cli._ids import RunArgument
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import say
 
-__all__ = ["Name", "RunArgument", "Why", "command"]
+__all__ = ["Name", "Why", "command"]
 
 command = typer.Typer(rich_markup_mode=None)
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", show_default=False)]
 Name = Annotated[
     str, typer.Option("--as", metavar="NAME", envvar="ANSWERABLE_AS", help="Who you are.", show_default=False)
 ]

@@ -10,6 +10,7 @@ import typer
 
 from answerable.cli._application import ConfigFile
 from answerable.cli._declared import declared_by
+from answerable.cli._ids import RunArgument
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import columns, say
 from answerable.cli._tenant import own_receipt, own_run, tenant
@@ -96,7 +97,7 @@ def run_tests(
 
 @command.command()
 def replay(
-    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
+    run: RunArgument,
     facts: Annotated[
         bool, typer.Option("--facts", help="Count the facts anew from the receipts before, too, and compare.")
     ] = False,

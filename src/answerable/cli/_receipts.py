@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from answerable.cli._errors import NotOnRecord
+from answerable.cli._ids import RunArgument
 from answerable.cli._options import DATA, AsJson, Data
 from answerable.cli._say import say
 from answerable.cli._tenant import own_receipt, tenant
@@ -43,7 +44,7 @@ def show(
 
 @command.command("list")
 def list_receipts(
-    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
+    run: RunArgument,
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:

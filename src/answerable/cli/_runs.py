@@ -9,8 +9,8 @@ import typer
 
 from answerable.cli._checking import command as checking
 from answerable.cli._desk import json_value, write
+from answerable.cli._ids import RunArgument
 from answerable.cli._options import DATA, AsJson, Data
-from answerable.cli._orders import RunArgument
 from answerable.cli._orders import command as orders
 from answerable.cli._say import ago, columns, say
 from answerable.cli._tenant import own_run, tenant

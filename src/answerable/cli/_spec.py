@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from answerable.cli._ids import kept_runs
 from answerable.cli._options import DATA, AsJson, Data, Specs
 from answerable.cli._say import say
 from answerable.cli._tenant import own_run, tenant
@@ -25,7 +26,10 @@ def _group() -> None:
 @command.command()
 def check(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN…", help="All runs, if none is named.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN…", autocompletion=kept_runs, help="All runs, if none is named.", show_default=False
+        ),
     ] = None,
     specs: Specs = None,
     data: Data = DATA,

@@ -38,5 +38,5 @@ def quickly_made(cls: type[T]) -> type[T]:
     # Written out and run, as `dataclasses` does it: the names are those of the fields.
     exec(f"def made(self, *, {', '.join(parameters)}):\n    " + "\n    ".join(body), known)  # noqa: S102
     quick: Any = known["made"]
-    cls.__init__ = functools.wraps(cls.__init__)(quick)  # type: ignore[misc]
+    cls.__init__ = functools.wraps(cls.__init__)(quick)  # type: ignore[method-assign]
     return cls

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from answerable.core import Clock, ConfigError, Refused, SystemClock, Transient
 from answerable.identity._drivers import TokenEndpoint
-from answerable.identity._environment import EnvironmentCrossed
+from answerable.identity._environment import STATED, EnvironmentCrossed, check_variables
 from answerable.identity._vault import CredentialMissing, CredentialVault, EnvironmentVault
 
 __all__ = [
@@ -88,7 +88,7 @@ class Credential:
         tools: tools (`shop.refund`) and models (`openai:gpt-5`) it is for, `*` standing for any text.
         agents: agents it is for, in the same way.
         groups: of agents, in one of which the caller must be; empty for any.
-        environment: whose agents it is for; empty for any.
+        environment: whose agents it is for, and where a secret in a variable belongs; empty for any.
     """
 
     name: str
@@ -215,17 +215,22 @@ class Credentials:
         """Take secrets from here on from these; each credential that something here may use must be there.
 
         Args:
-            started_with: the variables of the process.
+            started_with: the variables of the process; `ANSWERABLE_ENVIRONMENT` says where they belong.
             environment: where the gate belongs; empty for one whose agents say so each for itself.
             groups: of agents, by their id.
 
         Raises:
-            CredentialMissing, CredentialInvalid: one is not there, or was never declared.
-            EnvironmentCrossed: a secret belongs to another environment.
+            CredentialMissing, CredentialInvalid: one is not there, was never declared, or is in a variable of which
+                nothing says that it belongs where the gate does.
+            EnvironmentCrossed: a secret, or all variables of the process, belong to another environment.
         """
-        variables = {each.name: each.variable for each in self._known.values() if each.variable}
+        stated = check_variables(started_with, environment)
         self._vault = vault
-        self._variables = EnvironmentVault(started_with, variables, environment=environment)
+        # SECURITY: what they say of themselves counts before what a file says that they are.
+        variables = {
+            each.name: (each.variable, stated or each.environment) for each in self._known.values() if each.variable
+        }
+        self._variables = EnvironmentVault(started_with, variables)
         self._environment, self._groups = environment, groups or {}
         self._tokens.clear()
         for name in sorted(self._wanted):
@@ -233,6 +238,10 @@ class Credentials:
             if credential is None:
                 raise CredentialInvalid(credential=name, problem="it is a `client_secret`, and not declared")
             if environment and credential.environment in ("", environment):
+                if credential.variable and not (stated or credential.environment):
+                    problem = f"nothing says that `{credential.variable}` belongs to `{environment}`: declare its "
+                    problem += f"`environment`, or start the gate with `{STATED}={environment}`"
+                    raise CredentialInvalid(credential=name, problem=problem)
                 self._secret(credential, environment)
             elif not environment:
                 self._place_of(credential).find(name)  # for whom it is used is seen when it is

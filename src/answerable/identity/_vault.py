@@ -81,21 +81,19 @@ class EnvironmentVault:
 
     Args:
         started_with: the variables of the process.
-        variables: the variable of each credential.
-        environment: where the gate belongs, and so what it was started with.
+        variables: the variable of each credential, and the environment it belongs to.
     """
 
-    def __init__(self, started_with: Mapping[str, str], variables: Mapping[str, str], *, environment: str = "") -> None:
+    def __init__(self, started_with: Mapping[str, str], variables: Mapping[str, tuple[str, str]]) -> None:
         self._started_with = started_with
         self._variables = variables
-        self._environment = environment
 
     def find(self, name: str) -> KeptSecret:
-        variable = self._variables.get(name, "")
+        variable, environment = self._variables.get(name, ("", ""))
         found = self._started_with.get(variable, "").strip() if variable else ""
         if not found:
             raise CredentialMissing(credential=name, place=f"in the environment as {variable or 'any variable'}")
-        return KeptSecret(text=found, environment=self._environment)
+        return KeptSecret(text=found, environment=environment)
 
 
 class SealedVault:

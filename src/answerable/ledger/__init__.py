@@ -5,7 +5,6 @@ One process owns a data directory and writes (`Ledger`); any process may read (`
 
 from answerable.ledger._backup import (
     Backup,
-    BackupElsewhere,
     BackupKeysUnusable,
     BackupUnusable,
     back_up,
@@ -14,11 +13,12 @@ from answerable.ledger._backup import (
 )
 from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
-from answerable.ledger._copy import StoreNotEmpty, copy_store
+from answerable.ledger._copy import OtherSchema, StoreNotEmpty, copy_store
 from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
 from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._dropping import Concerned, drop_texts, drop_these, seqs_of, texts_of
 from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
+from answerable.ledger._going_on import published_beyond, why_it_stands_still
 from answerable.ledger._history import History, Intent, Recorded
 from answerable.ledger._journal import RunJournal, SliceLost
 from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, check_key, find_in_ssh_agent, write_key
@@ -35,6 +35,7 @@ from answerable.ledger._published import (
     RecordTiles,
     log_folder,
     monitor_secret,
+    put_away,
     receipt_lines,
 )
 from answerable.ledger._reader import NoStore, Reader, Texts
@@ -51,6 +52,7 @@ from answerable.ledger._sql import Prepared, insert, metadata
 from answerable.ledger._standstill import (
     LogBehind,
     Standstill,
+    StoreMoved,
     StoreRestored,
     lift_standstill,
     read_standstill,
@@ -70,7 +72,6 @@ __all__ = [
     "Again",
     "Appended",
     "Backup",
-    "BackupElsewhere",
     "BackupKeysUnusable",
     "BackupUnusable",
     "Busy",
@@ -106,6 +107,7 @@ __all__ = [
     "NoStore",
     "NothingToExport",
     "ObjectErased",
+    "OtherSchema",
     "Parked",
     "Phase",
     "Prepared",
@@ -130,6 +132,7 @@ __all__ = [
     "Standstill",
     "StoreDamaged",
     "StoreElsewhere",
+    "StoreMoved",
     "StoreNotEmpty",
     "StoreRefused",
     "StoreRestored",
@@ -168,6 +171,8 @@ __all__ = [
     "metadata",
     "monitor_secret",
     "pae",
+    "published_beyond",
+    "put_away",
     "read_backup",
     "read_head",
     "read_or_make_secret",
@@ -186,6 +191,7 @@ __all__ = [
     "texts_of",
     "tile_path",
     "tlog_proof",
+    "why_it_stands_still",
     "write_key",
     "write_trust",
 ]

@@ -16,24 +16,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from answerable.core import Clock, ConfigError, EvidenceError, SystemClock, format_time
-from answerable.ledger._checkpoint import read_head
+from answerable.ledger._copy import dump_store
 from answerable.ledger._drivers._snapshot import snapshot
 from answerable.ledger._erasures import ErasureLists
+from answerable.ledger._going_on import why_it_stands_still
 from answerable.ledger._keys import read_or_make_secret
 from answerable.ledger._reader import NoStore, Reader
 from answerable.ledger._schema import HEAD
-from answerable.ledger._standstill import put_durably, read_standstill, sync_folder
-from answerable.ledger._stores import DATABASE, store_of
+from answerable.ledger._sql import Prepared
+from answerable.ledger._standstill import put_durably, sync_folder
+from answerable.ledger._stores import ADDRESS, DATABASE, store_of
+from answerable.ledger._tables import receipts
 from answerable.ledger._vault import Vault
 
 __all__ = [
     "Backup",
-    "BackupElsewhere",
     "BackupKeysUnusable",
     "BackupUnusable",
     "back_up",
@@ -48,24 +51,12 @@ SEALED_KEYS = "keys.sealed"
 _FORMAT = "answerable-backup/1"
 _PARTIAL = ".partial-"
 _CHUNK_BYTES = 1 << 20
+_COUNT = Prepared(sa.select(sa.func.count()).select_from(receipts))
 _SCRYPT = {"n": 1 << 15, "r": 8, "p": 1}
 # What says who works here now, or is made again from the record.
 _LEFT_OUT = frozenset(
-    {"lock", "gate.sock", DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "standstill.json", "keys", "log"}
+    {"lock", "gate.sock", ADDRESS, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "standstill.json", "keys", "log"}
 )
-
-
-@dataclass(eq=False, kw_only=True)
-class BackupElsewhere(ConfigError):
-    """The record is on a database server, which has its own backups."""
-
-    code = "config.backup_elsewhere"
-    what = "the record of `{directory}` is in {store}, and is not backed up from here"
-    why = "only the server can give a copy of one moment, and roll it forward"
-    fix = "use the server's own tools, such as `pg_basebackup`; keep the folder `keys` as well"
-
-    directory: str
-    store: str
 
 
 @dataclass(eq=False, kw_only=True)
@@ -132,15 +123,13 @@ def back_up(
 
     Raises:
         NoStore: there is no record.
-        BackupElsewhere: it is on a database server.
-        StoreRestored, LogBehind: what would be backed up may itself be an old copy.
+        OtherSchema: it is in a database of another version's schema.
+        StoreRestored, StoreMoved, LogBehind: what would be backed up may itself be an old copy.
     """
     store = store_of(directory)
-    if store.is_shared:
-        raise BackupElsewhere(directory=str(directory), store=store.address)
     if not store.exists():
         raise NoStore(directory=str(directory))
-    if (reason := read_standstill(directory)) is not None:
+    if (reason := why_it_stands_still(directory)) is not None:
         raise reason.error(directory)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in place.glob(f"{_PARTIAL}*"):  # by a process that is no more
@@ -223,7 +212,11 @@ def keys_in(backup: Backup, *, passphrase: bytes = b"", folder: Path | None = No
 
 def _fill(into: Path, directory: Path, at: str, *, with_keys: bool, passphrase: bytes) -> dict[str, Any]:
     """Write every file but the manifest; what that says comes back."""
-    snapshot(directory / DATABASE, into / DATABASE)
+    store = store_of(directory)
+    if store.is_shared:
+        dump_store(store, into / DATABASE)
+    else:
+        snapshot(directory / DATABASE, into / DATABASE)
     os.chmod(into / DATABASE, 0o600)
     logs, receipts = _logs(directory, into / DATABASE)
     for path in _others(directory, {tenant: said["size"] for tenant, said in logs.items()}):
@@ -250,12 +243,12 @@ def _fill(into: Path, directory: Path, at: str, *, with_keys: bool, passphrase: 
 
 def _logs(directory: Path, copy: Path) -> tuple[dict[str, dict[str, Any]], int]:
     with closing(Reader.open(copy.parent, vault=Vault(directory / "keys" / "master.key"))) as reader:
-        heads = {tenant: read_head(reader.checkpoint(tenant)) for tenant in reader.tenants()}
+        heads = {tenant: reader.head(tenant) for tenant in reader.tenants()}
         logs = {
             str(tenant): {"origin": head.origin, "size": head.size, "root": head.root.hex()}
             for tenant, head in heads.items()
         }
-        return logs, sum(head.size for head in heads.values())
+        return logs, reader.rows(_COUNT)[0][0]
 
 
 def _others(directory: Path, sizes: Mapping[str, int]) -> Iterator[Path]:

@@ -21,15 +21,15 @@ from answerable.core import (
     RunId,
     SystemClock,
     TenantId,
-    format_time,
     new_boot_id,
     reach,
 )
-from answerable.ledger._checkpoint import read_head
 from answerable.ledger._drivers._sqlite import SqliteConnection, SqliteWriter
+from answerable.ledger._entering import integrate
+from answerable.ledger._going_on import check_goes_on, move_in
 from answerable.ledger._history import History
 from answerable.ledger._journal import RunJournal
-from answerable.ledger._key_files import key_draft, open_signers
+from answerable.ledger._key_files import key_draft, key_path, open_signers
 from answerable.ledger._leases import Leases, Slice
 from answerable.ledger._ports import Projection, RulingProjection, Signer, Store, Writer
 from answerable.ledger._reader import Reader
@@ -39,7 +39,7 @@ from answerable.ledger._said import action_digest
 from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._standstill import Standstill, check_may_go_on, stand_still
 from answerable.ledger._stores import store_of, use_store
-from answerable.ledger._tables import keys, logs
+from answerable.ledger._tables import NOW, keys, workers
 from answerable.ledger._vault import Keyset, Vault, commitment
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ __all__ = ["DirectoryInUse", "Ledger", "lock_directory"]
 
 _SAVE_KEY = Prepared(insert(keys).on_conflict_do_nothing())
 _KEY_ROWS = Prepared(sa.select(keys.c.key_id, keys.c.id, keys.c.role).order_by(keys.c.id))
-_HEADS = Prepared(sa.select(logs.c.tenant, logs.c.origin, logs.c.size, logs.c.checkpoint))
+_LIVING = Prepared(sa.select(workers.c.worker).where(workers.c.until > NOW))
 _REMEMBERED = 4096
 _SCRUB_PAUSES_S = (0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 T = TypeVar("T")
@@ -118,7 +118,7 @@ class Ledger:
 
         Raises:
             DirectoryInUse: another process owns it.
-            StoreRestored, LogBehind: it may be an old copy, and nobody has said yet how it goes on.
+            StoreRestored, StoreMoved, LogBehind: it may be an old copy, and nobody has said yet how it goes on.
             KeyFileUnsafe: a key file can be read by others.
             KeyRetired, KeyRoleTaken: a key was retired, or has another role.
             SignerUnavailable: who keeps a key elsewhere does not sign.
@@ -135,8 +135,8 @@ class Ledger:
             use_store(directory, store)
             kept_in = store_of(directory)
             kept_in.upgrade()
-            if not continues and not kept_in.is_shared:
-                _check_published(directory, kept_in)
+            if not continues:
+                check_goes_on(directory, kept_in)
             begun = _join if kept_in.is_shared else _own
             recorder = begun(
                 directory,
@@ -196,10 +196,30 @@ class Ledger:
         stand_still(self.directory, reason)
         self._recorder.halted = reason.error(self.directory)
 
-    def begin_line(self) -> int:
-        """Have every log that is written from now on bear a new origin: entries of the old one are lost."""
+    @property
+    def others(self) -> int:
+        """How many other gates write the record now. Asked before this one does."""
+        return len(self.reader.rows(_LIVING)) if self._store.is_shared else 0
+
+    @property
+    def enters_log(self) -> bool:
+        """Whether this process has the log's key; of gates that share a record, not all need it."""
+        return not self._store.is_shared or key_path(self.directory, "log").exists()
+
+    def begin_line(self) -> None:
+        """Have every log bear a new origin: entries of the old one are lost."""
         self._recorder.line += 1
-        return self._recorder.line
+
+    def settle(self, tx: Transaction) -> None:
+        """In a transaction: the record goes on where it is, and its logs under the origins of this line of history."""
+        move_in(tx, self._store)
+        tx.rename_logs()
+
+    async def enter(self) -> None:
+        """Have everything that is on the record in its logs, under their present origins."""
+        if self._store.is_shared:
+            with closing(self._store.connect(writable=True)) as connection:
+                await asyncio.to_thread(integrate, connection, self._recorder.log)
 
     async def append(self, draft: Draft) -> Appended:
         """Put one receipt on the record."""
@@ -319,6 +339,9 @@ def _own(
     gate, log = signers["gate"], signers["log"]
     for role, signer in signers.items():
         connection.run(_SAVE_KEY, id=None, key_id=signer.key_id, public=signer.public_key, role=role)
+    # A backup of a record that gates shared may hold receipts that none of them had entered yet. Which leaves they are
+    # is settled, so this head says nothing that the one of their sequencer will not say.
+    integrate(connection, log)
     rows = connection.rows(_KEY_ROWS)
     return Recorder(
         connection,
@@ -340,6 +363,7 @@ def _join(directory: Path, store: Store, **how: Any) -> Recorder:
     from answerable.ledger._membership import join
 
     assert isinstance(store, PostgresStore)
+    store.stay()
     return join(directory, store, **how)
 
 
@@ -370,22 +394,6 @@ class _Glance:
 
     def wake(self, run: str) -> None:
         raise RuntimeError("a check may not write")
-
-
-def _check_published(directory: Path, store: Store) -> None:
-    """Stand still where the folders of published logs show more than the store holds: it is an older copy."""
-    with closing(store.connect(writable=False)) as connection:
-        held = {row[0]: (row[1], row[2], row[3]) for row in connection.rows(_HEADS)}
-    for path in sorted((directory / "log").glob("*/checkpoint")):
-        shown = read_head(path.read_text("utf-8"))
-        origin, size, note = held.get(path.parent.name, (shown.origin, 0, ""))
-        if shown.origin != origin or shown.size < size or (note and read_head(note) == shown):
-            continue
-        reason = Standstill.behind(
-            "the folder of the published log", origin, size, seen=shown.size, at=format_time(SystemClock().now())
-        )
-        stand_still(directory, reason)
-        check_may_go_on(directory)
 
 
 @contextmanager

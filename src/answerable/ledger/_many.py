@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from answerable.core import TenantId
-from answerable.ledger._checkpoint import origin_of
+from answerable.ledger._checkpoint import line_of, origin_of
 from answerable.ledger._drivers._failures import StoreWentBack
 from answerable.ledger._merkle import Frontier
 from answerable.ledger._ports import Batch, Connection, Forgetful
@@ -54,6 +54,9 @@ _LATEST = Prepared(
 _NEXT_LEAF = Prepared(
     sa.select(receipts.c.leaf).where(receipts.c.tenant == _P("tenant")).order_by(receipts.c.leaf.desc()).limit(1)
 )
+_ORIGINS = Prepared(sa.select(logs.c.origin))
+_TENANTS = Prepared(sa.select(logs.c.tenant))
+_RENAME = Prepared(sa.update(logs).where(logs.c.tenant == _P("of_tenant")).values(origin=_P("name")))
 _NEW_LOG = Prepared(sa.insert(logs))
 _NEW_SUBJECT = Prepared(sa.insert(subject_keys))
 _SAVE_SUBJECT = Prepared(insert(subject_keys).on_conflict_do_nothing())
@@ -253,6 +256,12 @@ class SharedTransaction(Transaction):
         self._frontiers[tenant] = own = known.copy()
         return own
 
+    def rename_logs(self) -> None:
+        """Have the logs bear the origins of this line of history; the sequencer signs under what they bear."""
+        of = self._shared
+        for (tenant,) in self.rows(_TENANTS):
+            self.run(_RENAME, of_tenant=tenant, name=origin_of(of.log_name, tenant, of.line))
+
     def flush(self) -> None:
         """Nothing: positions are given at the commit. What came in with an erasure counts as come after it."""
 
@@ -263,8 +272,9 @@ class SharedTransaction(Transaction):
             self._seal()
         first = of.position + 1
         self._rows = [(first + at, *row[1:]) for at, row in enumerate(self._rows)]
+        line = max((line_of(row[0]) for row in self.rows(_ORIGINS)), default=1) if self._new_logs else 1
         for tenant in self._new_logs:
-            origin = origin_of(of.log_name, tenant)
+            origin = origin_of(of.log_name, tenant, line)
             self.run(_NEW_LOG, tenant=tenant, origin=origin, size=0, peaks=b"", checkpoint="")
         self._subjects = list(of.vault.unsaved)
         for (tenant, subject), wrapped in of.vault.unsaved.items():

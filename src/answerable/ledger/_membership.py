@@ -150,7 +150,7 @@ class Membership:
             writer, reader, recorder.clock, recorder=recorder, presence=self._presence, lookups=lookups
         )
         if not isinstance(recorder.log, _KnownLog):
-            self._sequencer = Sequencer(self._store.connect(writable=True), recorder.log, log_name=recorder.log_name)
+            self._sequencer = Sequencer(self._store.connect(writable=True), recorder.log)
         recorder.appended = self._sequencer.poke if self._sequencer is not None else recorder.appended
         return writer, self._leases
 

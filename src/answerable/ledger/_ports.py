@@ -145,7 +145,7 @@ class Connection(Protocol):
         """What is done in the block is on disk together or not at all, and nobody else writes meanwhile.
 
         Args:
-            only_reads: others may write, and what is read is of one moment, up to the end of the first `each`.
+            only_reads: others may write, and what is read is of one moment.
         """
 
     def close(self) -> None:

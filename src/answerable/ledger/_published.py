@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,15 @@ from answerable.ledger._merkle import leaf_hash, root_hash
 from answerable.ledger._reader import Reader
 from answerable.ledger._tiles import WIDTH, Tree, entry_bundle, split_tile, tile_path
 
-__all__ = ["LogContradicted", "LogFolder", "RecordTiles", "log_folder", "monitor_secret", "receipt_lines"]
+__all__ = [
+    "LogContradicted",
+    "LogFolder",
+    "RecordTiles",
+    "log_folder",
+    "monitor_secret",
+    "put_away",
+    "receipt_lines",
+]
 
 _RECENT = 500  # checkpoints that others signed, before they are thinned out
 _FEW = 16 * WIDTH  # entries: for more, one sync of everything is cheaper than one a file
@@ -200,6 +208,15 @@ def _grown(tiles: RecordTiles, old: int, new: int) -> Iterator[tuple[str, bytes]
 def log_folder(directory: Path, tenant: TenantId) -> LogFolder:
     """Where the gate of a data directory publishes a tenant's log."""
     return LogFolder(directory / "log" / tenant)
+
+
+def put_away(directory: Path, origins: Set[str], *, at: str) -> None:
+    """Keep what others signed for logs of other origins, apart from what they sign for these."""
+    folder = directory / "log"
+    notes = [path.read_text("utf-8") for path in folder.glob("*/checkpoints/[0-9]*") if path.suffix != ".tsr"]
+    notes += [path.read_text("utf-8") for path in folder.glob("*/checkpoint")]
+    if any(read_head(note).origin not in origins for note in notes):
+        folder.rename(directory / f"log.before-{at[:19].replace(':', '')}Z")
 
 
 def monitor_secret(directory: Path) -> str:

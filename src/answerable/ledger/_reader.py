@@ -9,8 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from answerable.core import ConfigError, RunId, TenantId
+from answerable.ledger._checkpoint import Head, read_head
 from answerable.ledger._history import History
 from answerable.ledger._key_lives import KeyLife, key_lives
+from answerable.ledger._merkle import root_hash
 from answerable.ledger._ports import Connection
 from answerable.ledger._receipt import Receipt, control_run, is_replayed
 from answerable.ledger._sharing import share
@@ -137,7 +139,7 @@ class Reader:
         return self._connection.rows(statement, **params)
 
     def still(self) -> AbstractContextManager[None]:
-        """Read one moment of the record in a block, whatever is written meanwhile; up to the end of `all`."""
+        """Read one moment of the record in a block, whatever is written meanwhile."""
         return self._connection.transaction(only_reads=True)
 
     def receipts(self, *, run: RunId | None = None, tenant: TenantId = TenantId("default")) -> list[Receipt]:
@@ -246,6 +248,11 @@ class Reader:
         """The latest signed checkpoint of the tenant's log; empty before its first receipt."""
         rows = self.rows(_LOG, tenant=tenant)
         return rows[0][2] if rows else ""
+
+    def head(self, tenant: TenantId = TenantId("default")) -> Head:
+        """What the latest checkpoint states; the empty tree before the first, for which gates that share a log wait."""
+        note = self.checkpoint(tenant)
+        return read_head(note) if note else Head(origin=self.log_key(tenant)[0], size=0, root=root_hash([]))
 
     def log_size(self, tenant: TenantId = TenantId("default")) -> int:
         """The number of entries in the tenant's log."""

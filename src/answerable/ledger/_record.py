@@ -292,6 +292,9 @@ class Transaction:
         self._move_slice(draft)
         return Appended("ok", receipt_id, seq, self.now)
 
+    def rename_logs(self) -> None:
+        """Nothing: what a log of one's own is called goes with each of its heads."""
+
     def all_ids(self) -> Sequence[ReceiptId]:
         """The ids of its receipts, in order; those first that a batch in its place has had."""
         return (*self._ids, *self._ids_again[len(self._ids) :])

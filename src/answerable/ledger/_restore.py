@@ -7,7 +7,7 @@ import base64
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,21 @@ from pathlib import Path
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from answerable.core import AnswerableError, Clock, ConfigError, SystemClock, format_time
+from answerable.core import AnswerableError, Clock, ConfigError, SystemClock, TenantId, format_time
 from answerable.ledger._backup import SEALED_KEYS, Backup, BackupUnusable, check_members, keys_in, read_backup
-from answerable.ledger._checkpoint import read_head
 from answerable.ledger._dropping import drop_texts
 from answerable.ledger._erasures import LIST, merge_erasures, put_erasures, read_erasures
 from answerable.ledger._ledger import lock_directory
 from answerable.ledger._merkle import Frontier
 from answerable.ledger._reader import Reader
+from answerable.ledger._receipt import pae
 from answerable.ledger._standstill import Standstill, put_durably, stand_still, sync_folder
 from answerable.ledger._stores import store_of
 from answerable.ledger._vault import Vault
 
 __all__ = ["DirectoryNotEmpty", "Restored", "restore"]
+
+_PAGE = 1000
 
 
 @dataclass(eq=False, kw_only=True)
@@ -156,7 +158,7 @@ def _copy(backup: Backup, keys: dict[str, bytes], into: Path) -> None:
 
 
 def _check_logs(backup: Backup, directory: Path) -> None:
-    """Hold the receipts against the logs: each is an entry, and the entries give the root that the log's key signed."""
+    """Hold the receipts against the logs: entries give the root that the log's key signed; the rest is signed too."""
 
     def fail(problem: str) -> BackupUnusable:
         return BackupUnusable(backup=str(backup.path), problem=problem)
@@ -172,15 +174,30 @@ def _check_logs(backup: Backup, directory: Path) -> None:
         for tenant in reader.tenants():
             origin, _ = reader.log_key(tenant)
             note, told = reader.checkpoint(tenant), backup.logs[tenant]
-            head, frontier = read_head(note), Frontier()
+            head, frontier = reader.head(tenant), Frontier()
             for entry in reader.entries(tenant):
                 frontier.append(entry)
             if (frontier.size, frontier.root()) != (head.size, head.root):
                 raise fail(f"the entries of log `{origin}` are not those that its checkpoint states")
             if (head.origin, head.size, head.root.hex()) != (told["origin"], told["size"], told["root"]):
                 raise fail(f"the checkpoint of log `{origin}` is not that of its manifest")
-            if not any(_is_signed(note, public) for public in reader.log_keys()):
+            if head.size and not any(_is_signed(note, public) for public in reader.log_keys()):
                 raise fail(f"the checkpoint of log `{origin}` is not signed by a key of the log")
+            _check_tail(reader, tenant, head.size, fail)
+
+
+def _check_tail(reader: Reader, tenant: TenantId, start: int, fail: Callable[[str], BackupUnusable]) -> None:
+    """What is in no log yet, because gates share the record, was signed by one of them, and none of it is missing."""
+    keys = reader.gate_keys()
+    while page := reader.receipts_at(tenant, start, _PAGE):
+        start += len(page)
+        if reader.leaf(page[-1]) != start - 1:
+            raise fail(f"receipts of tenant `{tenant}` are missing that its log had still to take")
+        for receipt in page:
+            try:
+                VerifyKey(keys[receipt.key_id]).verify(pae(receipt.body), receipt.signature)
+            except (BadSignatureError, KeyError, ValueError):
+                raise fail(f"the receipt at position {receipt.position} is by no gate of the record") from None
 
 
 def _is_signed(note: str, public: bytes) -> bool:
@@ -197,7 +214,7 @@ def _seen(directory: Path) -> dict[str, tuple[str, int]]:
     """Origin and size of each log of the record that is replaced, by tenant, as far as it can be read."""
     try:
         with closing(Reader.open(directory)) as reader:
-            heads = {str(tenant): read_head(reader.checkpoint(tenant)) for tenant in reader.tenants()}
+            heads = {str(tenant): reader.head(tenant) for tenant in reader.tenants()}
     except (AnswerableError, ValueError):
         return {}
     return {tenant: (head.origin, head.size) for tenant, head in heads.items()}

@@ -17,6 +17,7 @@ from answerable.core import AnswerableError, EvidenceError, Refused
 __all__ = [
     "LogBehind",
     "Standstill",
+    "StoreMoved",
     "StoreRestored",
     "check_may_go_on",
     "lift_standstill",
@@ -39,6 +40,19 @@ class StoreRestored(Refused):
 
     directory: str
     made: str
+
+
+@dataclass(eq=False, kw_only=True)
+class StoreMoved(Refused):
+    """The database is a copy of the one that the record was written in, and nobody has said yet how it goes on."""
+
+    code = "refused.store_moved"
+    what = "nothing is written to `{directory}`: {store} is a copy of the database that its record was written in"
+    why = "what was written after the copy was made may be known to others, and the log must not get a second history"
+    fix = "say with `answerable log continue` how it goes on: `--nothing-lost` or `--after-gap`; or name the original"
+
+    directory: str
+    store: str
 
 
 @dataclass(eq=False, kw_only=True)
@@ -68,10 +82,10 @@ class Standstill:
         at: when it was restored or noticed, RFC 3339 UTC.
         made: when the backup was made.
         seen: entries of a log that are known to have existed, by origin.
-        who: who has seen them.
+        who: who has seen them; of a record that moved, the database it is in.
     """
 
-    kind: Literal["restored", "behind"]
+    kind: Literal["restored", "behind", "moved"]
     id: str
     at: str
     made: str = ""
@@ -91,6 +105,8 @@ class Standstill:
         """As it is told to whoever wants to write."""
         if self.kind == "restored":
             return StoreRestored(directory=str(directory), made=self.made)
+        if self.kind == "moved":
+            return StoreMoved(directory=str(directory), store=self.who)
         return LogBehind(directory=str(directory), origin=self.origin, size=self.size, who=self.who, seen=self.said)
 
 

@@ -16,6 +16,7 @@ from answerable.ledger._keys import FileSigner, read_or_make_secret
 from answerable.ledger._ports import Store
 
 __all__ = [
+    "ADDRESS",
     "DATABASE",
     "DriverMissing",
     "KeysElsewhere",
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 DATABASE = "answerable.sqlite3"
-_ADDRESS = "store.toml"
+ADDRESS = "store.toml"
 _SCHEMES = ("postgresql", "postgres")
 
 
@@ -74,7 +75,7 @@ class KeysElsewhere(ConfigError):
 
 def store_of(directory: Path) -> Store:
     """The store that the record of a data directory is in, or would be."""
-    path = directory / _ADDRESS
+    path = directory / ADDRESS
     if not path.exists():
         return SqliteStore(directory / DATABASE)
     return shared_store(tomllib.loads(path.read_text(encoding="utf-8"))["url"])
@@ -114,18 +115,18 @@ def join_store(worker: Path, directory: Path, *, enters_log: bool = False) -> No
     for name in ("master.key", "log.key") if enters_log else ("master.key",):
         read_or_make_secret(worker / "keys" / name, (directory / "keys" / name).read_bytes)
     FileSigner.open(worker / "keys" / "gate.key")
-    shutil.copyfile(directory / _ADDRESS, worker / _ADDRESS)
-    (worker / _ADDRESS).chmod(0o600)
+    shutil.copyfile(directory / ADDRESS, worker / ADDRESS)
+    (worker / ADDRESS).chmod(0o600)
 
 
 def write_address(directory: Path, url: str) -> None:
     """From now on the directory's record is there. The file may hold a password, so only its owner reads it."""
-    fresh = directory / f".{_ADDRESS}.{os.getpid()}"
+    fresh = directory / f".{ADDRESS}.{os.getpid()}"
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(f"# Where the record of this data directory is.\nurl = {json.dumps(url)}\n")
         file.flush()
         os.fsync(file.fileno())
-    fresh.replace(directory / _ADDRESS)
+    fresh.replace(directory / ADDRESS)
 
 
 def shared_store(url: str) -> Store:

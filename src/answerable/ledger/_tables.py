@@ -4,9 +4,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from answerable.ledger._sql import metadata
+from answerable.ledger._sql import Prepared, metadata
 
-__all__ = ["NOW", "keys", "logs", "objects", "receipts", "server_time", "slices", "subject_keys", "workers"]
+__all__ = [
+    "IDENTITY",
+    "NOW",
+    "homes",
+    "keys",
+    "logs",
+    "objects",
+    "receipts",
+    "server_time",
+    "slices",
+    "subject_keys",
+    "workers",
+]
 
 receipts = sa.Table(
     "receipts",
@@ -107,6 +119,15 @@ workers = sa.Table(
 )
 """Who writes a shared store now; in a data directory of its own, a gate is the only one, and not listed."""
 
+homes = sa.Table(
+    "homes",
+    metadata,
+    sa.Column("store", sa.Text, primary_key=True),
+    sa.Column("since", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The database that a shared record is in, and no copy of it; one row."""
+
 
 def server_time(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
     """A moment by the clock of the server, which all workers share, as text that sorts by time."""
@@ -114,3 +135,10 @@ def server_time(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 
 
 NOW = server_time(sa.func.clock_timestamp())
+IDENTITY = Prepared(
+    sa.text(
+        "SELECT concat_ws('.', (SELECT system_identifier FROM pg_control_system()), "
+        "(SELECT oid FROM pg_database WHERE datname = current_database()), to_regclass('receipts')::oid)"
+    )
+)
+"""Which database it is: kept by what replicates a server whole, and not by a dump that is restored."""

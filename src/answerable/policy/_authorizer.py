@@ -231,6 +231,9 @@ def _context(action: Action, reads: frozenset[str], facts: Facts) -> dict[str, A
             value = reader(action, facts)
             if value is not None:
                 context[name] = value
+    if action.confidence is not None:
+        # Read or not: asked again under other policies, the agent cannot have been surer than it said.
+        context["confidence"] = action.confidence
     attributes = action.described.attributes
     if attributes:
         if WHOLE in reads or "attributes" in reads:

@@ -10,10 +10,12 @@ import orjson
 import sqlalchemy as sa
 
 from answerable.core import (
+    AnswerableError,
     ApprovalId,
     ApprovalObligation,
     Clock,
     FaultPoint,
+    Money,
     ReceiptId,
     RunId,
     StepKey,
@@ -63,6 +65,10 @@ _COLUMNS = (
     _t.votes,
     _t.decided,
     _t.reason,
+    _t.kind,
+    _t.target,
+    _t.amount,
+    _t.currency,
 )
 _P = sa.bindparam
 
@@ -89,7 +95,7 @@ class Approval:
     Args:
         state: `waiting`, `approved`, `rejected`, `timed-out`, `edited` (it goes on as another action), or
             `closed` (its run ended first).
-        name: of the action, `shop.refund`.
+        kind, name, target, amount: of the action: what it is (`shop.refund`), acts on and moves.
         role: who is asked now; another than at first once it has been escalated `stage` times.
         votes: how many have approved, of `terms.n`.
         initiator: who asked for the run, as the record calls them.
@@ -115,6 +121,9 @@ class Approval:
     votes: int
     decided: ReceiptId
     reason: str
+    kind: str = "tool"
+    target: str = ""
+    amount: Money | None = None
 
     @property
     def not_initiator(self) -> bool:
@@ -201,6 +210,26 @@ class Approvals:
             provenance=tuple(said.get("authority", {}).get("provenance", ())),
             given=tuple((row[0], row[1], row[3]) for row in self._given(found)),
         )
+
+    def obstacle(
+        self, approval: str, *, by: str, roles: Collection[str], tenant: TenantId = _DEFAULT
+    ) -> AnswerableError | None:
+        """Why this person's answer would be refused, whatever it is; None where it would count.
+
+        Raises:
+            ApprovalUnknown: no such approval.
+        """
+        found = self._find(approval, tenant)
+        person = self._called(by, tenant)
+        if mine := self._mine(found, person):
+            return ApproverAnswered(approval=approval, decision=mine, role=found.role)
+        if found.state != "waiting":
+            return ApprovalClosed(approval=approval, state=found.state)
+        try:
+            self._check_person(found, by, person, roles)
+        except (ApproverLacksRole, ApproverIsInitiator, ApproverIsInLine) as error:
+            return error
+        return None
 
     def statement(
         self,
@@ -459,4 +488,7 @@ def _approval(row: Any) -> Approval:
         votes=row[16],
         decided=row[17],
         reason=row[18],
+        kind=row[19],
+        target=row[20],
+        amount=Money(row[21], row[22]) if row[22] else None,
     )

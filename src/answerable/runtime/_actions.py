@@ -72,9 +72,9 @@ class ActionMaker:
             build=self._spec.build,
         )
 
-    def edited(self, action: Action, call: Call, arguments: bytes) -> Action:
+    def edited(self, action: Action, call: Call, arguments: bytes | None) -> Action:
         """The action with other arguments, described anew: another amount or target is another thing to decide on."""
-        if action.arguments == arguments:
+        if arguments is None or action.arguments == arguments:
             return action
         described = self._describe(call, action.kind, action.name, arguments, self._gate.effects)
         subjects = tuple(sorted({*action.subjects, *described.subjects}))

@@ -8,7 +8,7 @@ way or in doubt, and gets the recorded outcome afterwards. `docs/concepts/sessio
 import asyncio
 import logging
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,6 +34,7 @@ from answerable.runtime._errors import Held, RunPaused
 from answerable.runtime._gate import Gate, killed
 from answerable.runtime._journal import SliceAuthorizer, SliceJournal
 from answerable.runtime._limits import Bounds
+from answerable.runtime._stated import Stated
 
 __all__ = ["Session"]
 
@@ -120,7 +121,7 @@ class Session:
         self._labels = self._history.exposed()
         self._subjects = {*opened["control"].get("subjects", ()), *(who for each in finals for who in each.subjects)}
         self._works: dict[StepKey, _Work] = {}
-        self._stated: dict[StepKey, int] = {}
+        self._stated = Stated(gate.ledger, spec.tenant, spec.agent_id, self._history)
         self._latest: dict[_Series, int] = {}
         self._in_a_hurry = asyncio.Event()
         self._is_over = False
@@ -173,7 +174,9 @@ class Session:
         found = self._find((kind, name, arguments), kind, key, joins=joins, effects=effects, confidence=confidence)
         if isinstance(found, Outcome):
             return found
-        if found.task is None:
+        if found.task is not None:
+            await self._stated.write()
+        else:
             found.task = asyncio.create_task(self._travel(found, effects or self._gate.effects))
             found.task.add_done_callback(found.turned)
             if found.is_counted:
@@ -260,8 +263,9 @@ class Session:
             work.parked.clear()
 
     def edited(self, action: Action) -> Action:
-        arguments = self._history.edits.get(action.step)
-        return action if arguments is None else self._maker.edited(action, self._works[action.step].call, arguments)
+        edited = self._maker.edited(action, self._works[action.step].call, self._history.edits.get(action.step))
+        sure = self._stated.of(action.step)
+        return edited if sure == edited.confidence else replace(edited, confidence=sure)
 
     def denial(self, action: Action) -> AnswerableError | None:
         denial = self._works[action.step].call.denial
@@ -293,6 +297,8 @@ class Session:
             joins = joins or key is not None
             # What waits, and what a crash cut off, is nobody's second sample: it is gone on with.
             if final is None and (joins or work is None or work.parked.is_set()):
+                # SECURITY: asked again more confidently, what was held for a doubt is held all the same.
+                confidence = self._stated.hear(step, confidence)
                 return work or self._begin(asked, kind, step, effects, confidence, is_new=False)
             if final is not None and joins and self._is_still_the_answer(final, kind, key):
                 return final
@@ -336,15 +342,11 @@ class Session:
         denial: AnswerableError | None = None,
         confidence: int | None = None,
     ) -> _Work:
-        if confidence is not None or step in self._stated:
-            # SECURITY: asked again more confidently, what was held for a doubt is held all the same.
-            stated = [each for each in (confidence, self._stated.get(step)) if each is not None]
-            confidence = self._stated[step] = min(stated)
         call = Call(
             step=step,
             signature=("", *asked),
             future=SliceFuture(loop=asyncio.get_running_loop()),
-            confidence=confidence,
+            confidence=self._stated.hear(step, confidence),
             denial=denial,
         )
         action = self._maker.make(
@@ -397,11 +399,12 @@ class Session:
     async def _travel(self, work: _Work, effects: Effects) -> Outcome:
         road = Road(journal=self._journal, authorizer=self._authorizer, effects=effects, reporter=self._gate.reporter)
         try:
+            await self._stated.write()
             outcome = await road.perform(work.action)
         finally:
             self._gate.performing.end(work.action)
             self._forget(work)
-        self._stated.pop(work.action.step, None)
+        self._stated.forget(work.action.step)
         self._bounds.learn(*work.asked, outcome)
         self._labels.update(outcome.labels)
         self._subjects.update(outcome.subjects)

@@ -18,7 +18,15 @@ from starlette.routing import BaseRoute, Route
 from answerable.app import Gate
 from answerable.core import AnswerableError, ConfigError, Refused, stable_json
 from answerable.identity import AccessKey
-from answerable.policy import Approval, ApprovalClosed, Approvals, ApprovalUnknown, ApproverAnswered, passages_of
+from answerable.policy import (
+    Approval,
+    ApprovalClosed,
+    ApprovalDetail,
+    Approvals,
+    ApprovalUnknown,
+    ApproverAnswered,
+    passages_of,
+)
 from answerable.server._errors import PersonKeyRefused, RequestMalformed
 from answerable.server._people import as_json, body_of, holder_of, status_of_key
 
@@ -56,7 +64,7 @@ class _Approvals:
             found = self._approvals(person).list(state=None if state == "all" else state, tenant=person.tenant)
         except AnswerableError as error:
             return refused(error)
-        return as_json({"approvals": [_said(each, person) for each in found]})
+        return as_json({"approvals": [self._told(each, person) for each in found]})
 
     async def show(self, request: Request) -> Response:
         """One approval, with exactly what it would let through."""
@@ -65,14 +73,16 @@ class _Approvals:
             found = self._approvals(person).show(request.path_params["approval"], tenant=person.tenant)
         except AnswerableError as error:
             return refused(error)
-        said = {**_said(found.approval, person), "action": found.action, "rules": found.rules}
-        said["given"] = [{"by": by, "decision": decision, "receipt": at} for by, decision, at in found.given]
-        # Whoever may decide must see all of it; whoever may not, has no need to.
-        if said["mayDecide"]:
+        said = {**self._told(found.approval, person), "action": found.action, "rules": found.rules}
+        said["given"] = [self._answer_given(*each) for each in found.given]
+        # Whoever may decide must see all of it; whoever could never, has no need to.
+        if found.approval.state == "waiting" and found.approval.role in person.roles:
             said["arguments"] = None if found.arguments is None else orjson.loads(found.arguments)
             said["provenance"] = found.provenance
             passages = passages_of(self._gate.reader, found.receipt, found.arguments or b"{}")
             said["passages"] = [each.to_json() for each in passages]
+            said["atMost"] = _at_most(self._approvals(person), found)
+            said["labels"] = found.receipt.predicate.get("labels", [])
         return as_json(said)
 
     async def approve(self, request: Request) -> Response:
@@ -113,7 +123,27 @@ class _Approvals:
             )
         except AnswerableError as error:
             return refused(error)
-        return as_json({**_said(decided, person), "receipt": decided.decided})
+        return as_json({**self._told(decided, person), "receipt": decided.decided})
+
+    def _told(self, approval: Approval, person: AccessKey) -> dict[str, Any]:
+        found = self._approvals(person)
+        obstacle = found.obstacle(approval.approval, by=person.holder, roles=person.roles, tenant=person.tenant)
+        said = {**_said(approval), "mayDecide": obstacle is None, "askedBy": self._asker(approval)}
+        if obstacle is not None:
+            said["whyNot"] = obstacle.to_json()
+        if approval.state == "waiting":
+            said["leftSeconds"] = max(0, int((approval.due - found.clock.now()).total_seconds()))
+        return said
+
+    def _asker(self, approval: Approval) -> str:
+        """Who asked for the run, by name where its texts are still there."""
+        opened = self._gate.reader.find(self._gate.reader.opened(approval.run)["id"])
+        return _named(self._gate.reader.text(opened).output if opened else None, "onBehalfOf") or approval.initiator
+
+    def _answer_given(self, by: str, decision: str, receipt: str) -> dict[str, str]:
+        found = self._gate.reader.find(receipt)
+        name = _named(self._gate.reader.text(found).input if found else None, "by")
+        return {"by": by, "name": name, "decision": decision, "receipt": receipt}
 
     def _approvals(self, person: AccessKey) -> Approvals:
         return self._gate.desk.of(person.tenant).approvals
@@ -135,11 +165,37 @@ def person_of(gate: Gate, request: Request) -> AccessKey:
     return replace(found, roles=tuple(sorted(roles)))
 
 
-def _said(approval: Approval, person: AccessKey) -> dict[str, Any]:
+def _named(text: bytes | None, member: str) -> str:
+    """Who a sealed text names; empty where it is erased or names nobody."""
+    said = orjson.loads(text or b"null")
+    name = said.get(member) if isinstance(said, dict) else ""
+    return name if isinstance(name, str) else ""
+
+
+def _at_most(approvals: Approvals, found: ApprovalDetail) -> str | None:
+    """What would be reserved for it, in words; None for what uses nothing that is counted."""
+    action = found.approval
+    if approvals.describe is None or found.arguments is None:
+        return None
+    try:
+        most = approvals.describe(found.action["kind"], action.name, found.arguments).ceiling
+    except Refused:
+        return None
+    tokens = most.input_tokens + most.output_tokens
+    cost = f", {most.cost_nano_usd / 1e9:.4f} USD" if most.cost_nano_usd else ""
+    return f"{tokens} tokens{cost}" if tokens else None
+
+
+def _said(approval: Approval) -> dict[str, Any]:
+    later = approval.terms.escalates_to[approval.stage :]
+    amount = approval.amount
     return {
         "approval": approval.approval,
         "state": approval.state,
+        "kind": approval.kind,
         "name": approval.name,
+        "target": approval.target,
+        "amount": {**amount.to_json(), "text": str(amount)} if amount else None,
         "agent": approval.agent,
         "run": approval.run,
         "role": approval.role,
@@ -153,8 +209,8 @@ def _said(approval: Approval, person: AccessKey) -> dict[str, Any]:
         "asked": approval.asked.isoformat(),
         "due": approval.due.isoformat(),
         "digest": approval.digest,
+        "thenAsks": later[0] if later else None,
         "reason": approval.reason,
-        "mayDecide": approval.state == "waiting" and approval.role in person.roles,
     }
 
 

@@ -21,8 +21,10 @@ from sqlalchemy.ext.compiler import compiles
 
 from answerable.ledger._drivers._failures import ContendedError, StoreRefused, StoreUnreachable, TakenError
 from answerable.ledger._drivers._postgres_columns import InColumns, in_columns
+from answerable.ledger._drivers._postgres_values import read_rows, to_bytes
 from answerable.ledger._schema import bring_up
 from answerable.ledger._sql import Prepared
+from answerable.ledger._tables import IDENTITY
 
 __all__ = ["Notified", "PostgresConnection", "PostgresStore"]
 
@@ -44,6 +46,7 @@ _STILL = Prepared(sa.text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
 _PEN = Prepared(sa.text("SELECT pg_advisory_xact_lock(4272019002)"))
 """Held by whoever writes receipts, from the first statement to the commit: they come one batch after the other."""
 _FETCH = Prepared(sa.text("FETCH 1000 FROM answerable_each"))
+_CLOSE = Prepared(sa.text("CLOSE answerable_each"))
 _BEGIN, _COMMIT, _ROLLBACK = (Prepared(sa.text(word)) for word in ("BEGIN", "COMMIT", "ROLLBACK"))
 _SETTINGS = (
     "SET synchronous_commit = on; SET lock_timeout = '30s'; SET timezone = 'UTC'; "
@@ -83,6 +86,7 @@ class PostgresStore:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2] or "local"
         self._address = f"postgresql://{host}{parts.path}"
+        self.home = ""
 
     @property
     def address(self) -> str:
@@ -94,6 +98,14 @@ class PostgresStore:
         connection = self.connect(writable=False)
         try:
             return bool(connection.rows(_HAS_STORE)[0][0])
+        finally:
+            connection.close()
+
+    def stay(self) -> None:
+        """From now on no other database is written, should one answer at the same address."""
+        connection = self.connect(writable=False)
+        try:
+            self.home = connection.rows(IDENTITY)[0][0]
         finally:
             connection.close()
 
@@ -179,15 +191,18 @@ class PostgresConnection:
             self.ask(*queries)
 
     def each(self, statement: Prepared) -> Iterator[Any]:
-        """The rows a query finds, some at a time, all of one moment."""
+        """The rows a query finds, some at a time, all of one moment: the transaction's, if it is in one."""
         opening = Prepared(sa.text(f"DECLARE answerable_each CURSOR FOR {statement.postgres.text}"))
-        self.is_in_transaction = True
+        is_inside, self.is_in_transaction = self.is_in_transaction, True
         try:
-            self.ask((_BEGIN, ()), (opening, ()))
+            self.ask(*([] if is_inside else [(_BEGIN, ())]), (opening, ()))
             while page := self.ask((_FETCH, ()))[0]:
                 yield from page
         finally:
-            self.roll_back()
+            if not is_inside:
+                self.roll_back()
+            elif self.is_in_transaction:  # else it was lost meanwhile, and the cursor with it
+                self.run(_CLOSE)
 
     @contextlib.contextmanager
     def transaction(self, *, only_reads: bool = False) -> Iterator[None]:
@@ -199,8 +214,7 @@ class PostgresConnection:
             self.begin()
         try:
             yield
-            if self.is_in_transaction:  # `each` ends it, and then there was only reading
-                self.commit()
+            self.commit()
         except BaseException:
             self.roll_back()
             raise
@@ -347,7 +361,7 @@ class PostgresConnection:
             elif failed is not None:
                 self._start_over()
                 return [*rows, None]
-            rows.append([_rows(answer) for answer, is_wanted in zip(answers, are_wanted, strict=True) if is_wanted])
+            rows.append([read_rows(answer) for answer, is_wanted in zip(answers, are_wanted, strict=True) if is_wanted])
         return rows
 
     def _send(self, conn: "pq.abc.PGconn", queries: Sequence[_Query]) -> list[bool]:
@@ -359,7 +373,7 @@ class PostgresConnection:
                 conn.send_prepare(spoken.name, spoken.text.encode())
                 self._known.add(spoken.name)
                 wanted.append(False)
-            sent = [_bytes(value) for value in values]
+            sent = [to_bytes(value) for value in values]
             formats = [_BINARY if isinstance(value, bytes) else _TEXT for value in values]
             conn.send_query_prepared(spoken.name, sent, formats, _BINARY)
             wanted.append(True)
@@ -401,6 +415,9 @@ class PostgresConnection:
         driver = self._store.dial(writable=self._is_writable)
         try:
             driver.execute(_SETTINGS + (_OF_WRITERS if self._is_writable else ""))
+            home = self._store.home
+            if home and (driver.execute(IDENTITY.postgres.text.encode()).fetchone() or ("",))[0] != home:
+                raise psycopg.OperationalError("another database answers there than the record is in: a copy of it")
         except psycopg.Error as error:
             driver.close()
             raise StoreUnreachable(address=self._store.address, reason=_plain(str(error))) from None
@@ -455,40 +472,6 @@ def _notified(conn: "pq.abc.PGconn") -> list[Notified]:
     found = []
     while notify := conn.notifies():
         found.append(Notified(notify.relname.decode(), notify.extra.decode()))
-    return found
-
-
-def _bytes(value: Any) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, bool):
-        return b"t" if value else b"f"
-    return b"%d" % value
-
-
-def _whole(value: bytes) -> int:
-    return int.from_bytes(value, "big", signed=True)
-
-
-def _truth(value: bytes) -> bool:
-    return value == b"\x01"
-
-
-_READ: dict[int, Callable[[bytes], Any]] = {16: _truth, 17: bytes, 20: _whole, 21: _whole, 23: _whole}
-"""By type: boolean, bytea, bigint, smallint, integer; whatever else is asked for is text."""
-
-
-def _rows(answer: "pq.abc.PGresult") -> list[tuple[Any, ...]]:
-    if not answer.ntuples:
-        return []
-    columns = [(at, _READ.get(answer.ftype(at), bytes.decode)) for at in range(answer.nfields)]
-    get = answer.get_value
-    found = []
-    for row in range(answer.ntuples):
-        values = ((get(row, at), read) for at, read in columns)
-        found.append(tuple(None if value is None else read(value) for value, read in values))
     return found
 
 

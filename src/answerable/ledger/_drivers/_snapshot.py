@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-__all__ = ["snapshot"]
+__all__ = ["as_one_file", "snapshot"]
 
 
 def snapshot(source: Path, target: Path) -> None:
@@ -17,4 +17,10 @@ def snapshot(source: Path, target: Path) -> None:
         closing(sqlite3.connect(target, isolation_level=None)) as copy,
     ):
         live.backup(copy)
+    as_one_file(target)
+
+
+def as_one_file(path: Path) -> None:
+    """Have no write-ahead log beside a store that nobody has open: its one file is all of it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as copy:
         copy.execute("PRAGMA journal_mode=DELETE")

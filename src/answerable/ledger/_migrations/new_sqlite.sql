@@ -1,9 +1,10 @@
--- 0013
+-- 0017_since_0013
 CREATE TABLE access_keys ( id TEXT NOT NULL, tenant TEXT NOT NULL, kind TEXT NOT NULL, agent TEXT NOT NULL, roles TEXT NOT NULL, digest TEXT NOT NULL, since TEXT NOT NULL, receipt TEXT NOT NULL, PRIMARY KEY (id), UNIQUE (digest) ) WITHOUT ROWID ;
 CREATE TABLE alembic_version ( version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num) );
-INSERT INTO "alembic_version" VALUES('0013');
+INSERT INTO "alembic_version" VALUES('0017_since_0013');
 CREATE TABLE deliveries ( run TEXT NOT NULL, receipt TEXT NOT NULL, PRIMARY KEY (run, receipt) ) WITHOUT ROWID ;
 CREATE TABLE erasures ( tenant TEXT NOT NULL, name TEXT NOT NULL, erasure TEXT NOT NULL, at TEXT NOT NULL, receipt TEXT NOT NULL, PRIMARY KEY (tenant, name) ) WITHOUT ROWID ;
+CREATE TABLE homes ( store TEXT NOT NULL, since TEXT NOT NULL, PRIMARY KEY (store) ) WITHOUT ROWID ;
 CREATE TABLE keys ( id INTEGER NOT NULL, key_id TEXT NOT NULL, public BLOB NOT NULL, role TEXT NOT NULL, PRIMARY KEY (id), UNIQUE (key_id) );
 CREATE TABLE legal_holds ( tenant TEXT NOT NULL, scope TEXT NOT NULL, reason TEXT NOT NULL, "by" TEXT NOT NULL, since TEXT NOT NULL, receipt TEXT NOT NULL, PRIMARY KEY (tenant, scope) ) WITHOUT ROWID ;
 CREATE TABLE logs ( tenant TEXT NOT NULL, origin TEXT NOT NULL, size INTEGER NOT NULL, peaks BLOB NOT NULL, checkpoint TEXT NOT NULL, PRIMARY KEY (tenant) );
