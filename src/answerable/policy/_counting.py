@@ -286,14 +286,14 @@ class FactsProjection:
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Take with the intent; keep or give back with the outcome; what is open ends with the run."""
         said = receipt.predicate
-        run, step = said["run"], said.get("step", "")
-        if receipt.phase == "intent":
+        phase, run, step = said["phase"], said["run"], said.get("step", "")
+        if phase == "intent":
             self._take(tx, said)
-        elif receipt.phase == "run.close":
+        elif phase == "run.close":
             if not self._none_open.stands(tx):
                 tx.run(_FORGET, of_run=run)
-        elif receipt.phase == "outcome":
-            if said.get("intentRef") and _counts(said["action"]):
+        elif phase == "outcome":
+            if "intentRef" in said and _counts(said["action"]):
                 if said["effect"]["status"] == "ok":
                     if self._may_be_given_back(tx):  # else it is counted since its intent
                         self._settle(tx, run, step, counts=True)
