@@ -14,6 +14,8 @@ ENGINES = {
     "on_temporal": "benchmarks._liveness.answerable_waits",
     "temporal": "benchmarks._liveness.temporal_waits",
     "dbos": "benchmarks._liveness.dbos_waits",
+    "store_pg": "benchmarks._liveness.answerable_waits",
+    "dbos_pg": "benchmarks._liveness.dbos_waits",
 }
 
 
@@ -29,10 +31,10 @@ def main() -> None:
     parser.add_argument("errand", choices=("signal", "hold", "resume"))
     parser.add_argument("--runs", type=int, required=True)
     parser.add_argument("--dir", type=Path, required=True)
+    parser.add_argument("--url", default="")
     parser.add_argument("--temporal", default="")
     asked = parser.parse_args()
-    temporal = asked.temporal if asked.engine != "store" else ""
-    errand = Errand(runs=asked.runs, directory=asked.dir, temporal=temporal, told=_told)
+    errand = Errand(runs=asked.runs, directory=asked.dir, url=asked.url, temporal=asked.temporal, told=_told)
     said = getattr(importlib.import_module(ENGINES[asked.engine]), asked.errand)(errand)
     sys.stdout.write(json.dumps(said) + "\n")
     sys.stdout.flush()

@@ -9,9 +9,10 @@ __all__ = ["Errand"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
-    """Args: how many `runs`; the `directory` for databases; `temporal`, a server's address; `told`, for `hold`."""
+    """Args: how many `runs`; `directory` for databases, or the `url` of one; `temporal`, a server's address; `told`."""
 
     runs: int
     directory: Path
+    url: str
     temporal: str
     told: Callable[[], None]

@@ -1,4 +1,4 @@
-"""Answerable: on its store, or with a Temporal server that has runs advanced (where an address is given)."""
+"""Answerable: on its store, a file or a Postgres database; or with a Temporal server that has runs advanced."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ async def _gate(errand: Errand, *, is_held: bool) -> AsyncIterator[tuple[Gate, d
     rules = errand.directory / "policy" / "authorize"
     rules.mkdir(parents=True, exist_ok=True)
     (rules / "all.cedar").write_text('@id("all") permit (principal, action, resource);')
-    app = Answerable(data=errand.directory / "data", policy=rules.parent)
+    app = Answerable(data=errand.directory / "data", store=errand.url, policy=rules.parent)
     if errand.temporal:
         app.engine = Temporal(address=errand.temporal)
     went_on: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""DBOS on its SQLite system database in WAL mode. Its workflows are asynchronous: 500 threads would be another test."""
+"""DBOS on Postgres, or on its SQLite system database in WAL mode; asynchronous: 500 threads would be another test."""
 
 import asyncio
 import sqlite3
@@ -30,11 +30,14 @@ async def _waits(number: int, waits: bool) -> int:
 
 
 def _launch(errand: Errand) -> None:
-    database = errand.directory / "dbos.sqlite3"
-    made = sqlite3.connect(database)
-    made.execute("PRAGMA journal_mode=WAL")
-    made.close()
-    DBOS(config={"name": "bench", "system_database_url": f"sqlite:///{database}", "log_level": "ERROR"})
+    url = errand.url.replace("postgresql://", "postgresql+psycopg://")
+    if not url:
+        database = errand.directory / "dbos.sqlite3"
+        made = sqlite3.connect(database)
+        made.execute("PRAGMA journal_mode=WAL")
+        made.close()
+        url = f"sqlite:///{database}"
+    DBOS(config={"name": "bench", "system_database_url": url, "log_level": "ERROR"})
     DBOS.launch()
 
 

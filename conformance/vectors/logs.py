@@ -55,6 +55,7 @@ TRUSTS |= {
     "an authority that is no root": trust_text(tsa_root=BY_TWO.between[0].pem),
     "an authority that ended": trust_text(tsa_root=replace(AUTHORITY.root, until="261101000000Z").pem),
 }
+_FIRST = "receipts/000001.json"
 _RECEIPT = "receipts/000003.json"
 
 
@@ -204,6 +205,14 @@ def _inclusion(cases: Cases) -> None:
     huge = canonical({"size": 2**53 - 1, "leaves": {"receipts/000001.json": 0}, "nodes": {}}).decode()
     members = bundle(log, note=checkpoint(2**53 - 1, bytes(32)), changed={"proofs.json": huge})
     cases.add("a tree of more than it could be", members, "inclusion")
+    # Some languages take `true` for 1 and `false` for 0: a log of one entry tells.
+    alone = an_ordinary_run().envelopes()[:1]
+    for name, said in (
+        ("a tree size that is `true`", {"size": True}),
+        ("a leaf that is `false`", {"leaves": {_FIRST: False}}),
+    ):
+        proofs = {"size": 1, "leaves": {_FIRST: 0}, "nodes": {}, **said}
+        cases.add(name, bundle(alone, changed={"proofs.json": canonical(proofs).decode()}), "inclusion")
 
 
 def _leading_zero(said: Said) -> None:

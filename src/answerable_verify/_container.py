@@ -6,16 +6,19 @@ differ between directory and member), and a fifth of a large verification would 
 Format: `docs/formats/bundle.md`, "Container"; PKWARE APPNOTE 6.3.
 """
 
+import hashlib
+import os
 import re
+import sys
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from struct import Struct
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-__all__ = ["BadContainer", "read_container"]
+__all__ = ["BadContainer", "Container", "Entry", "read_container", "read_entry"]
 
 _MIB = 1024**2
+_PIECE = 64 * 1024
 _LARGEST_FILE_BYTES = 1024 * _MIB
 _LARGEST_DIRECTORY_BYTES = 64 * _MIB
 _MOST_MEMBERS = 250_000
@@ -31,6 +34,8 @@ _LOCATOR = Struct("<4sLQL")  # 4.3.15, its ZIP64 locator
 _END64 = Struct("<4sQ2H2L4Q")  # 4.3.14, its ZIP64 form
 _ENTRY = Struct("<4s4B4HL2L5H2L")  # 4.3.12, a directory entry
 _LOCAL = Struct("<4s5H3L2H")  # 4.3.7, what stands before a member
+_ROW = Struct("<QLLHL")  # an `Entry` without its name
+_TAIL = _LOCATOR.size + _END64.size + _END.size + 65535  # how far from the end the records may begin
 
 
 class BadContainer(ValueError):
@@ -45,7 +50,14 @@ class BadContainer(ValueError):
         self.member = member
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """A member as the directory describes it.
+
+    Args:
+        start: where what stands before it begins in the file.
+        packed, size: its length in the file, and unpacked.
+    """
+
     name: str
     start: int
     packed: int
@@ -54,50 +66,95 @@ class _Entry(NamedTuple):
     crc: int
 
 
-def read_container(path: Path | str) -> dict[str, bytes]:
+class Container(Mapping[str, bytes]):
+    """The members of a bundle, each read from the file when it is asked for: none is kept.
+
+    Args:
+        file: open for as long as members are read.
+
+    Raises:
+        BadContainer: not a ZIP, truncated, too large, or with names that are doubled or unsafe. So is asking for a
+            member that is damaged.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        size = file.seek(0, 2)
+        if size > _LARGEST_FILE_BYTES:
+            raise BadContainer(f"the file is {size} bytes long, more than {_LARGEST_FILE_BYTES}")
+        # Packed: as objects, what is known of many members would take more room than all else.
+        self._rows: dict[str, int] = {}
+        self._packed = bytearray()
+        total = 0
+        for name, *rest in _directory(self.descriptor, size):
+            if name in self._rows:
+                raise BadContainer(f"the member `{name}` is there twice", name)
+            self._rows[name] = len(self._rows)
+            self._packed += _ROW.pack(*rest)
+            total += rest[2]
+        if total > _LARGEST_TOTAL_BYTES:
+            raise BadContainer(f"the members are larger than {_LARGEST_TOTAL_BYTES} bytes together")
+
+    @property
+    def descriptor(self) -> int:
+        """Of the open file."""
+        return self._file.fileno()
+
+    def entry(self, name: str) -> Entry:
+        """What the directory says of a member."""
+        return Entry(name, *_ROW.unpack_from(self._packed, self._rows[name] * _ROW.size))
+
+    def digest(self, name: str) -> bytes:
+        """SHA-256 of a member, which is never in memory as a whole."""
+        found = hashlib.sha256()
+        for piece in _pieces(self.descriptor, self.entry(name)):
+            found.update(piece)
+        return found.digest()
+
+    def __getitem__(self, name: str) -> bytes:
+        return read_entry(self.descriptor, self.entry(name))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def read_container(path: os.PathLike[str] | str) -> dict[str, bytes]:
     """All members, by name.
 
     Raises:
         BadContainer: not a ZIP, truncated, too large, or with names that are doubled or unsafe.
         OSError: the file cannot be opened.
     """
-    with Path(path).open("rb") as file:
-        size = file.seek(0, 2)
-        if size > _LARGEST_FILE_BYTES:
-            raise BadContainer(f"the file is {size} bytes long, more than {_LARGEST_FILE_BYTES}")
-        file.seek(0)
-        raw = memoryview(file.read())
-    entries = list(_directory(raw))
-    if sum(entry.size for entry in entries) > _LARGEST_TOTAL_BYTES:
-        raise BadContainer(f"the members are larger than {_LARGEST_TOTAL_BYTES} bytes together")
-    members: dict[str, bytes] = {}
-    for entry in entries:
-        if entry.name in members:
-            raise BadContainer(f"the member `{entry.name}` is there twice", entry.name)
-        members[entry.name] = _content(raw, entry)
-    return members
+    with open(path, "rb") as file:
+        return dict(Container(file))
 
 
-def _directory(raw: memoryview) -> Iterator[_Entry]:
+def _directory(file: int, whole: int) -> Iterator[Entry]:
     """What the central directory says, entry by entry."""
-    count, size, start, end = _outline(raw)
-    if size > min(len(raw), _LARGEST_DIRECTORY_BYTES):
+    count, length, start, end = _outline(file, whole)
+    if length > min(whole, _LARGEST_DIRECTORY_BYTES):
         raise BadContainer("the file's directory is larger than the file or than 64 MiB")
     if count > _MOST_MEMBERS:
         raise BadContainer(f"{count} members, more than {_MOST_MEMBERS}")
-    before = end - size - start  # bytes that stand before the archive
+    before = end - length - start  # bytes that stand before the archive
     if before < 0:
         raise BadContainer("the file is damaged or breaks off: its directory is not where it says")
-    at = end - size
+    raw, at = _read_at(file, length, end - length), 0
     for _ in range(count):
-        if at + _ENTRY.size > end:
+        if at + _ENTRY.size > len(raw):
             raise BadContainer("the file is damaged or breaks off: its directory ends too soon")
         mark, _, _, _, _, flags, method, _, _, crc, packed, size, named, extra, noted, _, _, attributes, place = (
             _ENTRY.unpack_from(raw, at)
         )
-        name = _name(bytes(raw[at + _ENTRY.size : at + _ENTRY.size + named]))
+        name = _name(raw[at + _ENTRY.size : at + _ENTRY.size + named])
         at += _ENTRY.size + named + extra + noted
-        if mark != b"PK\x01\x02" or at > end:
+        if mark != b"PK\x01\x02" or at > len(raw):
             raise BadContainer("the file is damaged or breaks off: its directory is not one")
         if attributes >> 16 & 0o170000 == _SYMLINK:
             raise BadContainer(f"the member `{name}` is a symbolic link", name)
@@ -105,25 +162,34 @@ def _directory(raw: memoryview) -> Iterator[_Entry]:
             raise BadContainer(f"the member `{name}` is encrypted or packed in an unknown way", name)
         if size > _LARGEST_MEMBER_BYTES:
             raise BadContainer(f"the member `{name}` is larger than {_LARGEST_MEMBER_BYTES} bytes", name)
-        yield _Entry(name, before + place, packed, size, method, crc)
-    if at != end:
+        if before + place + _LOCAL.size + packed > whole:
+            raise BadContainer(f"the member `{name}` is damaged or breaks off: it lies outside the file", name)
+        yield Entry(name, before + place, packed, size, method, crc)
+    if at != len(raw):
         raise BadContainer("the file is damaged: its directory holds more than it counts")
 
 
-def _outline(raw: memoryview) -> tuple[int, int, int, int]:
+def _outline(file: int, size: int) -> tuple[int, int, int, int]:
     """How many members there are, and size, stated start and real end of their directory."""
-    tail = bytes(raw[-(_END.size + 65535) :])
-    found = tail.rfind(b"PK\x05\x06")
+    tail = _read_at(file, _TAIL, max(size - _TAIL, 0))
+    found = tail.rfind(b"PK\x05\x06", max(len(tail) - _END.size - 65535, 0))
     if found < 0 or len(tail) - found < _END.size:
         raise BadContainer("the file is not a ZIP, or it breaks off: it has no end record")
-    end = len(raw) - len(tail) + found
-    _, _, _, _, count, size, start, _ = _END.unpack_from(raw, end)
-    if end >= _LOCATOR.size and bytes(raw[end - _LOCATOR.size :][:4]) == b"PK\x06\x07":
+    _, _, _, _, count, length, start, _ = _END.unpack_from(tail, found)
+    end = found
+    if end >= _LOCATOR.size and tail[end - _LOCATOR.size :][:4] == b"PK\x06\x07":
         end -= _LOCATOR.size + _END64.size
-        if end < 0 or bytes(raw[end : end + 4]) != b"PK\x06\x06":
+        if end < 0 or tail[end : end + 4] != b"PK\x06\x06":
             raise BadContainer("the file is damaged: its ZIP64 record is missing")
-        *_, count, size, start = _END64.unpack_from(raw, end)
-    return count, size, start, end
+        *_, count, length, start = _END64.unpack_from(tail, end)
+    return count, length, start, size - len(tail) + end
+
+
+def _read_at(file: int, length: int, start: int) -> bytes:
+    if sys.platform == "win32":  # which has no pread
+        os.lseek(file, start, os.SEEK_SET)
+        return os.read(file, length)
+    return os.pread(file, length, start)
 
 
 def _name(raw: bytes) -> str:
@@ -133,32 +199,57 @@ def _name(raw: bytes) -> str:
     return name
 
 
-def _content(raw: memoryview, entry: _Entry) -> bytes:
+def read_entry(file: int, entry: Entry) -> bytes:
+    """The content of a member of an open file.
+
+    Raises:
+        BadContainer: it is not what the directory says, or breaks off.
+    """
+    return b"".join(_pieces(file, entry))
+
+
+def _pieces(file: int, entry: Entry) -> Iterator[bytes]:
+    """The content of a member, 64 KiB or so at a time; that it is whole is known at the end."""
+
     def damaged(what: str) -> BadContainer:
         return BadContainer(f"the member `{entry.name}` is damaged or breaks off: {what}", entry.name)
 
-    start = entry.start + _LOCAL.size
-    if start > len(raw):
+    start = _LOCAL.size + len(entry.name)
+    raw = _read_at(file, start + min(entry.packed, _PIECE), entry.start)
+    if len(raw) < _LOCAL.size:
         raise damaged("it lies outside the file")
-    mark, *_, named, extra = _LOCAL.unpack_from(raw, entry.start)
-    end = start + named + extra + entry.packed
-    if mark != b"PK\x03\x04" or end > len(raw):
+    mark, *_, named, extra = _LOCAL.unpack_from(raw)
+    if mark != b"PK\x03\x04":
         raise damaged("it lies outside the file")
-    if raw[start : start + named] != entry.name.encode("ascii"):
+    if named != len(entry.name) or raw[_LOCAL.size : start] != entry.name.encode("ascii"):
         raise damaged("it has another name than in the directory")
-    packed = raw[start + named + extra : end]
-    if entry.method == _STORED:
-        body = bytes(packed)
-    else:
-        unpacker = zlib.decompressobj(-15)
+    packed = raw[start:] if not extra else b""
+    at, left = entry.start + start + extra + len(packed), entry.packed - len(packed)
+    unpacker = zlib.decompressobj(-15) if entry.method == _DEFLATED else None
+    size = crc = 0
+    while True:
         try:
-            body = unpacker.decompress(packed, entry.size + 1)
+            piece = unpacker.decompress(packed, _PIECE) if unpacker else packed
         except zlib.error as error:
             raise damaged(str(error)) from None
-        if not unpacker.eof or unpacker.unused_data:
+        size, crc = size + len(piece), zlib.crc32(piece, crc)
+        if size > entry.size:
             raise damaged("it is not as long as the directory says")
-    if len(body) != entry.size:
+        yield piece
+        if packed := unpacker.unconsumed_tail if unpacker else b"":
+            continue
+        if not left:
+            break
+        if unpacker and unpacker.eof:
+            raise damaged("it is not as long as the directory says")
+        packed = _read_at(file, min(left, _PIECE), at)
+        if not packed:
+            raise damaged("it lies outside the file")
+        at, left = at + len(packed), left - len(packed)
+    if unpacker and (piece := unpacker.flush()):
+        size, crc = size + len(piece), zlib.crc32(piece, crc)
+        yield piece
+    if size != entry.size or (unpacker and (not unpacker.eof or unpacker.unused_data)):
         raise damaged("it is not as long as the directory says")
-    if zlib.crc32(body) != entry.crc:
+    if crc != entry.crc:
         raise damaged("its checksum is another")
-    return body

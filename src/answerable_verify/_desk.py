@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from answerable_verify._container import Container
 from answerable_verify._json import NotCanonical, read_json
 from answerable_verify._receipt import Receipt
 from answerable_verify._report import Finding
@@ -19,6 +20,7 @@ class Desk:
     """What is on the verifier's desk: the bundle, the trust, and what was found so far.
 
     Args:
+        damaged: ids of receipts that nobody trusted signed; `unreadable`: digests of those that cannot be read.
         assurance: what those who watched the log add to a trust that pins its keys.
         isolation: how far agents were kept from the gate, by the weakest receipt.
     """
@@ -30,17 +32,14 @@ class Desk:
     notes: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)
-    unreadable: int = 0
+    unreadable: dict[str, bytes] = field(default_factory=dict)
     assurance: Literal["local", "witnessed", "witnessed+monitored"] = "local"
     isolation: str = ""
-    _digests: dict[str, bytes] = field(default_factory=dict)
 
     def digest(self, member: str) -> bytes:
-        """SHA-256 of a member, which several checks need."""
-        found = self._digests.get(member)
-        if found is None:
-            found = self._digests[member] = hashlib.sha256(self.members[member]).digest()
-        return found
+        """SHA-256 of a member."""
+        members = self.members
+        return members.digest(member) if isinstance(members, Container) else hashlib.sha256(members[member]).digest()
 
     def say(
         self, check: str, what: str, receipt: Receipt | None = None, *, member: str = "", claimed: str = ""

@@ -20,7 +20,7 @@ _CONTROL = "control:"
 def check_erasures(run: Sequence[Receipt], *, say: Say) -> int:
     """Check what the erasures of one run name, in the order of its seq; the number of them that name anything."""
     count = 0
-    bare = [receipt for receipt in run if not receipt.section("commitments")]
+    bare = [receipt for receipt in run if not receipt.texts]
     for receipt in run:
         if receipt.phase == "erasure" and (said := receipt.section("control").get("erased")) is not None:
             count += 1
@@ -56,10 +56,10 @@ def check_gone(
             gone.setdefault(receipt.run, []).extend((span.start, span.stop, receipt.id) for span in spans)
     if not gone:
         return 0, []
-    by: dict[str, str] = {}
-    kept: set[str] = set()
+    by: dict[bytes, str] = {}
+    kept: set[bytes] = set()
     for receipt, erasure in _each_with_its_erasure(read, gone):
-        for name in receipt.section("commitments").values():
+        for name in receipt.inputs_and_outputs():
             if erasure:
                 by.setdefault(name, erasure)
             else:
@@ -67,9 +67,9 @@ def check_gone(
     # A receipt that is not named may commit to the same text, and keep it.
     erased = by.keys() - kept
     faults = [
-        (f"disclosed/{name[7:]}", f"the text is here, and `{by[name]}` says that it is erased")
+        (f"disclosed/{name.hex()}", f"the text is here, and `{by[name]}` says that it is erased")
         for name in sorted(erased)
-        if are_all_readable and f"disclosed/{name[7:]}" in members
+        if are_all_readable and f"disclosed/{name.hex()}" in members
     ]
     return len(erased), faults
 

@@ -6,7 +6,7 @@ Format: `docs/formats/journal.md`, "Chain and time" and "Order".
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from answerable_verify._receipt import Receipt
+from answerable_verify._receipt import Receipt, name_of
 
 __all__ = ["Say", "check_chain", "check_counters"]
 
@@ -39,16 +39,17 @@ def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say, may_begi
             continue
         if after.seq != before.seq + 1:
             say("chain", f"`{name}` has no receipt at seq {_span(before.seq + 1, after.seq)}", None)
-        elif after.predicate["prev"] != before.digest and not {before.id, after.id} & damaged:
+        elif after.prev != before.digest and not {before.id, after.id} & damaged:
             say("chain", f"`prev` does not name the receipt before it, `{before.id}`", after)
-        if after.predicate["at"] < before.predicate["at"] and not {before.id, after.id} & damaged:
+        if after.at < before.at and not {before.id, after.id} & damaged:
             say("time", f"written before `{before.id}`, which it follows", after)
         if before.phase == "run.close" and after.phase not in _MAY_FOLLOW_CLOSE:
             say("chain", f"a receipt of phase `{after.phase}` follows the run.close", after)
     for receipt in run:
         if receipt.phase == "run.close":
             control = receipt.section("control")
-            if control.get("count") != receipt.seq or control.get("last") != receipt.predicate.get("prev"):
+            last = name_of(receipt.prev) if receipt.prev else None
+            if control.get("count") != receipt.seq or control.get("last") != last:
                 say("chain", "run.close does not state its own seq as count and its prev as last", receipt)
 
 
@@ -63,18 +64,17 @@ def check_counters(receipts: Iterable[Receipt], *, places: Mapping[str, int], sa
         places: leaf index by bundle member; a receipt without one is passed over.
         say: is told each fault.
     """
-    boots: dict[tuple[str, str], list[Receipt]] = {}
+    boots: dict[tuple[str, ...], list[Receipt]] = {}
     for receipt in receipts:
         if receipt.member in places:
-            boundary = receipt.section("boundary")
-            boots.setdefault((boundary["id"], boundary["boot"]), []).append(receipt)
+            boots.setdefault(receipt.gate[:2], []).append(receipt)
     for group in boots.values():
         group.sort(key=lambda receipt: places[receipt.member])
         first = group[0]
-        if first.section("boundary")["n"] > places[first.member]:
+        if first.n > places[first.member]:
             say("counters", "boundary.n is larger than the number of entries logged before it", first)
         for before, after in pairwise(group):
-            step = after.section("boundary")["n"] - before.section("boundary")["n"]
+            step = after.n - before.n
             room = places[after.member] - places[before.member]
             if step == 0:
                 say("counters", f"boundary.n is the same as that of `{before.id}`", after)

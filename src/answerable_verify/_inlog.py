@@ -5,6 +5,7 @@ Format: `docs/formats/log.md`, `docs/formats/bundle.md`.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -99,7 +100,7 @@ def _check_watchers(desk: Desk, checkpoint: Checkpoint, trust: Trust, member: st
 
 def _check_timestamps(desk: Desk, checkpoint: Checkpoint, trust: Trust) -> list[int]:
     """When authorities of the trust stamped the checkpoint, in seconds since 1970."""
-    stamps = {name: body for name, body in desk.members.items() if name.startswith("timestamps/")}
+    stamps = {name: desk.members[name] for name in desk.members if name.startswith("timestamps/")}
     if not trust.tsa_roots or not stamps:
         if stamps or trust.tsa_roots:
             desk.notes.append(f"{len(stamps)} timestamps, {len(trust.tsa_roots)} authorities in the trust file")
@@ -130,13 +131,13 @@ def _check_clock(
 ) -> None:
     """Check the gate's times against those of others: what they saw was written before, and what comes later, after."""
     for receipt in receipts:
-        at_s = datetime.fromisoformat(receipt.predicate["at"]).timestamp()
+        at_s = datetime.fromisoformat(receipt.at).timestamp()
         if not_after_s is not None and at_s > not_after_s + _SKEW_S:
             seen = _time(not_after_s)
-            desk.say("time", f"written at {receipt.predicate['at']}, and seen outside before, at {seen}", receipt)
+            desk.say("time", f"written at {receipt.at}, and seen outside before, at {seen}", receipt)
         if not_before_s is not None and at_s < not_before_s - _SKEW_S:
             seen = _time(not_before_s)
-            desk.say("time", f"written at {receipt.predicate['at']}, and not in the log seen at {seen}", receipt)
+            desk.say("time", f"written at {receipt.at}, and not in the log seen at {seen}", receipt)
 
 
 def _time(at_s: int) -> str:
@@ -194,7 +195,7 @@ def _check_signed(desk: Desk, checkpoint: Checkpoint, receipts: list[Receipt], k
         say("key-period", "signed with a log key that was out of use when the last of these receipts was written")
     tenant = checkpoint.origin.rpartition("/")[2]
     for receipt in receipts:
-        if receipt.predicate["tenant"] != tenant:
+        if receipt.tenant != tenant:
             desk.say("checkpoint", f"of another tenant than the log's, `{tenant[:64]}`", receipt)
 
 
@@ -203,7 +204,7 @@ def _was_in_use(desk: Desk, key: bytes, receipts: list[Receipt]) -> bool:
     until = desk.trust.periods.get(hashlib.sha256(key).hexdigest(), ("", ""))[1] if desk.trust else ""
     desk.counts["key-period"] += bool(until)
     # SECURITY: a retired key that fell into other hands could sign a longer log than it ever did.
-    return not until or max(receipt.predicate["at"] for receipt in receipts) <= until
+    return not until or max(receipt.at for receipt in receipts) <= until
 
 
 def check_period(desk: Desk, key: str, at: str, did: str, receipt: Receipt) -> None:
@@ -248,20 +249,12 @@ def _check_inclusion(
     if any(type(index) is not int for index in places.values()) or len(set(places.values())) != len(places):
         say("the leaves are malformed, or two receipts claim one leaf")
         return None
-    envelopes = {name: body for name, body in desk.members.items() if name.startswith("receipts/")}
-    desk.counts["inclusion"] = len(envelopes)
-    for member in sorted(envelopes.keys() ^ places.keys()):
-        there = member in envelopes
-        claimed = claimed_id(envelopes[member]) if there else ""
-        desk.say(
-            "inclusion",
-            "has no place in the log" if there else "has a place in the log, and is missing from the bundle",
-            member=member[:80],
-            claimed=claimed,
-        )
-    leaves = {places[name]: leaf_hash(desk.digest(name)) for name in envelopes if name in places}
+    _check_places(desk, places)
+    leaves = [(places[receipt.member], receipt.digest) for receipt in receipts if receipt.member in places]
+    leaves += [(places[member], digest) for member, digest in desk.unreadable.items() if member in places]
+    leaves.sort()
     try:
-        root = shared_root(leaves, size=size, nodes=given)
+        root = shared_root(((index, leaf_hash(digest)) for index, digest in leaves), size=size, nodes=given)
     except BadProof as error:
         say(f"the proof does not fit: {error}")
         return None
@@ -270,6 +263,23 @@ def _check_inclusion(
     desk.counts["counters"] = len(receipts)
     check_counters(receipts, places=places, say=desk.say)
     return given
+
+
+def _check_places(desk: Desk, places: Mapping[str, Any]) -> None:
+    """Check that every receipt has its place, and every place its receipt."""
+    envelopes = [name for name in desk.members if name.startswith("receipts/")]
+    desk.counts["inclusion"] = len(envelopes)
+    alone = {name for name in envelopes if name not in places}
+    alone |= {name for name in places if not name.startswith("receipts/") or name not in desk.members}
+    for member in sorted(alone):
+        there = member not in places
+        claimed = claimed_id(desk.members[member]) if there else ""
+        desk.say(
+            "inclusion",
+            "has no place in the log" if there else "has a place in the log, and is missing from the bundle",
+            member=member[:80],
+            claimed=claimed,
+        )
 
 
 def _malformed() -> bool:

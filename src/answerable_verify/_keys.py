@@ -5,7 +5,6 @@ from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 __all__ = ["BadKey", "is_signed", "key_id", "read_pem"]
 
@@ -39,6 +38,9 @@ def read_pem(text: str) -> bytes:
     Raises:
         BadKey: not PEM, or another kind of key.
     """
+    # Here, because it is half of what a helper process would import, and helpers read no PEM.
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
     try:
         key = load_pem_public_key(text.encode("utf-8"))
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -150,5 +150,4 @@ def _add(peaks: dict[int, bytes], entries: Iterable[bytes]) -> tuple[dict[int, b
 
 def boot_of(receipt: Receipt) -> str:
     """Names one boot of a gate."""
-    boundary = receipt.section("boundary")
-    return f"{boundary['id']} {boundary['boot']}"
+    return " ".join(receipt.gate[:2])

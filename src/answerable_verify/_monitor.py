@@ -17,7 +17,7 @@ from answerable_verify._erasures import check_erasures
 from answerable_verify._history import check_chain
 from answerable_verify._keys import is_signed
 from answerable_verify._mirror import Mirror, boot_of
-from answerable_verify._receipt import BadReceipt, Receipt, pae, read_receipt
+from answerable_verify._receipt import BadReceipt, Receipt, pae, read_envelope, read_statement
 from answerable_verify._steps import check_steps
 from answerable_verify._trust import Trust
 from answerable_verify._watchers import cosigned
@@ -192,18 +192,19 @@ class Monitor:
                 self._alert("gap", f"the receipt of entry {leaf} is withheld")
             return None
         try:
-            receipt = read_receipt(envelope, f"entry {leaf}")
+            signed = read_envelope(envelope)
+            receipt = read_statement(signed, entry, f"entry {leaf}")
         except BadReceipt as error:
             self._alert(error.check, f"entry {leaf}: {error}", error.receipt)
             return None
-        if receipt.predicate["tenant"] != self.trust.origin.rpartition("/")[2]:
+        if receipt.tenant != self.trust.origin.rpartition("/")[2]:
             self._alert("checkpoint", "of another tenant than the log's", receipt.id)
         public = self.trust.gate_keys.get(receipt.key_id)
         if public is None:
             self._alert("key", f"signed by {receipt.key_id[:16]}…, a key that the trust file does not name", receipt.id)
-        elif not is_signed(pae(receipt.body), receipt.signature, public):
+        elif not is_signed(pae(signed.body), signed.signature, public):
             self._alert("signature", "the signature does not hold", receipt.id)
-        at = receipt.predicate["at"]
+        at = receipt.at
         start, until = self.trust.periods.get(receipt.key_id, ("", ""))
         ends = [time for time in (until, self.retired.get(receipt.key_id, "")) if time]
         if (start and at < start) or any(at > time for time in ends):
@@ -223,9 +224,9 @@ class Monitor:
             check_chain(known, damaged=set(), say=self._say, may_begin_late=before is not None)
         for boot, new in boots.items():
             before = self.mirror.last_of_boot(boot)
-            wanted = before.section("boundary")["n"] + 1 if before else 0
+            wanted = before.n + 1 if before else 0
             for receipt in new:
-                if (n := receipt.section("boundary")["n"]) != wanted:
+                if (n := receipt.n) != wanted:
                     self._alert("gap", f"boundary.n is {n} where {wanted} comes next: a receipt is missing", receipt.id)
                 wanted = n + 1
 

@@ -37,8 +37,7 @@ def check_people(receipts: Iterable[Receipt], *, pinned: frozenset[str], say: Sa
     """
     count = 0
     for receipt in receipts:
-        signature = receipt.section("control").get("signature")
-        if receipt.phase != "approval" or signature is None:
+        if receipt.phase != "approval" or (signature := receipt.section("control").get("signature")) is None:
             continue
         count += 1
         if problem := _fault(receipt, signature):
@@ -55,7 +54,7 @@ def statement_of(receipt: Receipt, key: str) -> bytes:
     control = receipt.section("control")
     said = {
         "format": "answerable-answer/1",
-        "tenant": receipt.predicate["tenant"],
+        "tenant": receipt.tenant,
         "run": receipt.run,
         "key": key,
         "scope": control.get("scope", "action"),

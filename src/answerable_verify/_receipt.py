@@ -4,18 +4,28 @@ Format: `docs/formats/receipt.md`; in-toto Statement v1; DSSE v1.
 """
 
 import hashlib
+import marshal
 import re
 from binascii import Error as BinasciiError
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from answerable_verify._json import NotCanonical, read_base64, read_canonical
+from answerable_verify._json import NotCanonical, canonical, read_base64, read_canonical
 
-__all__ = ["BadReceipt", "Receipt", "pae", "read_receipt", "sha256_name"]
+__all__ = [
+    "BadReceipt",
+    "Receipt",
+    "Signed",
+    "name_of",
+    "pae",
+    "read_envelope",
+    "read_receipt",
+    "read_statement",
+]
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -55,6 +65,18 @@ _OPTIONAL = {
     "control": dict,
 }
 _KINDS = {**_REQUIRED, **_OPTIONAL}
+_CONTROL: Mapping[str, tuple[str, ...]] = {
+    "run.open": ("origin", "chain"),
+    "run.close": ("count", "last", "state"),
+    "held": ("approval", "role", "n", "notInitiator", "signed", "mayEdit", "mayRepeat"),
+    "approval": ("approval", "by", "decision", "digest", "edited", "reason", "role", "scope", "signature", "to"),
+    "control": ("do", "intent"),
+    "erasure": ("erased", "erasure", "kind", "runs", "texts"),
+    "key": ("id", "role", "state"),
+}
+_AUTHORITY = ("decision", "approvals", "obligations", "request", "policy")
+_ACTION = ("effect", "idempotencyKey", "target", "kind", "name", "amount")
+"""`held` and what relies on answers need all of them."""
 
 
 class BadReceipt(ValueError):
@@ -71,49 +93,70 @@ class BadReceipt(ValueError):
         self.receipt = receipt
 
 
-@dataclass(slots=True, kw_only=True, eq=False)  # not frozen: MEASURED, freezing its fields costs 2 µs a receipt
+@dataclass(slots=True, eq=False)  # not frozen: MEASURED, freezing its fields costs 2 µs a receipt
 class Receipt:
-    """One receipt, well formed. Its signature is checked elsewhere.
+    """One receipt, well formed: as much of it as checks ask for after it was read. Its signature is checked elsewhere.
+
+    INVARIANT: values of the types that `marshal` writes, in a fixed order: helpers hand receipts over as they are.
 
     Args:
         member: the bundle member it came in.
-        digest: `sha256:` name of the envelope.
-        predicate: what it says; what is asked for often stands beside it.
+        digest: SHA-256 of the envelope, 32 bytes.
+        key_id: of the key that it names as its signer.
+        prev: digest of the receipt before, empty at seq 0.
+        gate: id and boot of the gate that wrote it, and how far agents were kept from it; `n` is its number there.
+        texts: the digests of its inputs and outputs, 32 bytes each, one behind the other.
+        follows: whether its action digest follows from the action; None where that cannot be told.
+        kept: what else checks ask for, by section. SECURITY: written by `marshal` here and nowhere else.
     """
 
     member: str
-    digest: str
+    digest: bytes
     key_id: str
-    signature: bytes
-    body: bytes
-    predicate: Mapping[str, Any]
-    id: str = field(init=False)
-    run: str = field(init=False)
-    seq: int = field(init=False)
-    phase: str = field(init=False)
-    step: str = field(init=False)
-    attempt: int = field(init=False)
-    action_digest: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        said = self.predicate
-        self.id, self.run, self.seq, self.phase = said["id"], said["run"], said["seq"], said["phase"]
-        self.step, self.attempt = said.get("step", ""), said.get("attempt", 0)
-        self.action_digest = str(said.get("action", _NOTHING).get("digest", ""))
+    id: str
+    tenant: str
+    run: str
+    seq: int
+    phase: str
+    at: str
+    prev: bytes
+    step: str
+    attempt: int
+    action_digest: str
+    gate: tuple[str, str, str]
+    n: int
+    texts: bytes
+    follows: bool | None
+    kept: bytes
 
     def section(self, name: str) -> Mapping[str, Any]:
-        """A member that is an object; empty where it is absent."""
-        section: Mapping[str, Any] = self.predicate.get(name, _NOTHING)
+        """A member that is an object, as far as it is kept; empty where it is absent."""
+        section: Mapping[str, Any] = self.said().get(name, _NOTHING)
         return section
 
-    def commitments(self) -> Iterator[str]:
+    def said(self) -> Mapping[str, Any]:
+        """What is kept of what it says."""
+        return marshal.loads(self.kept) if self.kept else _NOTHING  # noqa: S302
+
+    def inputs_and_outputs(self) -> Iterator[bytes]:
+        """The digests of the texts that erasures are about."""
+        return (self.texts[at : at + 32] for at in range(0, len(self.texts), 32))
+
+    def commitments(self) -> Iterator[bytes]:
         """Every text it commits to: inputs, outputs, the request decided, the policy in force, specs."""
-        said = self.predicate
-        yield from said.get("commitments", _NOTHING).values()
+        yield from self.inputs_and_outputs()
+        said = self.said()
         if authority := said.get("authority"):
-            yield from (authority[name] for name in ("request", "policy") if authority.get(name))
-        if (control := said.get("control")) and isinstance(specs := control.get("specs"), dict):
-            yield from (digest for digest in specs.values() if isinstance(digest, str))
+            yield from (_raw(authority[name]) for name in ("request", "policy") if authority.get(name))
+        yield from said.get("specs", ())
+
+
+class Signed(NamedTuple):
+    """An envelope taken apart: who is said to have signed which body."""
+
+    key_id: str
+    body: bytes
+    signature: bytes
 
 
 def pae(body: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
@@ -127,36 +170,120 @@ def pae(body: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)
 
 
-def sha256_name(body: bytes) -> str:
+def name_of(digest: bytes) -> str:
     """`sha256:` and 64 hexadecimal digits."""
-    return "sha256:" + hashlib.sha256(body).hexdigest()
+    return "sha256:" + digest.hex()
 
 
-def read_receipt(envelope: bytes, member: str = "", *, digest: str = "") -> Receipt:
+def read_receipt(envelope: bytes, member: str = "") -> Receipt:
     """The receipt in an envelope.
-
-    Args:
-        digest: its `sha256:` name, where that is known already.
 
     Raises:
         BadReceipt: envelope or statement are not of their format.
     """
-    key, body, signature = _written(envelope) or _outer(envelope)
+    return read_statement(read_envelope(envelope), hashlib.sha256(envelope).digest(), member)
+
+
+def read_envelope(envelope: bytes) -> Signed:
+    """What an envelope holds; its signature is not checked.
+
+    Raises:
+        BadReceipt: it is not of its format.
+    """
+    return _written(envelope) or _outer(envelope)
+
+
+def read_statement(signed: Signed, digest: bytes, member: str) -> Receipt:
+    """The receipt that an envelope with this digest holds.
+
+    Raises:
+        BadReceipt: the statement is not of its format.
+    """
     try:
-        statement = read_canonical(body)
+        statement = read_canonical(signed.body)
     except NotCanonical as error:
         raise BadReceipt("statement", f"the statement is {error}") from None
+    said = _predicate(statement)
+    phase, boundary, texts = said["phase"], said["boundary"], said.get("commitments", _NOTHING)
+    action = said.get("action", _NOTHING)
+    kept = _kept(said, phase)
     return Receipt(
-        member=member,
-        digest=digest or sha256_name(envelope),
-        key_id=key,
-        signature=signature,
-        body=body,
-        predicate=_predicate(statement),
+        member,
+        digest,
+        signed.key_id,
+        said["id"],
+        said["tenant"],
+        said["run"],
+        said["seq"],
+        phase,
+        said["at"],
+        _raw(said["prev"]) if "prev" in said else b"",
+        said.get("step", ""),
+        said.get("attempt", 0),
+        str(action.get("digest", "")),
+        (boundary["id"], boundary["boot"], boundary["isolation"]),
+        boundary["n"],
+        b"".join(map(_raw, texts.values())),
+        _follows(said, action, texts.get("input")) if action else None,
+        marshal.dumps(kept) if kept else b"",
     )
 
 
-def _written(envelope: bytes) -> tuple[str, bytes, bytes] | None:
+def _raw(name: str) -> bytes:
+    """The digest behind a name."""
+    return bytes.fromhex(name[7:])
+
+
+def _any_raw(name: str) -> bytes:
+    """The same for what need not be such a name: then it is like no digest."""
+    return _raw(name) if _NAME.fullmatch(name) else b"\x00" + name.encode("utf-8")
+
+
+def _kept(said: Mapping[str, Any], phase: str) -> dict[str, Any]:
+    """What the checks of runs ask for of a receipt, and no more: a bundle may hold 100,000s."""
+    kept: dict[str, Any] = {}
+    if control := said.get("control"):
+        if wanted := _CONTROL.get(phase):
+            kept["control"] = {name: control[name] for name in wanted if name in control}
+        if isinstance(specs := control.get("specs"), dict):
+            kept["specs"] = [_any_raw(name) for name in specs.values() if isinstance(name, str)]
+    authority = said.get("authority", _NOTHING)
+    if authority:
+        kept["authority"] = {name: value for name in _AUTHORITY if (value := authority.get(name))}
+        if "request" in kept["authority"]:
+            kept["agent"] = {"id": said["agent"].get("id")}
+    if action := said.get("action"):
+        wanted = _ACTION if phase == "held" or authority.get("approvals") else _ACTION[:3]
+        kept["action"] = {name: action[name] for name in wanted if name in action}
+        kept["effect"] = {"status": said.get("effect", _NOTHING).get("status")}
+    for name in ("intentRef", "onBehalfOf"):
+        if name in said:
+            kept[name] = said[name]
+    return kept
+
+
+def _follows(said: Mapping[str, Any], action: Mapping[str, Any], commitment: str | None) -> bool | None:
+    """Whether the action digest is that of the action; None where the receipt does not carry all it is made of."""
+    # A read that concerns further people commits to its input anew, under their keys.
+    if not str(action.get("digest", "")) or not commitment or "subjects" in said.get("control", _NOTHING):
+        return None
+    body = canonical(
+        {
+            "amount": action.get("amount", {}),
+            "effect": action.get("effect", ""),
+            "idempotencyKey": action.get("idempotencyKey", ""),
+            "input": commitment,
+            "kind": action.get("kind", ""),
+            "name": action.get("name", ""),
+            "run": said["run"],
+            "step": said.get("step", ""),
+            "target": action.get("target", ""),
+        }
+    )
+    return bool(action["digest"] == name_of(hashlib.sha256(body.encode("utf-8")).digest()))
+
+
+def _written(envelope: bytes) -> Signed | None:
     """Key id, body and signature of an envelope as gates write it; None where it is of any other form.
 
     MEASURED: what stands around payload, key and signature is always the same, so comparing it is as strict as
@@ -173,10 +300,10 @@ def _written(envelope: bytes) -> tuple[str, bytes, bytes] | None:
         return None
     if b2a_base64(body, newline=False) != payload or b2a_base64(signature, newline=False) != sig:
         return None
-    return key.decode("ascii"), body, signature
+    return Signed(key.decode("ascii"), body, signature)
 
 
-def _outer(envelope: bytes) -> tuple[str, bytes, bytes]:
+def _outer(envelope: bytes) -> Signed:
     """Key id, body and signature of any envelope, or what is wrong with it."""
     try:
         outer = read_canonical(envelope)
@@ -197,7 +324,7 @@ def _outer(envelope: bytes) -> tuple[str, bytes, bytes]:
     if not _HEX64.fullmatch(key):
         raise BadReceipt("envelope", "the key id is not 64 hexadecimal digits")
     try:
-        return key, read_base64(payload), read_base64(sig)
+        return Signed(key, read_base64(payload), read_base64(sig))
     except NotCanonical as error:
         raise BadReceipt("envelope", f"payload or signature: {error}") from None
 

@@ -3,13 +3,11 @@
 Format: `docs/formats/journal.md`, "Steps", "Approvals" and "Digests".
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from answerable_verify._history import Say
-from answerable_verify._json import canonical
 from answerable_verify._receipt import Receipt
 
 __all__ = ["Steps", "check_steps"]
@@ -78,7 +76,7 @@ def check_steps(run: Sequence[Receipt], *, say: Say) -> Steps:
                 step.intents.setdefault(receipt.attempt, receipt)
             case "outcome":
                 _check_outcome(receipt, step, by_id, say)
-                if "intentRef" not in receipt.predicate:
+                if "intentRef" not in receipt.said():
                     seen.approvals += _check_approvals(receipt, step, run[0], by_id, asked, say)
                 step.outcome = step.outcome or receipt
             case "held":
@@ -92,12 +90,14 @@ def check_steps(run: Sequence[Receipt], *, say: Say) -> Steps:
                 step.denied = step.denied or receipt
             case "approval":
                 _check_approval(receipt, run, asked, say)
-            case "observation" if "intentRef" in receipt.predicate:
+            case "observation" if "intentRef" in receipt.said():
                 _check_reference(receipt, by_id, say)
             case "control" if receipt.section("control").get("do") == "write-off":
                 written_off.add(str(receipt.section("control").get("intent")))
-        if receipt.action_digest:
-            seen.digests += _check_digest(receipt, say)
+        if receipt.follows is not None:
+            seen.digests += 1
+            if not receipt.follows:
+                say("digests", "the action digest does not follow from the action", receipt)
         by_id.setdefault(receipt.id, receipt)
     for step in steps.values():
         if step.intents and not step.outcome:
@@ -127,7 +127,7 @@ def _check_outcome(receipt: Receipt, step: _Step, by_id: Mapping[str, Receipt], 
         say("steps", f"a second outcome of the step: `{step.outcome.id}` is the first", receipt)
     if step.denied and receipt.section("effect").get("status") != "refused":
         say("steps", f"an outcome after the step was denied by `{step.denied.id}`", receipt)
-    if "intentRef" in receipt.predicate:
+    if "intentRef" in receipt.said():
         _check_reference(receipt, by_id, say)
         return
     if receipt.section("action").get("effect") != "read" and receipt.section("effect").get("status") != "refused":
@@ -137,7 +137,7 @@ def _check_outcome(receipt: Receipt, step: _Step, by_id: Mapping[str, Receipt], 
 
 
 def _check_reference(receipt: Receipt, by_id: Mapping[str, Receipt], say: Say) -> None:
-    intent = by_id.get(str(receipt.predicate["intentRef"]))
+    intent = by_id.get(str(receipt.said()["intentRef"]))
     if intent is None or intent.phase != "intent":
         say("steps", "intentRef names no intent before it in the run", receipt)
     elif intent.step != receipt.step or (receipt.attempt and intent.attempt != receipt.attempt):
@@ -265,28 +265,4 @@ def _fits(receipt: Receipt, control: Mapping[str, Any], found: _Asked) -> bool:
 
 
 def _initiator(run: Sequence[Receipt]) -> str:
-    return str(run[0].predicate.get("onBehalfOf", "")) or "\0"
-
-
-def _check_digest(receipt: Receipt, say: Say) -> bool:
-    """Check the action digest where the receipt carries all it is made of; False where it does not."""
-    action = receipt.section("action")
-    commitment = receipt.section("commitments").get("input")
-    if not commitment or "subjects" in receipt.section("control"):
-        return False  # a read that concerns further people commits to its input anew, under their keys
-    body = canonical(
-        {
-            "amount": action.get("amount", {}),
-            "effect": action.get("effect", ""),
-            "idempotencyKey": action.get("idempotencyKey", ""),
-            "input": commitment,
-            "kind": action.get("kind", ""),
-            "name": action.get("name", ""),
-            "run": receipt.run,
-            "step": receipt.step,
-            "target": action.get("target", ""),
-        }
-    )
-    if action["digest"] != "sha256:" + hashlib.sha256(body.encode("utf-8")).hexdigest():
-        say("digests", "the action digest does not follow from the action", receipt)
-    return True
+    return str(run[0].said().get("onBehalfOf", "")) or "\0"

@@ -16,6 +16,7 @@ __all__ = ["SALT_BYTES", "TEXT_FOLDERS", "check_requests", "check_texts"]
 SALT_BYTES = 32
 TEXT_FOLDERS = ("disclosed/", "policy/", "specs/")
 """Members named by the hexadecimal commitment of their content; in `disclosed/` a salt stands before the text."""
+_ANOTHER = object()
 
 
 def check_texts(
@@ -30,19 +31,20 @@ def check_texts(
     """
     wanted = {name for receipt in receipts for name in receipt.commitments()}
     faults: list[tuple[str, str]] = []
-    found: set[str] = set()
-    for member, content in members.items():
+    found: set[bytes] = set()
+    for member in members:
         if not member.startswith(TEXT_FOLDERS):
             continue
-        name = member.partition("/")[2]
-        if hashlib.sha256(content).hexdigest() != name:
+        content, name = members[member], member.partition("/")[2]
+        digest = hashlib.sha256(content).digest()
+        if digest.hex() != name:
             faults.append((member, "the content is not what its name commits to"))
         elif member.startswith("disclosed/") and len(content) < SALT_BYTES:
             faults.append((member, "shorter than its salt"))
-        elif "sha256:" + name not in wanted and are_all_readable:
+        elif digest not in wanted and are_all_readable:
             faults.append((member, "no receipt in the bundle commits to it"))
         else:
-            found.add("sha256:" + name)
+            found.add(digest)
     return len(found), len(wanted - found), faults
 
 
@@ -58,15 +60,13 @@ def check_requests(members: Mapping[str, bytes], receipts: Iterable[Receipt], *,
         if receipt.phase == "run.open":
             chains[receipt.run] = receipt.section("control").get("chain", [])
         name = str(receipt.section("authority").get("request", "")).removeprefix("sha256:")
-        content = members.get(f"disclosed/{name}")
-        if not name or content is None or hashlib.sha256(content).hexdigest() != name:
+        if f"disclosed/{name}" not in members:
             continue
         if name not in read:
-            try:
-                read[name] = read_json(content[SALT_BYTES:])
-            except NotCanonical:
-                read[name] = None
+            read[name] = _request(members[f"disclosed/{name}"], name)
         request = read[name]
+        if request is _ANOTHER:
+            continue
         if request == {}:
             continue  # refused before policy was asked
         count += 1
@@ -81,3 +81,13 @@ def check_requests(members: Mapping[str, bytes], receipts: Iterable[Receipt], *,
         elif resource != (receipt.section("action").get("target") or "none"):
             say("requests", "was decided on a request about another resource", receipt)
     return count
+
+
+def _request(content: bytes, name: str) -> Any:
+    """What a disclosed text says; None where it is no JSON, and `_ANOTHER` where it is not the text that is named."""
+    if hashlib.sha256(content).hexdigest() != name:
+        return _ANOTHER
+    try:
+        return read_json(content[SALT_BYTES:])
+    except NotCanonical:
+        return None

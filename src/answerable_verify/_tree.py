@@ -4,7 +4,7 @@ Written from the RFC alone: the log that is checked here uses other code.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "BadProof",
@@ -71,7 +71,7 @@ def path_root(leaf: bytes, *, index: int, size: int, path: Sequence[bytes]) -> b
     return node
 
 
-def shared_root(leaves: Mapping[int, bytes], *, size: int, nodes: Mapping[tuple[int, int], bytes]) -> bytes:
+def shared_root(leaves: Iterable[tuple[int, bytes]], *, size: int, nodes: Mapping[tuple[int, int], bytes]) -> bytes:
     """The root that all leaves lead to together.
 
     INVARIANT: every leaf goes into the root: a given node never replaces a computed one, and one
@@ -80,43 +80,50 @@ def shared_root(leaves: Mapping[int, bytes], *, size: int, nodes: Mapping[tuple[
     level. That is RFC 6962's tree, read from below.
 
     Args:
-        leaves: leaf hashes by index.
+        leaves: index and leaf hash, the lowest index first, none twice.
         size: the tree size that the checkpoint states.
         nodes: what cannot be computed from the leaves, by (level, index).
 
     Raises:
         BadProof: no leaf, one outside the tree, a node missing, or one that is not needed.
     """
-    if not leaves:
-        raise BadProof("no leaf")
-    if size >= 1 << _DEEPEST or not all(0 <= index < size for index in leaves):
-        raise BadProof(f"a leaf is outside a tree of {size}")
-    known = dict(leaves)
+    if size >= 1 << _DEEPEST:
+        raise BadProof(f"a tree of {size} is too large")
     used = 0
-    level = 0
-    while size > 1:
-        above: dict[int, bytes] = {}
-        for index in known:
-            if index >> 1 in above:
-                continue
-            even, odd = index & ~1, index | 1
-            if odd >= size:
-                above[index >> 1] = known[even]
-                continue
-            pair = []
-            for side in (even, odd):
-                node = known.get(side)
-                if node is None:
-                    node = nodes.get((level, side))
-                    used += 1
-                if node is None:
-                    raise BadProof(f"node {side} of level {level} is missing")
-                pair.append(node)
-            above[index >> 1] = node_hash(*pair)
+
+    def given(level: int, index: int) -> bytes:
+        nonlocal used
+        used += 1
+        try:
+            return nodes[level, index]
+        except KeyError:
+            raise BadProof(f"node {index} of level {level} is missing") from None
+
+    known, level = leaves, 0
+    while True:
+        above: list[tuple[int, bytes]] = []
+        row = iter(known)
+        here = next(row, None)
+        while here:
+            index, node = here
+            if not 0 <= index < size:
+                raise BadProof(f"leaf {index} is outside a tree of {size}")
+            here = next(row, None)
+            if index & 1:
+                node = node_hash(given(level, index - 1), node)
+            elif here and here[0] == index + 1:
+                node, here = node_hash(node, here[1]), next(row, None)
+            elif index + 1 < size:
+                node = node_hash(node, given(level, index + 1))
+            above.append((index >> 1, node))
+        if not above:
+            raise BadProof("no leaf")
+        if size <= 1:
+            break
         known, size, level = above, (size + 1) >> 1, level + 1
     if used != len(nodes):
         raise BadProof("the proof holds nodes that are not needed")
-    return known[0]
+    return above[0][1]
 
 
 def prefix_root(size: int, nodes: Mapping[tuple[int, int], bytes]) -> bytes:

@@ -7,7 +7,7 @@ import gc
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from answerable_verify._checkpoint import Checkpoint
-from answerable_verify._container import BadContainer, read_container
+from answerable_verify._container import BadContainer, Container
+from answerable_verify._cores import read_all
 from answerable_verify._desk import Desk
 from answerable_verify._erasures import check_closed, check_erasures, check_gone, check_told
 from answerable_verify._history import check_chain
 from answerable_verify._inlog import check_checkpoint, check_log, check_period, claimed_id
 from answerable_verify._people import check_people
 from answerable_verify._proof import FIRST_LINE, BadProofFile, check_path, split_proof
-from answerable_verify._receipt import BadReceipt, Receipt, pae, read_receipt
+from answerable_verify._reading import Read, read_envelopes
+from answerable_verify._receipt import Receipt
 from answerable_verify._report import COVERS, ISOLATIONS, Assurance, Check, Finding, Report, RunSummary
-from answerable_verify._signatures import Signatures
 from answerable_verify._steps import check_steps
 from answerable_verify._texts import check_requests, check_texts
 from answerable_verify._trust import BadTrust, Trust, claimed_trust, read_trust
@@ -35,6 +36,7 @@ _LARGEST_PROOF_BYTES = 2 << 20
 MANIFEST_FORMAT = "answerable-bundle/1"
 _RECEIPT_MEMBER = re.compile(r"receipts/[0-9]{6,}\.json")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
+_UNLISTED = object()
 _REQUIRED = ("manifest.json", "checkpoint.txt", "proofs.json", "keys.json")
 
 _NOT_ESTABLISHED = (
@@ -61,9 +63,18 @@ class Seen:
 
     good: dict[tuple[bytes, bytes], Receipt] = field(default_factory=dict)
 
-    def find(self, digest: bytes, keys: Trust) -> Receipt | None:
-        """The receipt of an envelope with this digest, if one of these keys signed it."""
-        return next((self.good[digest, key] for key in keys.gate_keys.values() if (digest, key) in self.good), None)
+    def read(self, members: Mapping[str, bytes], names: Sequence[str], keys: Mapping[str, bytes]) -> Iterator[Read]:
+        """What became of these members; those that are known are not read again."""
+        for name in names:
+            envelope = members[name]
+            digest = hashlib.sha256(envelope).digest()
+            if known := next((self.good[digest, key] for key in keys.values() if (digest, key) in self.good), None):
+                yield Read(digest, replace(known, member=name), holds=True)
+                continue
+            (read,) = read_envelopes([(name, envelope)], keys)
+            if read.receipt and read.holds:
+                self.good[digest, keys[read.receipt.key_id]] = read.receipt
+            yield read
 
 
 def verify(bundle: Path | str, trust: Path | str | None = None) -> Report:
@@ -85,7 +96,8 @@ def verify(bundle: Path | str, trust: Path | str | None = None) -> Report:
     try:
         if is_proof:
             return _verify_proof(raw, pinned)
-        return verify_members(read_container(bundle), pinned)
+        with Path(bundle).open("rb") as file:
+            return verify_members(Container(file), pinned)
     except BadContainer as error:
         found = Finding(check="container", what=str(error), member=error.member)
         checks = tuple(_check(name, Counter({"container": 1}), {"container"}) for name in COVERS)
@@ -102,7 +114,7 @@ def _verify_proof(raw: bytes, trust: Trust | None) -> Report:
         raise BadContainer(str(error)) from None
     desk = Desk(members={"receipts/000001.json": envelope, "checkpoint.txt": note}, trust=trust)
     desk.counts["container"] = 1
-    receipts = _read_receipts(desk, trust, Seen())
+    receipts, _ = _read_receipts(desk, trust, None, {})
     checkpoint = check_path(desk, envelope, index, path)
     if checkpoint:
         check_checkpoint(desk, checkpoint, receipts, trust)
@@ -115,14 +127,14 @@ def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, 
     """Everything that can be told about the members of a bundle.
 
     Args:
-        members: content by name, as `read_container` gives it.
+        members: content by name, as `read_container` gives it, or a `Container`, which reads each when it is needed.
         trust: pinned keys.
         seen: kept by the caller between bundles that share receipts.
     """
     desk = Desk(members=members, trust=trust)
     desk.counts["container"] = len(members)
     with _undisturbed():
-        return _verify_bundle(desk, trust, seen or Seen())
+        return _verify_bundle(desk, trust, seen)
 
 
 @contextmanager
@@ -137,10 +149,13 @@ def _undisturbed() -> Iterator[None]:
             gc.enable()
 
 
-def _verify_bundle(desk: Desk, trust: Trust | None, seen: Seen) -> Report:
-    manifest = _check_manifest(desk)
+def _verify_bundle(desk: Desk, trust: Trust | None, seen: Seen | None) -> Report:
+    manifest = _read_manifest(desk)
+    listed = manifest.pop("members", None)
     keys = trust or _claimed_keys(desk)
-    receipts = _read_receipts(desk, keys, seen)
+    receipts, unlike = _read_receipts(desk, keys, seen, listed if isinstance(listed, dict) else {})
+    if manifest:
+        _check_listed(desk, manifest, listed, unlike)
     span = _span(desk, manifest)
     runs = _check_runs(desk, receipts, manifest, span=span)
     _check_disclosed(desk, receipts)
@@ -203,7 +218,7 @@ def _span(desk: Desk, manifest: dict[str, Any]) -> int | None:
     return found
 
 
-def _check_manifest(desk: Desk) -> dict[str, Any]:
+def _read_manifest(desk: Desk) -> dict[str, Any]:
     for name in _REQUIRED:
         if name not in desk.members:
             desk.say("manifest", "the bundle has no such member", member=name)
@@ -212,28 +227,38 @@ def _check_manifest(desk: Desk) -> dict[str, Any]:
         return {}
     if manifest.get("format") != MANIFEST_FORMAT:
         desk.say("manifest", f"the format is not {MANIFEST_FORMAT}", member="manifest.json")
-    listed = manifest.get("members")
+    return manifest
+
+
+def _check_listed(desk: Desk, manifest: dict[str, Any], listed: Any, unlike: Mapping[str, object]) -> None:
+    """Check what the manifest lists.
+
+    Args:
+        listed: what it says of members, without receipts that were read; `unlike`: of those, what it says of each that
+            is not what it says.
+    """
     if not isinstance(listed, dict):
         desk.say("manifest", "lists no members", member="manifest.json")
-        return manifest
-    names = sorted(listed.keys() | desk.members.keys() - {"manifest.json"})
-    desk.counts["manifest"] += len(names)
-    for name in names:
+        return
+    read = sum(1 for name in desk.members if _RECEIPT_MEMBER.fullmatch(name))
+    others = set(listed)
+    others.update(name for name in desk.members if not _RECEIPT_MEMBER.fullmatch(name) and name != "manifest.json")
+    desk.counts["manifest"] += read + len(others)
+    for name in sorted(others | unlike.keys()):
+        stated = unlike.get(name, listed.get(name, _UNLISTED))
         if name not in desk.members:
             desk.say("manifest", "listed, and missing from the bundle", member=name[:80])
-        elif name not in listed:
+        elif stated is _UNLISTED:
             desk.say("manifest", "not listed", member=name, claimed=claimed_id(desk.members[name]))
-        elif desk.digest(name).hex() != listed[name]:
-            desk.say(
-                "manifest",
-                "not the content that the manifest lists",
-                member=name,
-                claimed=claimed_id(desk.members[name]),
-            )
+        elif name in unlike or desk.digest(name).hex() != stated:
+            what = "not the content that the manifest lists"
+            desk.say("manifest", what, member=name, claimed=claimed_id(desk.members[name]))
     count = sum(1 for name in desk.members if name.startswith("receipts/"))
     if manifest.get("receipts") != count:
         desk.say("manifest", f"states another number of receipts than the {count} there are", member="manifest.json")
-    return manifest
+    for name in sorted(others):
+        if name.startswith("receipts/") and name in desk.members:
+            desk.say("manifest", "not a receipt's name", member=name)
 
 
 def _claimed_keys(desk: Desk) -> Trust | None:
@@ -246,74 +271,88 @@ def _claimed_keys(desk: Desk) -> Trust | None:
         return None
 
 
-def _read_receipts(desk: Desk, keys: Trust | None, seen: Seen) -> list[Receipt]:
-    names = sorted(name for name in desk.members if name.startswith("receipts/"))
+def _read_receipts(
+    desk: Desk, keys: Trust | None, seen: Seen | None, listed: dict[str, Any]
+) -> tuple[list[Receipt], dict[str, object]]:
+    """The receipts that can be read, and of members that are not what is listed, what is.
+
+    Args:
+        listed: what the manifest lists; receipts are taken out of it as they are read, so that not all of it is in
+            memory beside all of them.
+    """
+    names = sorted(name for name in desk.members if _RECEIPT_MEMBER.fullmatch(name))
+    desk.counts.update(dict.fromkeys(("envelope", "statement", "signature", "key-role"), len(names)))
+    gate_keys = keys.gate_keys if keys else {}
     receipts: list[Receipt] = []
-    unsigned: list[Receipt] = []
-    looked = 0
-    signatures = Signatures(len(names) - len(seen.good))
-    for member in names:
-        if not _RECEIPT_MEMBER.fullmatch(member):
-            desk.say("manifest", "not a receipt's name", member=member)
+    unlike: dict[str, object] = {}
+    one = _Same()
+    reads = read_all(desk.members, names, gate_keys) if seen is None else seen.read(desk.members, names, gate_keys)
+    for member, (digest, receipt, holds, fault) in zip(names, reads, strict=True):
+        if (stated := listed.pop(member, _UNLISTED)) != digest.hex():
+            unlike[member] = stated
+        if receipt is None:
+            assert fault is not None
+            check, what, claimed = fault
+            desk.say(check, what, member=member, claimed=claimed)
+            desk.unreadable[member] = digest
             continue
-        looked += 1
-        digest = desk.digest(member)
-        if keys and seen.good and (known := seen.find(digest, keys)):
-            receipts.append(replace(known, member=member))
-            continue
-        try:
-            receipt = read_receipt(desk.members[member], member, digest="sha256:" + digest.hex())
-        except BadReceipt as error:
-            desk.say(error.check, str(error), member=member, claimed=error.receipt)
-            desk.unreadable += 1
-            continue
-        receipts.append(receipt)
-        if (public := _key_of(desk, receipt, keys)) is None:
-            desk.damaged.add(receipt.id)
-        else:
-            unsigned.append(receipt)
-            signatures.put(public, receipt.signature, pae(receipt.body))
-        receipt.signature = receipt.body = b""  # which would take as much memory as all the rest
-    desk.counts.update(dict.fromkeys(("envelope", "statement", "signature", "key-role"), looked))
-    for receipt, holds in zip(unsigned, signatures.take(), strict=True):
-        assert keys is not None
+        receipts.append(one.of(receipt, member))
         if not holds:
-            desk.say("signature", "the signature does not hold: the receipt was altered after it was signed", receipt)
+            _say_unsigned(desk, receipt, keys, is_known=holds is not None)
             desk.damaged.add(receipt.id)
-            continue
-        seen.good[desk.digest(receipt.member), keys.gate_keys[receipt.key_id]] = receipt
-    for receipt in receipts:
         # SECURITY: the gate states its own time; those who watch the log hold it to theirs.
-        check_period(desk, receipt.key_id, receipt.predicate["at"], "written", receipt)
+        check_period(desk, receipt.key_id, receipt.at, "written", receipt)
     if not receipts:
         desk.say("envelope", "the bundle holds no readable receipt")
-    return receipts
+    return receipts, unlike
 
 
-def _key_of(desk: Desk, receipt: Receipt, keys: Trust | None) -> bytes | None:
-    """The gate's key that a receipt names; None, with a finding, where it is no gate's."""
-    if keys is None:
+class _Same:
+    """Has receipts share what they say alike: it is most of them."""
+
+    def __init__(self) -> None:
+        self._words: dict[Any, Any] = {}
+        self._last: dict[str, bytes] = {}
+
+    def of(self, receipt: Receipt, member: str) -> Receipt:
+        """The same receipt."""
+        same = self._words.setdefault
+        receipt.member = member
+        receipt.key_id = same(receipt.key_id, receipt.key_id)
+        receipt.tenant = same(receipt.tenant, receipt.tenant)
+        receipt.run = run = same(receipt.run, receipt.run)
+        receipt.phase = same(receipt.phase, receipt.phase)
+        receipt.gate = same(receipt.gate, receipt.gate)
+        if self._last.get(run) == receipt.prev:
+            receipt.prev = self._last[run]
+        self._last[run] = receipt.digest
+        return receipt
+
+
+def _say_unsigned(desk: Desk, receipt: Receipt, keys: Trust | None, *, is_known: bool) -> None:
+    """Say why no gate is known to have signed a receipt."""
+    if is_known:
+        desk.say("signature", "the signature does not hold: the receipt was altered after it was signed", receipt)
+    elif keys is None:
         desk.say("signature", "there is no key to check it with", receipt)
-        return None
-    public = keys.gate_keys.get(receipt.key_id)
-    if public is None and receipt.key_id in {hashlib.sha256(key).hexdigest() for key in keys.log_keys}:
+    elif receipt.key_id in {hashlib.sha256(key).hexdigest() for key in keys.log_keys}:
         desk.say("key-role", "signed with the log's key, which signs checkpoints only", receipt)
-    elif public is None:
+    else:
         whose = "the trust file" if desk.trust else "keys.json"
         desk.say("signature", f"signed by the key {receipt.key_id[:16]}…, which {whose} does not name", receipt)
-    return public
 
 
 def _check_runs(
     desk: Desk, receipts: list[Receipt], manifest: dict[str, Any], *, span: int | None
 ) -> tuple[RunSummary, ...]:
     runs: dict[str, list[Receipt]] = {}
-    ids: dict[str, Receipt] = {}
+    ids: set[str] = set()
     for receipt in receipts:
         runs.setdefault(receipt.run, []).append(receipt)
         if receipt.id in ids:
-            desk.say("chain", f"the id was used before, in {ids[receipt.id].member}", receipt)
-        ids.setdefault(receipt.id, receipt)
+            first = next(each for each in receipts if each.id == receipt.id)
+            desk.say("chain", f"the id was used before, in {first.member}", receipt)
+        ids.add(receipt.id)
     listed = manifest.get("runs", [])
     for name in listed if isinstance(listed, list) else []:
         if str(name) not in runs:
@@ -385,20 +424,15 @@ def _check_people(desk: Desk, receipts: list[Receipt]) -> None:
     for receipt in receipts:
         signature = receipt.section("control").get("signature")
         if receipt.phase == "approval" and isinstance(signature, dict):
-            check_period(desk, str(signature.get("key")), receipt.predicate["at"], "answered", receipt)
+            check_period(desk, str(signature.get("key")), receipt.at, "answered", receipt)
     if desk.counts["people"] and not pinned:
         desk.notes.append("the trust file names no keys of people: that these keys are theirs is the gate's word")
 
 
 def _note_isolation(desk: Desk, receipts: list[Receipt]) -> None:
-    kinds: set[str] = set()
-    numbers: Counter[str] = Counter()
-    highest: dict[str, int] = {}
-    for receipt in receipts:
-        boundary = receipt.section("boundary")
-        kinds.add(boundary["isolation"])
-        numbers[boundary["boot"]] += 1
-        highest[boundary["boot"]] = boundary["n"]
+    kinds = {receipt.gate[2] for receipt in receipts}
+    numbers = Counter(receipt.gate[1] for receipt in receipts)
+    highest = {receipt.gate[1]: receipt.n for receipt in receipts}
     # What is not known counts for nothing.
     desk.isolation = min(
         (kind if kind in ISOLATIONS else ISOLATIONS[0] for kind in kinds), key=ISOLATIONS.index, default=""

@@ -130,3 +130,41 @@ def test_a_queue_that_another_gate_declares_holds_for_one_that_knew_of_none(
                 assert crowd.most == 1
 
     asyncio.run(main())
+
+
+def test_a_place_that_a_run_lets_go_of_is_taken_at_once_whichever_gate_declares_the_queue(
+    tmp_path: Path, postgres: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_POLL_S", "_POLL_IDLE_S"):
+        monkeypatch.setattr(f"answerable.runtime._turns.{name}", 3600.0)
+
+    async def waits_once(run: Run, given: int) -> int:
+        await run.tool("write", n=given)
+        if given == 0:
+            await run.signal("go")
+        return given
+
+    async def main() -> None:
+        shed, url = Shed(), postgres.new()
+        shed.gates["write"] = asyncio.Event()
+        async with asyncio.timeout(60), House(tmp_path / "a", shed, store=url) as one:
+            one.agent(waits_once)
+            one.serve()
+            first = await one.runs.start("agent", 0)
+            while not shed.calls:  # noqa: ASYNC110 - called by the agent
+                await asyncio.sleep(0.005)
+            shutil.copytree(tmp_path / "a" / "keys", tmp_path / "b" / "keys")
+            async with House(tmp_path / "b", shed, queues=[Queue(scope="tenant", concurrency=1)], store=url) as two:
+                two.agent(waits_once)
+                two.serve()
+                second = await two.runs.start("agent", 1)
+                while not two.ledger.reader.rows(_QUEUED)[0][0]:  # noqa: ASYNC110 - it stands in the store
+                    await asyncio.sleep(0.005)
+
+                shed.gates["write"].set()  # the first run goes on to wait for its signal, and lets go of the place
+
+                assert await two.runs.result(second) == 1
+                await two.runs.signal(first, "go")
+                assert await two.runs.result(first) == 0
+
+    asyncio.run(main())

@@ -209,14 +209,14 @@ BUGS = (
     Bug(
         name="the verifier does not follow the chain",
         file="answerable_verify/_history.py",
-        right='        elif after.predicate["prev"] != before.digest and not {before.id, after.id} & damaged:',
+        right="        elif after.prev != before.digest and not {before.id, after.id} & damaged:",
         wrong="        elif False:",
         tests=("tests/faults/test_forked_chain.py",),
     ),
     Bug(
         name="the verifier takes any text for the one committed to",
         file="answerable_verify/_texts.py",
-        right="        if hashlib.sha256(content).hexdigest() != name:",
+        right="        if digest.hex() != name:",
         wrong="        if False:",
         tests=("tests/faults/test_tampering.py",),
     ),
@@ -293,8 +293,8 @@ BUGS = (
     Bug(
         name="a monitor lets a number be skipped",
         file="answerable_verify/_monitor.py",
-        right='["n"]) != wanted:',
-        wrong='["n"]) < wanted:',
+        right="(n := receipt.n) != wanted:",
+        wrong="(n := receipt.n) < wanted:",
         tests=("tests/faults/test_monitor.py",),
     ),
     Bug(

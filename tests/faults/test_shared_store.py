@@ -56,10 +56,11 @@ class Fleet:
         self._numbers = itertools.count()
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def add(self) -> None:
-        """Start one more worker, new to the store."""
-        directory = self._folder / f"worker-{next(self._numbers)}"
-        join_store(directory, self._folder / "desk", enters_log=True)
+    def add(self, directory: Path | None = None) -> None:
+        """Start one more worker: new to the store, or where one was before."""
+        if directory is None:
+            directory = self._folder / f"worker-{next(self._numbers)}"
+            join_store(directory, self._folder / "desk", enters_log=True)
         command = [sys.executable, "-m", _shared_worker.__name__, str(directory), str(self._folder / "books.sqlite3")]
         command.append(str(self.lease_s))
         command += [self.temporal.address] if self.temporal is not None else []

@@ -25,7 +25,7 @@ VERIFIER_BUGS = (
     Bug(
         name="receipts of another tenant are let through",
         file="answerable_verify/_inlog.py",
-        right='        if receipt.predicate["tenant"] != tenant:',
+        right="        if receipt.tenant != tenant:",
         wrong="        if False:",
         tests=(_BUNDLES,),
     ),
@@ -34,6 +34,20 @@ VERIFIER_BUGS = (
         file="answerable_verify/_tree.py",
         right="    if used != len(nodes):",
         wrong="    if False:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="`true` is a tree size",
+        file="answerable_verify/_inlog.py",
+        right="        type(stated) is not int  # `true` is no size, though Python takes it for 1\n",
+        wrong="        not isinstance(stated, int)\n",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="`false` is a place in the log",
+        file="answerable_verify/_inlog.py",
+        right="    if any(type(index) is not int for index in places.values()) or",
+        wrong="    if any(not isinstance(index, int) for index in places.values()) or",
         tests=(_BUNDLES,),
     ),
     Bug(
@@ -53,8 +67,8 @@ VERIFIER_BUGS = (
     Bug(
         name="a receipt may be written before the one it follows",
         file="answerable_verify/_history.py",
-        right='        if after.predicate["at"] < before.predicate["at"] and not',
-        wrong='        if after.predicate["at"] > before.predicate["at"] + "z" and not',
+        right="        if after.at < before.at and not",
+        wrong='        if after.at > before.at + "z" and not',
         tests=(_BUNDLES,),
     ),
     Bug(
@@ -129,9 +143,9 @@ VERIFIER_BUGS = (
     ),
     Bug(
         name="an action digest is taken as it stands",
-        file="answerable_verify/_steps.py",
-        right='    if action["digest"] != "sha256:" + hashlib.sha256(body.encode("utf-8")).hexdigest():',
-        wrong="    if not body:",
+        file="answerable_verify/_receipt.py",
+        right='    return bool(action["digest"] == name_of(',
+        wrong='    return bool(action["digest"] or name_of(',
         tests=(_BUNDLES,),
     ),
     Bug(

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ import pytest
 from answerable import Answerable, Budget, Gate, Limits, Run
 from answerable.cli._main import run as cli
 from answerable.core import RunId, TenantId
-from answerable.policy import ApprovalUnknown, BudgetExceeded, PolicyDenied
+from answerable.policy import ApprovalUnknown, BudgetExceeded, Notice, PolicyDenied
 from answerable.runtime import (
     AgentUnknown,
     QueueFull,
     RunUnknown,
+    ScheduleInvalid,
     SessionUnknown,
     StepLimitExceeded,
     TenantInvalid,
     TenantRefused,
     TenantUnknown,
+    list_runs,
+    list_schedules,
 )
 from answerable.server import ControlServer, control
 from answerable.server._http import http_app
@@ -112,6 +116,63 @@ def test_each_tenant_has_its_own_settings_limits_agents_policy_and_log(tmp_path:
         )
 
     with_gate(an_app(tmp_path), body)
+
+
+class Told:
+    """A channel that keeps what it was given."""
+
+    name = "told"
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    async def tell(self, notice: Notice) -> None:
+        self.notices.append(notice)
+
+
+def test_a_tenants_schedules_start_its_runs_and_its_people_are_told_of_its_approvals_alone(tmp_path: Path) -> None:
+    app, acmes, gates = an_app(tmp_path), Told(), Told()
+    app.notify = (gates,)
+    app.tenant("initech", notify=[acmes])
+    app.schedule("daily", agent="clerk", given="wait", every=timedelta(seconds=1), tenant="initech")
+
+    async def body(gate: Gate) -> None:
+        while not acmes.notices:  # noqa: ASYNC110 - what is awaited is told in another task
+            await asyncio.sleep(0.01)
+        await gate.desk.of("initech").schedule(do="pause", name="daily", by="person:dana", reason="enough")
+
+        (schedule,) = list_schedules(gate.reader, tenant=TenantId("initech"))
+        started = list_runs(gate.reader, tenant=TenantId("initech"))
+        assert (schedule.name, schedule.state) == ("daily", "paused")
+        assert started
+        assert {notice.said["run"] for notice in acmes.notices} <= {row.run for row in started}
+        assert gates.notices == [], "what waits at one tenant is nobody else's business"
+        for other in (TenantId("default"), ACME, GLOBEX):
+            assert list_schedules(gate.reader, tenant=other) == []
+            assert list_runs(gate.reader, tenant=other) == []
+
+    with_gate(app, body)
+
+
+@pytest.mark.parametrize(
+    ("declare", "problem"),
+    [
+        (lambda app: app.schedule("x", agent="own", every=timedelta(1), tenant="acme"), "may not run `own`"),
+        (lambda app: app.schedule("x", agent="own", every=timedelta(1), tenant="nobody"), "not declared itself"),
+        (lambda app: app.notify_tenants.update(nobody=(Told(),)), "not declared itself"),
+    ],
+    ids=["another's agent", "no tenant", "no tenant to tell"],
+)
+def test_what_is_declared_for_a_tenant_that_it_cannot_be_for_stops_the_start(
+    tmp_path: Path, declare: Callable[[Answerable], None], problem: str
+) -> None:
+    app = an_app(tmp_path)
+    declare(app)
+
+    with pytest.raises((ScheduleInvalid, TenantInvalid), match=problem):
+        with_gate(app, lambda gate: asyncio.sleep(0))
+
+    assert not (app.data / "answerable.sqlite3").exists()
 
 
 def test_texts_of_two_tenants_are_sealed_under_keys_of_their_own(tmp_path: Path) -> None:

@@ -80,6 +80,10 @@ def pay(order: str) -> str:
     return f"order {order} is paid"
 
 
+def look(order: str) -> str:
+    return f"order {order} is there"
+
+
 def ban(order: str) -> str:
     raise AssertionError("nobody may")
 
@@ -92,15 +96,17 @@ async def wire(
         (directory / "policy" / kind).mkdir(parents=True, exist_ok=True)
         (directory / "policy" / kind / "w.cedar").write_text(rules)
     sale = Budget(scope="mandate:sale", calls=2, agents=("desk",))
+    task = Budget(scope="mandate:look-it-up", calls=100, agents=("desk",), allow=("look", "mail.*"))
     app = Answerable(
         data=directory / "data",
         policy=directory / "policy",
-        budgets=(sale, Budget(scope="mandate:fixed", calls=100)),
+        budgets=(sale, task, Budget(scope="mandate:fixed", calls=100)),
         environment=environment,
     )
     app.times = Times(patience=timedelta(milliseconds=100))
     app.tool(pay, effect="write")
     app.tool(ban, effect="write")
+    app.tool(look, effect="read")
     for name in ("desk", "stray"):
         app.wired(name, limits=Limits(identical_calls=None))
     app.wired("tied", limits=Limits(identical_calls=None), mandate="fixed")
@@ -259,6 +265,35 @@ def test_a_model_call_states_it_by_header_through_the_vendors_sdk(tmp_path: Path
 
 
 # -- mandates ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("GV-4", "GV-1")
+def test_under_a_mandate_an_agent_uses_what_the_mandate_allows_and_nothing_else_also_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    task = {"answerable/mandate": "look-it-up", "answerable/session": "one"}
+    sessions = []
+
+    async def story(there: Wire) -> None:
+        looked = await there.call("desk", "look", meta=task)
+        paid = await there.call("desk", "pay", meta=task)
+        async with there.openai("desk", Answerable_Mandate="look-it-up") as client:
+            with pytest.raises(openai.APIStatusError) as asked:
+                await client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "hi"}])
+        free = await there.call("desk", "pay")
+
+        assert looked["result"]["content"][0]["text"] == "order 1001 is there"
+        assert code_of(paid) == "refused.not_delegated"
+        assert "refused.not_delegated" in asked.value.response.text
+        assert free["result"]["content"][0]["text"] == "order 1001 is paid"
+        session = looked["result"]["_meta"]["answerable/session"]
+        assert there.opened(session)["scope"] == [["look", "mail.*"]]
+        sessions.append(session)
+
+    through(tmp_path, story)
+    through(tmp_path, story)
+
+    assert sessions[0] == sessions[1]
 
 
 @pytest.mark.requirement("RT-6")

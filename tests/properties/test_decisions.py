@@ -1,6 +1,6 @@
 """The same request is decided the same: in another process, and again from the receipts.
 
-`make soak` decides 10,000 random requests twice.
+`make soak` decides 10,000 random requests twice, and 10,000 again from their receipts.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ from tests.architecture.files import ROOT
 TENANT = TenantId("default")
 PACKS = ROOT / "src" / "answerable" / "cli" / "_packs"
 IN_CI, IN_SOAK = 600, 10_000
-ON_RECORD = 60
+ON_RECORD_IN_CI, ON_RECORD_IN_SOAK = 60, 10_000
 GROUPS = {"ops": ("finance-ops",), "desk": ("support",), "scout": ("sales",), "coder": ("developers",), "nobody": ()}
 NAMES = (
     *("bank.pay", "bank.flag", "bank.read_invoice", "shop.refund", "shop.send_email", "crm.send_outreach"),
@@ -119,11 +119,15 @@ def decide_all(seed: int, count: int) -> str:
         return asyncio.run(main(packs(Path(folder))))
 
 
+def is_soak() -> bool:
+    return settings().max_examples > 100
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("GV-1")
 def test_two_processes_decide_random_requests_bit_for_bit_the_same() -> None:
-    count = IN_SOAK if settings().max_examples > 100 else IN_CI
+    count = IN_SOAK if is_soak() else IN_CI
     command = [sys.executable, "-c", AGAIN, "7", str(count)]
 
     said = [
@@ -142,6 +146,7 @@ def test_two_processes_decide_random_requests_bit_for_bit_the_same() -> None:
     assert said[0] == said[1] != ""
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.requirement("EV-6")
 def test_random_decisions_are_reproduced_from_the_receipts_facts_included(tmp_path: Path) -> None:
     async def main() -> None:
@@ -172,7 +177,8 @@ async def _through(ledger: Ledger, authorizer: CedarAuthorizer) -> None:
     page = {"name": "page", "labels": ["untrusted:web"]}
     await ledger.append(Draft(tenant=TENANT, run=run, phase="signal", agent="ops", members={"control": page}))
     journal = await ledger.journal(taken)
-    for number in range(ON_RECORD):
+    count = ON_RECORD_IN_SOAK if is_soak() else ON_RECORD_IN_CI
+    for number in range(count):
         step = await journal.open(action := an_action(chance, number, run), await authorizer.authorize(action))
         assert step.status != "moved"
         if step.status == "admitted":
@@ -181,8 +187,8 @@ async def _through(ledger: Ledger, authorizer: CedarAuthorizer) -> None:
     again = replay_decisions(ledger.reader, run)
     counted = recount_facts(ledger.reader, run)
 
-    assert (len(again.decisions), again.is_same) == (ON_RECORD, True)
+    assert (len(again.decisions), again.is_same) == (count, True)
     recorded = {"environment", "target_named"}  # of the run; these actions have them each for itself
     differences = [each for said in counted for each in said.differences if each[0] not in recorded]
-    assert len(counted) == ON_RECORD
+    assert len(counted) == count
     assert differences == []

@@ -65,6 +65,7 @@ class Answerable:
         self.budgets = tuple(budgets)
         self.retention = tuple(retention)
         self.notify = tuple(notify)
+        self.notify_tenants: dict[str, tuple[Channel, ...]] = {}
         self.page = page
         self.environment = environment
         self.times = times or Times()
@@ -302,6 +303,7 @@ class Answerable:
         cron: str = "",
         timezone: str = "UTC",
         catch_up: Literal["one", "all", "none"] = "one",
+        tenant: str = "default",
     ) -> None:
         """Start an agent by the clock, each due time once.
 
@@ -310,17 +312,15 @@ class Answerable:
             agent: the agent's name.
             given: its input.
             every: how often, counted from when a gate first knew the schedule; or
-            cron: five fields, by the clock of `timezone`.
-            timezone: `Europe/Berlin`.
-            catch_up: what becomes of due times while no gate ran: `one` run for the latest of them, `all` (a
-                hundred at most), or `none`.
+            cron: five fields, by the clock of `timezone` (`Europe/Berlin`).
+            catch_up: what becomes of due times while no gate ran: `one` run for the last, `all` (at most 100), `none`.
+            tenant: whose run it is.
 
         Raises:
             ScheduleInvalid: it cannot be followed.
         """
-        self.schedules.append(
-            Schedule(name=name, agent=agent, given=given, every=every, cron=cron, timezone=timezone, catch_up=catch_up)
-        )
+        when: dict[str, Any] = {"every": every, "cron": cron, "timezone": timezone, "catch_up": catch_up}
+        self.schedules.append(Schedule(name=name, agent=agent, given=given, tenant=tenant, **when))
 
     def queue(
         self,
@@ -368,6 +368,7 @@ class Answerable:
         agents: Sequence[str] = (),
         limits: Limits | None = None,
         settings: Mapping[str, Any] | None = None,
+        notify: Sequence[Channel] = (),
     ) -> None:
         """Let a tenant share this gate: with its own log, keys, stops, approvals and start keys.
 
@@ -378,10 +379,12 @@ class Answerable:
             agents: those that it may run; all, if none are named.
             limits: of each of its runs, where they are tighter than the agent's own.
             settings: what its agents read of it with `run.settings`. JSON.
+            notify: how its people are told of what waits for them.
 
         Raises:
             TenantInvalid: it cannot be.
         """
+        self.notify_tenants[name] = (*self.notify_tenants.get(name, ()), *notify)
         self.tenants.append(Tenant(name=name, agents=tuple(agents), limits=limits, settings=dict(settings or {})))
 
     def upstream(self, upstream: Upstream | LocalProvider) -> None:
@@ -476,7 +479,7 @@ class Answerable:
             specs=self.specs,
             budgets=self.budgets,
             retention=self.retention,
-            notify=self.notify,
+            notify={"default": self.notify, **self.notify_tenants},
             page=self.page,
             environment=self.environment,
             credentials=self.credentials,

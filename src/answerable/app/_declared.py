@@ -25,7 +25,7 @@ def check_schedules(schedules: Sequence[Schedule], agents: Sequence[tuple[AgentS
         if schedule.agent not in names:
             problem = f"it starts `{schedule.agent}`, and there is no such agent"
             raise ScheduleInvalid(name=schedule.name, problem=problem)
-    if len({schedule.name for schedule in schedules}) < len(schedules):
+    if len({(schedule.tenant, schedule.name) for schedule in schedules}) < len(schedules):
         raise ScheduleInvalid(name=schedules[-1].name, problem="two schedules have the same name")
 
 
@@ -49,7 +49,10 @@ def check_queues(queues: Sequence[Queue], agents: Sequence[tuple[AgentSpec, Agen
 
 
 def check_tenants(
-    tenants: Sequence[Tenant], agents: Sequence[tuple[AgentSpec, AgentDeclaration]], named: Sequence[str]
+    tenants: Sequence[Tenant],
+    agents: Sequence[tuple[AgentSpec, AgentDeclaration]],
+    named: Sequence[str],
+    schedules: Sequence[Schedule] = (),
 ) -> None:
     known = {spec.name for spec, _ in agents}
     names = [each.name for each in tenants]
@@ -58,5 +61,9 @@ def check_tenants(
     for each in tenants:
         if unknown := set(each.agents) - known:
             raise TenantInvalid(tenant=each.name, problem=f"there is no agent `{min(unknown)}`")
-    if nobody := set(named) - {"", DEFAULT_TENANT, *names}:
-        raise TenantInvalid(tenant=min(nobody), problem="a queue or a budget names it, and it is not declared")
+        for schedule in schedules:
+            if schedule.tenant == each.id and not each.may_run(schedule.agent):
+                problem = f"the tenant `{each.name}` may not run `{schedule.agent}`"
+                raise ScheduleInvalid(name=schedule.name, problem=problem)
+    if nobody := {*named, *(each.tenant for each in schedules)} - {"", DEFAULT_TENANT, *names}:
+        raise TenantInvalid(tenant=min(nobody), problem="something declared names it, and it is not declared itself")

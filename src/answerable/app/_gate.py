@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -49,6 +49,7 @@ from answerable.policy import (
     StopsProjection,
     is_mandate_granted,
     load_recognisers,
+    scope_of_mandate,
 )
 from answerable.runtime import (
     Agents,
@@ -239,7 +240,7 @@ async def open_gate(
     specs: Path | None,
     budgets: Sequence[Budget],
     retention: Sequence[Retention] = (),
-    notify: Sequence[Channel] = (),
+    notify: Mapping[str, Sequence[Channel]],
     page: str = "",
     environment: str = "",
     credentials: Credentials,
@@ -265,7 +266,8 @@ async def open_gate(
         check_may_start(declaration)
     check_schedules(schedules, agents)
     check_queues(queues, agents)
-    check_tenants(tenants, agents, [*(each.tenant for each in queues), *(each.tenant for each in budgets)])
+    named = [*notify, *(each.tenant for each in queues), *(each.tenant for each in budgets)]
+    check_tenants(tenants, agents, named, schedules)
     in_force = load_specs(specs) if specs is not None else Specs(())
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(fewer_collections())
@@ -362,7 +364,8 @@ async def open_gate(
             held_to=functools.cache(lambda name: by(_stored_policies(ledger.reader, name), name)),
         )
         worker = Worker(shared, known)
-        runs = Runs(ledger, known)
+        scopes = functools.partial(scope_of_mandate, budgets)
+        runs = Runs(ledger, known, scopes=scopes)
         sessions = Sessions(
             shared,
             known,
@@ -370,6 +373,7 @@ async def open_gate(
             patience=times.patience,
             retry_window=times.retry_window,
             grants=functools.partial(is_mandate_granted, budgets),
+            scopes=scopes,
         )
         await sessions.start()
         stack.push_async_callback(sessions.stop)
@@ -380,8 +384,6 @@ async def open_gate(
             approvers=Approvers.on(ledger, ledger.reader),
             describe=effects.describe,
         )
-        alerts = BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock)
-        notices = Notices(approvals, notify, link=page, alerts=alerts)
         control, stops_at = Control(ledger, known), Stops(book=ledger, store=ledger.reader)
         tiers = Autonomy(book=ledger, store=ledger.reader)
         for _, declared in agents:
@@ -391,12 +393,25 @@ async def open_gate(
         there_are = frozenset({_TENANT, *(each.id for each in tenants)})
         desk = Desk(ledger, runs, control, approvals=approvals, stops=stops_at, tools=tools, tenants=there_are)
         await desk.pinning.start()
-        by_clock = Schedules(ledger, runs, schedules)
-        await by_clock.start()
+        scheduling = sorted({each.tenant for each in schedules})
+        by_clock = [Schedules(ledger, runs, schedules, tenant=TenantId(tenant)) for tenant in scheduling]
+        for schedule in by_clock:
+            await schedule.start()
+        notices = [
+            Notices(
+                approvals,
+                channels,
+                link=page,
+                alerts=BudgetAlerts(ledger.reader.rows, budgets, clock=ledger.clock, tenant=TenantId(name)),
+                tenant=TenantId(name),
+            )
+            for name, channels in notify.items()
+        ]
         advancing = engine(ledger.leases, ledger.clock).serve(worker.advance, slots=slots)
         retaining = Retaining(ledger, retention)
-        serving = (advancing, expire(approvals), notices.serve(), sessions.serve(), by_clock.serve(), turns.serve())
-        async with background(*serving, retaining.serve()):
+        by_tenant = (*(each.serve() for each in notices), *(each.serve() for each in by_clock))
+        serving = (advancing, expire(approvals), sessions.serve(), turns.serve(), retaining.serve())
+        async with background(*serving, *by_tenant):
             yield Gate(
                 desk,
                 reports,

@@ -13,6 +13,7 @@ import typer
 
 from answerable import policy
 from answerable.cli._desk import approvals_of, json_value, write
+from answerable.cli._explained import told_terms
 from answerable.cli._ids import ApprovalArgument
 from answerable.cli._options import DATA, AsJson, By, Data, Reason
 from answerable.cli._say import ago, columns, say
@@ -76,7 +77,7 @@ def show(approval: ApprovalArgument, data: Data = DATA, as_json: AsJson = False)
         f"  what      {what_of(found.action)}",
         f"  agent     {asked.agent}, in {asked.run}",
         f"  held by   {', '.join(found.rules) or 'the agent itself'}",
-        f"  needs     {_needs(asked)}",
+        f"  needs     {told_terms(asked.terms, stage=asked.stage)}",
         f"  asked     {asked.asked:%Y-%m-%d %H:%M:%S} UTC, due {asked.due:%Y-%m-%d %H:%M:%S} UTC",
         f"  digest    {asked.digest}",
     ]
@@ -167,21 +168,6 @@ def _decide(
     said = write(data, decide)
     more = f"  {said['votes']} of {said['of']}" if said["state"] == "waiting" else ""
     say(said, [f"{said['approval']}: {said['state']}  {said['receipt']}{more}"], as_json=as_json)
-
-
-def _needs(asked: policy.Approval) -> str:
-    """Who must say yes, in a few words."""
-    terms = asked.terms
-    said = [f"{terms.n} of {asked.role}" if terms.n > 1 else asked.role]
-    if terms.not_chain:
-        said.append("none of them in the initiator's line of command")
-    elif terms.not_initiator:
-        said.append("not the initiator")
-    said += ["signed"] * terms.is_signed + ["may be edited"] * terms.may_edit
-    said += ["may be given for the rest of the run"] * terms.may_repeat
-    if later := terms.escalates_to[asked.stage :]:
-        said.append("then " + ", then ".join(later))
-    return ", ".join(said)
 
 
 def told_origins(provenance: Sequence[Mapping[str, Any]], passages: Sequence[policy.Passage]) -> list[str]:

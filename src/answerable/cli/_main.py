@@ -34,6 +34,7 @@ COMMANDS = {
     "queues": "See how many runs go on, begin and wait, and the limits.",
     "schedules": "List what starts by the clock; pause and resume it.",
     "budgets": "See what is spent, reserved and left of each budget.",
+    "costs": "See what was used: by agent, run, model, mandate, customer.",
     "approvals": "See what waits for a person, and decide it.",
     "labels": "See what labels a run carries, and drop one.",
     "receipts": "Show a receipt in full.",

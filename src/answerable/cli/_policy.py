@@ -1,8 +1,6 @@
 """`answerable policy check|test|explain|simulate|replay`."""
 
-import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,18 +8,19 @@ import typer
 
 from answerable.cli._application import ConfigFile
 from answerable.cli._declared import declared_by
+from answerable.cli._explained import explained, simulated
 from answerable.cli._ids import RunArgument
 from answerable.cli._options import DATA, AsJson, Data
-from answerable.cli._say import columns, say
+from answerable.cli._say import say
+from answerable.cli._since import moment_of
 from answerable.cli._tenant import own_receipt, own_run, tenant
-from answerable.core import RunId, format_time
+from answerable.core import RunId
 from answerable.ledger import Reader
 from answerable.policy import (
     PolicySet,
     ReplayedDecision,
     check_policies,
     explain,
-    parse_duration,
     recount_facts,
     replay_decisions,
     run_policy_tests,
@@ -155,22 +154,7 @@ def explain_receipt(
     reader = Reader.open(data)
     own_receipt(reader, receipt, data=data)
     found = explain(reader, receipt, tenant=tenant())
-    refused = f", refused by {found.refused_by}" if found.refused_by else ""
-    lines = [
-        f"{found.principal} → {found.action} on {found.resource}: {found.recorded}{refused}",
-        f"  policy said {found.verdict}",
-    ]
-    for rule in found.rules:
-        lines += ["", *(f"  {line}" for line in rule.text.splitlines())]
-        lines += [f"  asks for {asked}" for asked in rule.obligations]
-        lines += [f"  from layer {rule.layer}"] if rule.layer else []
-    lines += ["", "  decided on"] + [f"    {name} = {json.dumps(value)}" for name, value in sorted(found.facts.items())]
-    lines += ["", "  it would have come out otherwise"]
-    lines += [
-        f"    {each.verdict:<7} with {each.fact} = {json.dumps(each.value)} instead of {json.dumps(each.was)}"
-        for each in found.changes
-    ] or ["    with no other single fact that a policy looks at"]
-    say(asdict(found), lines, as_json=as_json)
+    say(asdict(found), explained(found), as_json=as_json)
 
 
 @command.command("simulate")
@@ -180,31 +164,24 @@ def simulate_policies(
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Say what other policies would have made of the decisions on record.
+    """Say what other policies would have made of the decisions on record, and where they give more authority.
 
     Exit 1: something would have come out differently. Exit 3: nothing would, as far as it can be said.
     """
-    policies = PolicySet.load(against)
+    of = tenant()
+    policies, moment = PolicySet.load_all(against), moment_of(since)
     reader = Reader.open(data)
-    found = simulate(reader, policies, against_of={}, since=_since(since), clauses=ClausesSoFar(reader))
+    held = policies.get(of, policies["default"])
+    found = simulate(reader, held, against_of={}, tenant=of, since=moment, clauses=ClausesSoFar(reader))
+    named = {"against": found.against, "since": moment, "counts": found.counts()}
+    say(
+        {**named, "decisions": [asdict(each) for each in found.differences]},
+        simulated(found, since=moment),
+        as_json=as_json,
+    )
     told = [each for each in found.differences if each.kind != "same"]
-    rows = [(each.kind, each.action, each.then, each.now or "?", each.receipt, each.why) for each in told]
-    lines = columns(("WHAT", "ACTION", "THEN", "NOW", "RECEIPT", "WHY"), rows) if rows else []
-    lines.append(f"{found.count('same')} of {len(found.differences)} decisions come out the same")
-    value = {"against": found.against, "decisions": [asdict(each) for each in found.differences]}
-    say(value, lines, as_json=as_json)
     unsaid = found.count("cannot say")
     raise typer.Exit(1 if len(told) > unsaid else 3 if unsaid or not found.differences else 0)
-
-
-def _since(text: str) -> str:
-    """A duration before now, or a date, as the record writes times."""
-    lasts = parse_duration(text)
-    try:
-        moment = datetime.now(UTC) - lasts if lasts else datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"`{text}` is neither a duration like `30d` nor a date like 2026-11-01") from None
-    return format_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _line(each: ReplayedDecision) -> str:

@@ -160,4 +160,4 @@ def _ends(mirror: Mirror) -> Iterator[tuple[str, str]]:
     for receipt in mirror.key_receipts():
         control = receipt.section("control")
         if control.get("role") == "gate" and control.get("state") == "retired":
-            yield str(control.get("id")), receipt.predicate["at"]
+            yield str(control.get("id")), receipt.at

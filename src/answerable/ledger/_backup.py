@@ -25,6 +25,7 @@ from answerable.core import Clock, ConfigError, EvidenceError, SystemClock, form
 from answerable.ledger._copy import dump_store
 from answerable.ledger._drivers._snapshot import snapshot
 from answerable.ledger._erasures import ErasureLists
+from answerable.ledger._former_self import FORMER
 from answerable.ledger._going_on import why_it_stands_still
 from answerable.ledger._keys import read_or_make_secret
 from answerable.ledger._reader import NoStore, Reader
@@ -55,7 +56,18 @@ _COUNT = Prepared(sa.select(sa.func.count()).select_from(receipts))
 _SCRYPT = {"n": 1 << 15, "r": 8, "p": 1}
 # What says who works here now, or is made again from the record.
 _LEFT_OUT = frozenset(
-    {"lock", "gate.sock", ADDRESS, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "standstill.json", "keys", "log"}
+    {
+        "lock",
+        "gate.sock",
+        ADDRESS,
+        FORMER,
+        DATABASE,
+        f"{DATABASE}-wal",
+        f"{DATABASE}-shm",
+        "standstill.json",
+        "keys",
+        "log",
+    }
 )
 
 

@@ -61,11 +61,26 @@ _SEEN = Prepared(sa.update(slices).where(slices.c.run == sa.bindparam("of_run"))
 Told = Callable[[Sequence[str]], None]
 Hint = Callable[[bool], None]
 
+_LEAVE = Prepared(
+    sa.update(slices)
+    .where(slices.c.run == sa.bindparam("of_run"))
+    .values(state="ready", due=None, build=sa.bindparam("to"))
+)
 _END_LEASES = Prepared(sa.update(slices).where(slices.c.state == "leased").values(state="ready"))
 IS_UNSERVED = sa.or_(
     slices.c.state == "ready",
     slices.c.state == "called",
     sa.and_(slices.c.state == "parked", slices.c.due <= sa.bindparam("moment")),
+)
+_ANYBODY = ""
+_SERVES = sa.bindparam("serves", type_=sa.Text)
+_TEXT = sa.literal_column("'%|'", sa.Text), sa.literal_column("'|%'", sa.Text)
+# A run that was left to the code that began it is for whoever has that, or takes the agent's runs of any.
+IS_OURS = sa.or_(
+    slices.c.build.is_(None),
+    _SERVES == _ANYBODY,
+    _SERVES.like(_TEXT[0] + slices.c.build + _TEXT[1]),
+    _SERVES.like(_TEXT[0] + slices.c.agent + _TEXT[1]),
 )
 # Each tenant's first, then each tenant's second …: thousands of one tenant's keep no other waiting.
 IN_TURN = (
@@ -75,7 +90,7 @@ IN_TURN = (
         .over(partition_by=slices.c.tenant, order_by=(slices.c.priority, slices.c.opened))
         .label("turn"),
     )
-    .where(IS_UNSERVED)
+    .where(IS_UNSERVED, IS_OURS)
     .subquery()
 )
 _UNSERVED = Prepared(sa.select(IN_TURN.c.run).order_by(IN_TURN.c.turn).limit(sa.bindparam("most")))
@@ -162,6 +177,8 @@ class Leases:
         self._reading = reading
         self._clock = clock
         self._listeners: list[tuple[Told, Hint | None]] = []
+        self.serves = _ANYBODY
+        """Builds and agents whose runs this worker goes on with, `|` before and after each; empty for all."""
 
     @property
     def is_held(self) -> bool:
@@ -238,6 +255,19 @@ class Leases:
 
         return self._writer.submit(work)
 
+    def leave(self, taken: Slice, build: str) -> "asyncio.Future[bool]":
+        """Give the run to whoever has the code that began it; who has not is not given it again but by a wake."""
+
+        def work(tx: Transaction) -> bool:
+            if tx.fence(taken.run) != taken.fence:
+                return False
+            tx.run(_LEAVE, of_run=taken.run, to=build)
+            tx.set_fence(taken.run, None)
+            tx.let_go()
+            return True
+
+        return self._writer.submit(work)
+
     def call(self, choose: Callable[[Tx], Sequence[RunId]]) -> "asyncio.Future[Sequence[RunId]]":
         """Have those of the queued runs advanced that `choose` finds, inside the transaction, to be next."""
 
@@ -264,7 +294,8 @@ class Leases:
 
     def unserved(self, limit: int) -> list[RunId]:
         """Runs that nobody advances and somebody should: woken, due or never started; of every tenant in turn."""
-        return [row[0] for row in self._reading.rows(_UNSERVED, moment=format_time(self._clock.now()), most=limit)]
+        asked = {"moment": format_time(self._clock.now()), "most": limit, "serves": self.serves}
+        return [row[0] for row in self._reading.rows(_UNSERVED, **asked)]
 
     def place(self, run: RunId) -> tuple[str, int]:
         """The run's tenant and priority: whom it takes turns with, and when it is its turn there."""

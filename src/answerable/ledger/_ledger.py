@@ -155,7 +155,7 @@ class Ledger:
     async def start(self) -> None:
         """Begin to write: ends earlier leases of this directory, and puts the keys on the record at first."""
         if self._store.is_shared:
-            self._membership = _membership(self._store, self._recorder, self._lease)
+            self._membership = _membership(self.directory, self._store, self._recorder, self._lease)
             self.writer, self.leases = self._membership.start(self.reader)
         else:
             assert isinstance(self._recorder.connection, SqliteConnection)
@@ -367,14 +367,14 @@ def _join(directory: Path, store: Store, **how: Any) -> Recorder:
     return join(directory, store, **how)
 
 
-def _membership(store: Store, recorder: Recorder, lease: timedelta) -> "Membership":
+def _membership(directory: Path, store: Store, recorder: Recorder, lease: timedelta) -> "Membership":
     from answerable.ledger._drivers._postgres import PostgresStore
     from answerable.ledger._many import SharedRecorder
     from answerable.ledger._membership import Membership
 
     assert isinstance(store, PostgresStore)
     assert isinstance(recorder, SharedRecorder)
-    return Membership(store, recorder, lease=lease)
+    return Membership(store, recorder, directory=directory, lease=lease)
 
 
 class _Glance:

@@ -30,6 +30,7 @@ __all__ = ["CHANNEL", "MARK", "Query", "SharedRecorder", "SharedTransaction"]
 Query = tuple[Prepared, Sequence[Any]]
 
 CHANNEL = "answerable"
+NO_RUN = "-"
 _MOST_NEWS = 5_000
 _MOST_PLACES = 10_000
 _MOST_PAYLOAD_BYTES = 7_000  # Postgres allows 8,000
@@ -220,6 +221,7 @@ class SharedTransaction(Transaction):
         super().__init__(recorder)
         self._shared = recorder
         self._is_told = False
+        self._lets_go = False
         self._new_logs: set[str] = set()
 
     def position_of(self, tenant: str) -> dict[str, int]:
@@ -255,6 +257,10 @@ class SharedTransaction(Transaction):
                 self._new_logs.add(tenant)
         self._frontiers[tenant] = own = known.copy()
         return own
+
+    def let_go(self) -> None:
+        """Have other workers look at once for what they may do."""
+        self._lets_go = True
 
     def rename_logs(self) -> None:
         """Have the logs bear the origins of this line of history; the sequencer signs under what they bear."""
@@ -304,11 +310,13 @@ class SharedTransaction(Transaction):
 
     def _payloads(self) -> list[str]:
         """What others are told: who speaks, whether it serves, what to look at again, and whom was woken."""
-        if not self._rows and not self._woken:
-            return []
         of = self._shared
+        # Of no run; and as if by one that serves nobody, so that they do not give it a moment's start.
+        free = [f"{of.boundary['boot']} 0 0 {NO_RUN}"] if self._lets_go else []
+        if not self._rows and not self._woken:
+            return free
         head = f"{of.boundary['boot']} {int(of.is_serving)} {int(self._is_told)}"
-        payloads, line = [], head
+        payloads, line = free, head
         for run in dict.fromkeys(self._woken):
             if len(line) + len(run) > _MOST_PAYLOAD_BYTES:
                 payloads.append(line)

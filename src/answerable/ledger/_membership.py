@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from answerable.core import Clock, new_boot_id
 from answerable.ledger._drivers._postgres import PostgresConnection, PostgresStore
 from answerable.ledger._drivers._postgres_writer import PostgresWriter
+from answerable.ledger._former_self import former_self, remember_self
 from answerable.ledger._key_files import KeyRetired, key_path, open_signers
 from answerable.ledger._many import SharedRecorder, SharedTransaction
 from answerable.ledger._ports import Projection, Signer, Writer
@@ -118,7 +119,8 @@ def join(
 class Membership:
     """Starts and ends what a worker of a shared store needs beside its connections."""
 
-    def __init__(self, store: PostgresStore, recorder: SharedRecorder, *, lease: timedelta) -> None:
+    def __init__(self, store: PostgresStore, recorder: SharedRecorder, *, directory: Path, lease: timedelta) -> None:
+        self._directory = directory
         self._store = store
         self._recorder = recorder
         self._lease = lease
@@ -130,10 +132,13 @@ class Membership:
     def start(self, reader: Reader) -> tuple[Writer[Transaction], SharedLeases]:
         """Sign in as a worker; call it on the loop that will write."""
         recorder, self._loop = self._recorder, asyncio.get_running_loop()
+        former = former_self(self._directory)
+        remember_self(self._directory, recorder.boundary["boot"])
         self._presence = Presence(
             self._store.connect(writable=True),
             boot=recorder.boundary["boot"],
             lease=self._lease,
+            former=former,
             heard=functools.partial(self._tell, self._heard),
             missed=functools.partial(self._tell, self._missed),
             freed=functools.partial(self._tell, self._freed),

@@ -39,6 +39,7 @@ _RENEW = Prepared(
     .returning(workers.c.worker)
 )
 _LEAVE = Prepared(sa.update(workers).where(workers.c.worker == _P("me")).values(until=""))
+_GONE = Prepared(sa.update(workers).where(workers.c.boot == _P("boot")).values(until=""))
 _OWNERLESS = sa.and_(
     slices.c.state == "leased",
     ~sa.exists().where(workers.c.worker == slices.c.worker, workers.c.until > NOW),
@@ -57,6 +58,7 @@ class Presence:
         connection: its own; nobody else uses it.
         boot: of the gate.
         lease: how long the others wait for it before they take its runs.
+        former: a boot that is known to be gone, whose lease nobody need wait for.
         heard: called on the thread with the payloads of notifications.
         missed: called on the thread when notifications may have been lost, or the worker has another name.
         freed: called on the thread with runs whose worker is gone.
@@ -68,6 +70,7 @@ class Presence:
         *,
         boot: str,
         lease: timedelta,
+        former: str = "",
         heard: Callable[[list[str]], None],
         missed: Callable[[], None],
         freed: Callable[[list[str]], None],
@@ -82,6 +85,8 @@ class Presence:
         self._is_away = False
         self._is_over = threading.Event()
         self.worker = ""
+        if former:
+            connection.run(_GONE, boot=former)
         self._join()
         self._listen()
         self._thread = threading.Thread(target=self._serve, name="answerable-lease", daemon=True)

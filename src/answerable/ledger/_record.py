@@ -292,6 +292,9 @@ class Transaction:
         self._move_slice(draft)
         return Appended("ok", receipt_id, seq, self.now)
 
+    def let_go(self) -> None:
+        """Tell other workers that something is free which they may wait for; here there are none."""
+
     def rename_logs(self) -> None:
         """Nothing: what a log of one's own is called goes with each of its heads."""
 
@@ -388,6 +391,7 @@ class Transaction:
                 priority=priority_of(draft),
                 opened=self.now,
                 begun=None,
+                build=None,
             )
             self._woken.append(draft.run)
             self._opened.append(draft.run)

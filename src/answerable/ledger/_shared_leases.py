@@ -14,6 +14,7 @@ from answerable.ledger._drivers._failures import StoreUnreachable
 from answerable.ledger._drivers._postgres import PostgresConnection
 from answerable.ledger._leases import (
     IN_TURN,
+    IS_OURS,
     IS_UNSERVED,
     SET,
     Again,
@@ -63,7 +64,9 @@ _TAKE_SOME = Prepared(
         slices.c.run.in_(
             sa.select(slices.c.run)
             .where(
-                slices.c.run.in_(sa.select(IN_TURN.c.run).order_by(IN_TURN.c.turn).limit(_P("in_sight"))), IS_UNSERVED
+                slices.c.run.in_(sa.select(IN_TURN.c.run).order_by(IN_TURN.c.turn).limit(_P("in_sight"))),
+                IS_UNSERVED,
+                IS_OURS,
             )
             .limit(_P("most"))
             .with_for_update(skip_locked=True)
@@ -162,7 +165,8 @@ class SharedLeases(Leases):
         me, moment = self._recorder.worker, format_time(self._clock.now())
         try:
             # INVARIANT: not asked again on a new connection: whatever the first one took would be nobody's.
-            values = _TAKE_SOME.postgres.arrange({"me": me, "moment": moment, "most": limit, "in_sight": 4 * limit})
+            given = {"me": me, "moment": moment, "most": limit, "in_sight": 4 * limit, "serves": self.serves}
+            values = _TAKE_SOME.postgres.arrange(given)
             rows = self._lookups.ask_once((_TAKE_SOME, values))
         except StoreUnreachable:
             self._is_unsure = True

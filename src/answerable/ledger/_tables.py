@@ -101,6 +101,7 @@ slices = sa.Table(
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("opened", sa.Text, nullable=False),
     sa.Column("begun", sa.Text),
+    sa.Column("build", sa.Text),
     sa.Index("slices_by_state", "state", "due"),
     sa.Index("slices_in_line", "state", "tenant", "agent", "priority", "opened"),
     sa.Index("slices_by_begin", "tenant", "begun"),

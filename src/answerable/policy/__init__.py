@@ -8,7 +8,7 @@ approvals, stops. `Approvals` and `Stops` are where people answer and interfere.
 from answerable.policy._approvals import ApprovalsProjection
 from answerable.policy._authorizer import CedarAuthorizer, DecisionCache
 from answerable.policy._autonomy import Autonomy, AutonomyProjection, Tier, TierOfAgent
-from answerable.policy._budgets import Budget, BudgetProjection, is_mandate_granted
+from answerable.policy._budgets import Budget, BudgetProjection, is_mandate_granted, scope_of_mandate
 from answerable.policy._checks import PolicyCheck, PolicyTest, PolicyTests, check_policies, run_policy_tests
 from answerable.policy._counting import FactsProjection
 from answerable.policy._deciding import Approval, ApprovalDetail, Approvals
@@ -190,6 +190,7 @@ __all__ = [
     "replay_decisions",
     "reserved_by",
     "run_policy_tests",
+    "scope_of_mandate",
     "simulate",
     "spending",
 ]

@@ -14,7 +14,16 @@ from answerable.core import Action, Decision, Money, Usage
 from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, insert, metadata
 from answerable.policy._errors import BudgetExceeded, BudgetInvalid, MandateUnknown
 
-__all__ = ["AMOUNT", "Budget", "BudgetProjection", "budgets_table", "is_mandate_granted", "reservations_table"]
+__all__ = [
+    "AMOUNT",
+    "Budget",
+    "BudgetProjection",
+    "budgets_of",
+    "budgets_table",
+    "is_mandate_granted",
+    "reservations_table",
+    "scope_of_mandate",
+]
 
 AMOUNT = "amount:"
 """Dimensions of money that tools move: `amount:EUR`, in minor units."""
@@ -87,6 +96,8 @@ class Budget:
         tell: the role whose mail box an alert goes to; webhooks get all.
         tenant: whose; every tenant's, each by itself, if none is named.
         agents: of a mandate, the ids of agents elsewhere that may act under it by naming it.
+        allow: of a mandate, names of what may be used under it, `*` at will: `mail.*`, `model:*`; all that policy
+            permits where there are none. Runs and sessions keep what it was when they were opened.
     """
 
     scope: str
@@ -99,6 +110,7 @@ class Budget:
     tell: str = ""
     tenant: str = ""
     agents: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         kind, _, name = self.scope.partition(":")
@@ -112,6 +124,8 @@ class Budget:
             raise BudgetInvalid(scope=self.scope, problem="an alert is not 1 to 100 percent")
         if self.agents and kind != "mandate":
             raise BudgetInvalid(scope=self.scope, problem="only a mandate names agents")
+        if self.allow and kind != "mandate":
+            raise BudgetInvalid(scope=self.scope, problem="only a mandate says what may be used under it")
 
     @property
     def limits(self) -> dict[str, int]:
@@ -126,11 +140,22 @@ class Budget:
         return f"{self.scope}@{day}" if self.period == "day" else self.scope
 
 
+def budgets_of(budgets: Iterable[Budget], tenant: str) -> list[Budget]:
+    """Those that hold for a tenant; its own take the place of everybody's of the same scope."""
+    found = list(budgets)
+    own = {budget.scope for budget in found if budget.tenant == tenant}
+    return [each for each in found if each.tenant == tenant or not (each.tenant or each.scope in own)]
+
+
 def is_mandate_granted(budgets: Iterable[Budget], tenant: str, agent: str, mandate: str) -> bool:
-    """Whether a mandate, as it is for a tenant, names this agent; a tenant's own takes the place of everybody's."""
-    found = [budget for budget in budgets if budget.scope == f"mandate:{mandate}"]
-    own = [budget for budget in found if budget.tenant == tenant]
-    return any(agent in budget.agents for budget in own or (each for each in found if not each.tenant))
+    """Whether a mandate, as it is for a tenant, names this agent."""
+    return any(agent in each.agents for each in budgets_of(budgets, tenant) if each.scope == f"mandate:{mandate}")
+
+
+def scope_of_mandate(budgets: Iterable[Budget], tenant: str, mandate: str) -> list[list[str]]:
+    """What may be used under a mandate: names of which each list must have the one that is used."""
+    of_tenant = [each for each in budgets_of(budgets, tenant) if each.scope == f"mandate:{mandate}"]
+    return [list(each.allow) for each in of_tenant if each.allow]
 
 
 class BudgetProjection:

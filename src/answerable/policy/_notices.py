@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from answerable.core import TenantId
 from answerable.policy._deciding import Approval, Approvals
 from answerable.policy._errors import NoticeLost
 
@@ -65,6 +66,7 @@ class Notices:
         link: the page's address, to which the approval's id is added.
         look_s: how often the record is looked at.
         alerts: what else there is to tell now.
+        tenant: of whose approvals people are told.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Notices:
         link: str = "",
         look_s: float = _LOOK_S,
         alerts: Callable[[], Iterable[Notice]] = tuple,
+        tenant: TenantId = TenantId("default"),
     ) -> None:
         self._approvals = approvals
         self._channels = tuple(channels)
         self._link = link
         self._look_s = look_s
         self._alerts = alerts
+        self._tenant = tenant
         self._telling: dict[str, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
@@ -96,7 +100,7 @@ class Notices:
                 task.cancel()
 
     def _look(self) -> None:
-        standing = [*map(self._notice, self._approvals.list()), *self._alerts()]
+        standing = [*map(self._notice, self._approvals.list(tenant=self._tenant)), *self._alerts()]
         notices = {notice.id: notice for notice in standing}
         for id in self._telling.keys() - notices.keys():
             self._telling.pop(id).cancel()

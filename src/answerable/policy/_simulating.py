@@ -1,11 +1,13 @@
 """Other policies against what was decided: what they would have denied, permitted or asked for instead."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 from answerable.core import TenantId, stable_json
 from answerable.policy._cedar import PRESENCE, WHOLE
 from answerable.policy._evaluation import Evaluation
+from answerable.policy._obligations import merge_obligations
 from answerable.policy._policies import PolicySet, Request
 from answerable.policy._ports import Clauses, Record
 from answerable.policy._recount import Recounted, recount
@@ -23,7 +25,9 @@ class Difference:
 
     Args:
         kind: what is different; `same` for nothing.
-        then, now: verdicts of policy, whatever a budget, a stop or a person made of them.
+        then, now: verdicts of policy, whatever a budget, a stop or a person made of them; `asked_then` and `asked_now`
+            what had to be met first.
+        widens: more would be let through than then, with less asked for, or by somebody else's yes.
         why: rules or the error that decide now, or why it cannot be said.
     """
 
@@ -34,6 +38,10 @@ class Difference:
     then: str
     now: str
     why: str
+    agent: str = ""
+    asked_then: tuple[str, ...] = ()
+    asked_now: tuple[str, ...] = ()
+    widens: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +54,10 @@ class Simulation:
     def count(self, kind: Kind) -> int:
         """How many are of this kind."""
         return sum(each.kind == kind for each in self.differences)
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each kind, the most first."""
+        return dict(Counter(each.kind for each in self.differences).most_common())
 
 
 def simulate(
@@ -83,7 +95,7 @@ def _compare(
     said = each.receipt.predicate
     if each.request == {}:
         return None  # refused before policy was asked: other policies would not have been asked either
-    named = {"receipt": said["id"], "run": said["run"], "action": said["action"]["name"]}
+    named = {"receipt": said["id"], "run": said["run"], "action": said["action"]["name"], "agent": said["agent"]["id"]}
     name = said["authority"].get("policy", "")
     if name not in against_of and (stored := reader.stored(name)) is not None:
         against_of[name] = PolicySet.from_snapshot(stored[0], where=name)
@@ -110,7 +122,29 @@ def _compare(
     )
     now = partition.evaluate(request.to_json())
     why = now.error.message if now.error else ", ".join(now.rules)
-    return Difference(**named, kind=_kind(then, now), then=then.verdict, now=now.verdict, why=why)
+    asked_then, asked_now = _asked(then), _asked(now)
+    return Difference(
+        **named,
+        kind=_kind(then, now),
+        then=then.verdict,
+        now=now.verdict,
+        why=why,
+        asked_then=asked_then,
+        asked_now=asked_now,
+        widens=_widens(then, now),
+    )
+
+
+def _asked(found: Evaluation) -> tuple[str, ...]:
+    return tuple(sorted(map(str, found.obligations)))
+
+
+def _widens(then: Evaluation, now: Evaluation) -> bool:
+    """Whether it lets more through, or asks for less than it did in any of its obligations."""
+    if then.verdict != now.verdict:
+        return _STRICTNESS[now.verdict] < _STRICTNESS[then.verdict]
+    # Of the same role, asking for as much as before is what the stricter of both is.
+    return any(merge_obligations((before, *now.obligations)) != now.obligations for before in then.obligations)
 
 
 def _unrecorded(reads: frozenset[str], each: Recounted) -> str:
@@ -131,5 +165,4 @@ def _kind(then: Evaluation, now: Evaluation) -> Kind:
         if _STRICTNESS[now.verdict] < _STRICTNESS[then.verdict]:
             return "newly permitted" if now.verdict == "permit" else "newly held"
         return "newly held"
-    same = sorted(map(str, then.obligations)) == sorted(map(str, now.obligations))
-    return "same" if same else "other obligations"
+    return "same" if _asked(then) == _asked(now) else "other obligations"

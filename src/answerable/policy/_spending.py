@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from answerable.core import Clock, Money, TenantId
 from answerable.ledger import Prepared, Receipt
-from answerable.policy._budgets import AMOUNT, Budget, budgets_table, reservations_table
+from answerable.policy._budgets import AMOUNT, Budget, budgets_of, budgets_table, reservations_table
 from answerable.policy._notices import Notice
 from answerable.policy._ports import Record, Rows
 
@@ -146,7 +146,7 @@ class BudgetAlerts:
         self, rows: Rows, budgets: Sequence[Budget], *, clock: Clock, tenant: TenantId = TenantId("default")
     ) -> None:
         self._rows = rows
-        self._budgets = tuple(budget for budget in budgets if budget.alerts)
+        self._budgets = tuple(budget for budget in budgets_of(budgets, tenant) if budget.alerts)
         self._clock = clock
         self._tenant = tenant
         self._raised: dict[str, Notice] = {}

@@ -100,6 +100,12 @@ class Agents:
             self._of_tenant[name, its.id] = found
         return found
 
+    @property
+    def serves(self) -> str:
+        """Builds of those that are pinned to theirs, and names of the others, `|` before and after each."""
+        words = [each.build if each.on_change == "pin" else each.name for each in self._by_name.values()]
+        return f"|{'|'.join(words)}|" if words else ""
+
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 

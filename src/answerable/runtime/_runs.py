@@ -1,7 +1,7 @@
 """Runs from outside: start one, await its result, signal it, settle what is in doubt."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,9 +197,16 @@ def _row(row: Sequence[Any]) -> RunRow:
 class Runs:
     """Starts runs and reaches them from outside. Needs `RunsProjection` among the ledger's projections."""
 
-    def __init__(self, ledger: Ledger, agents: Agents) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        agents: Agents,
+        *,
+        scopes: Callable[[str, str], list[list[str]]] = lambda tenant, mandate: [],
+    ) -> None:
         self._ledger = ledger
         self._agents = agents
+        self._scopes = scopes
         self._queues = queues_of(ledger)
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
         ledger.leases.listen(self._told)
@@ -232,7 +239,7 @@ class Runs:
             limits: instead of the agent's own.
             mandate: under which it acts; charged to the budgets of that name.
             allow: names of what it may use at all, `*` at will: `mail.*`, `model:*`, `decision:approval`; None for
-                whatever policy permits.
+                whatever its mandate and policy permit.
             schedule: name and due time of the schedule that starts it.
             tenant: whose run it is; the agent's own, if none is named.
             priority: before other runs of the tenant: 1 goes first, 9 last; its agent's queue's, or 5, if not given.
@@ -261,7 +268,8 @@ class Runs:
         control.update(self._priority(spec, priority))
         control.update({"schedule": dict(schedule)} if schedule else {})
         control.update({"mandate": mandate} if mandate else {})
-        control.update({} if allow is None else {"scope": [list(allow)]})
+        scope = [*self._scopes(spec.tenant, mandate), *([] if allow is None else [list(allow)])]
+        control.update({"scope": scope} if scope else {})
         control.update({"subjects": sorted(subjects)} if subjects else {})
         control.update(spec.declared)
         draft = Draft(

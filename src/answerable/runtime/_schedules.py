@@ -19,6 +19,7 @@ from answerable.core import AnswerableError, TenantId, format_time, parse_time
 from answerable.ledger import Draft, Ledger, Phase, Prepared, Reader, Receipt, Tx, control_run, metadata
 from answerable.runtime._errors import ScheduleInvalid, ScheduleUnknown
 from answerable.runtime._runs import Runs
+from answerable.runtime._tenants import DEFAULT_TENANT
 
 __all__ = ["Schedule", "ScheduleRow", "Schedules", "SchedulesProjection", "list_schedules"]
 
@@ -72,6 +73,7 @@ class Schedule:
         cron: at which times, as five fields; `timezone` says of which clock.
         catch_up: what becomes of due times that passed while no gate ran: `one` run for the latest of them,
             `all` of them (the oldest first, at most a hundred), or `none`.
+        tenant: whose run it starts, in whose log the schedule stands.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Schedule:
     cron: str = ""
     timezone: str = "UTC"
     catch_up: Literal["one", "all", "none"] = "one"
+    tenant: str = DEFAULT_TENANT
 
     def __post_init__(self) -> None:
         if (self.every is None) == (not self.cron):
@@ -173,7 +176,11 @@ def list_schedules(reader: Reader, *, tenant: TenantId = TenantId("default")) ->
 
 
 class Schedules:
-    """Starts what is due. Needs `SchedulesProjection` among the ledger's projections."""
+    """Starts what is due of a tenant. Needs `SchedulesProjection` among the ledger's projections.
+
+    Args:
+        schedules: as declared; those of other tenants are left out.
+    """
 
     def __init__(
         self,
@@ -186,7 +193,7 @@ class Schedules:
     ) -> None:
         self._ledger = ledger
         self._runs = runs
-        self._schedules = tuple(schedules)
+        self._schedules = tuple(each for each in schedules if each.tenant == tenant)
         self._tenant = tenant
         self._sleep = sleep
 
@@ -265,6 +272,7 @@ class Schedules:
                 key=f"schedule:{schedule.name}:{at}",
                 on_behalf_of=f"schedule:{schedule.name}",
                 schedule={"name": schedule.name, "due": at},
+                tenant=self._tenant,
             )
         return upcoming
 

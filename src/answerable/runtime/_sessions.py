@@ -78,6 +78,7 @@ class Sessions:
         patience: how long a call that waits for a person keeps its caller waiting.
         retry_window: how long an answer that nobody confirmed counts as undelivered.
         grants: whether a mandate names an agent: asked with tenant, the agent's id and mandate.
+        scopes: what may be used under a mandate, as lists of names: asked with tenant and mandate.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Sessions:
         patience: timedelta = timedelta(seconds=20),
         retry_window: timedelta = timedelta(minutes=10),
         grants: Callable[[str, str, str], bool] = lambda tenant, agent, mandate: False,
+        scopes: Callable[[str, str], list[list[str]]] = lambda tenant, mandate: [],
     ) -> None:
         self._gate = gate
         self._agents = agents
@@ -97,6 +99,7 @@ class Sessions:
         self._retry_window = retry_window
         self._by_run: dict[str, Session] = {}
         self._grants = grants
+        self._scopes = scopes
         self._by_name: dict[tuple[str, str, str, str], Session] = {}
         self._opening = asyncio.Lock()
         self._ending: set[asyncio.Task[None]] = set()
@@ -257,6 +260,7 @@ class Sessions:
             "limits": spec.limits.to_json(),
         }
         control.update({"mandate": mandate} if mandate else {})
+        control.update({"scope": scope} if (scope := self._scopes(spec.tenant, mandate)) else {})
         control.update(spec.declared)
         ledger = self._gate.ledger
         await ledger.open_run(

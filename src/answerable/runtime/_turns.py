@@ -118,7 +118,8 @@ class Turns:
         self._calls: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
 
     async def start(self) -> None:
-        """Put what is declared on the record, where it differs from what stands there."""
+        """Put what is declared on the record, where it differs from what stands there; listen for places set free."""
+        self._ledger.leases.listen(lambda runs: None, hint=lambda is_serving: self.ended())
         standing = {(each.for_tenant, each.scope): each.to_json() for each in standing_queues(self._ledger.reader.rows)}
         declared = {(each.for_tenant, each.scope): each.to_json() for each in self._declared}
         gone = [{"tenant": tenant, "scope": scope} for tenant, scope in standing.keys() - declared.keys()]
@@ -180,8 +181,8 @@ class Turns:
         self._news.set()
 
     def ended(self) -> None:
-        """A slice ended: there may be room for the next."""
-        if self._has_queued or self._declared:  # runs that another gate refused wait for this one's places, too
+        """A slice ended, here or in another gate: there may be room for the next, whichever gate refused that."""
+        if self._has_queued or not self._queues.is_empty(self._ledger.reader.rows):
             self._news.set()
 
     # -- calls of agents elsewhere ------------------------------------------------------------------------------------

@@ -42,15 +42,13 @@ class Worker:
         self._gate = gate
         self._agents = agents
         self._slices: dict[str, Slice] = {}
-        self._others: set[str] = set()
+        gate.ledger.leases.serves = agents.serves
         gate.ledger.leases.listen(self._told)
 
     async def advance(self, run: RunId) -> Advanced:
         """Advance the run until it waits or ends."""
         if run in self._gate.driven:
             return Done()
-        if run in self._others:
-            return Parked(None)
         install_task_factory(asyncio.get_running_loop())
         leases = self._gate.ledger.leases
         turns = self._gate.turns
@@ -104,7 +102,7 @@ class Worker:
         elif is_changed(spec, journal.history):
             if spec.on_change == "fail":
                 return await self._close(journal.history, lease, changed(spec, journal.history), spec)
-            return await self._leave(lease)
+            return await self._leave(lease, journal.history.build)
         slice_ = Slice(self._gate, spec, lease, journal, self._initiator(opened))
         self._slices[lease.run] = slice_
         ending = await slice_.drive(call_agent(spec, slice_, journal.history.input))
@@ -160,18 +158,19 @@ class Worker:
         await self._release(lease)
         return self._retry()
 
-    async def _leave(self, lease: Lease) -> Advanced:
-        """Leave the run to a worker with the code that began it; this one will never be it."""
+    async def _leave(self, lease: Lease, build: str) -> Advanced:
+        """Leave the run to a worker with the code that began it."""
         log.warning("run %s waits for the code that began it: its agent is pinned to it", lease.run)
-        self._others.add(lease.run)
-        await self._release(lease)
+        self._gate.ledger.leases.serves = self._agents.serves
+        await self._release(lease, to=build)
         return Parked(None)
 
-    async def _release(self, lease: Lease) -> None:
+    async def _release(self, lease: Lease, *, to: str = "") -> None:
         """Give the run back; again, if the disk is full: until the next start nobody else could have it."""
+        leases = self._gate.ledger.leases
         for pause_s in (*_PAUSES_S, None):
             try:
-                await self._gate.ledger.leases.release(lease)
+                await (leases.leave(lease, to) if to else leases.release(lease))
             except Exception as error:
                 if pause_s is None:
                     raise

@@ -1,4 +1,4 @@
-"""`/runs`: runs, and what people order of them, as JSON. The command line, a console, a chat bot are views of it.
+"""`/runs` and `/stops`: runs, what people order of them, and what is stopped, as JSON. All else is a view of it.
 
 SECURITY: only a person's key with the role `operator` opens it (`answerable person key new NAME --role operator`).
 Whoever asks is named by the key, never by the request.
@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from answerable.app import Desk, Gate
 from answerable.core import AnswerableError, ExecutionError, RunId
 from answerable.identity import AccessKey
+from answerable.policy import StopScopeInvalid, StopUnknown
 from answerable.runtime import (
     AgentUnknown,
     ControlRefused,
@@ -56,6 +57,9 @@ def run_routes(gate: Gate) -> list[BaseRoute]:
         Route("/runs", desk.list, methods=["GET"]),
         Route("/runs", desk.start, methods=["POST"]),
         Route("/queues", desk.queues, methods=["GET"]),
+        Route("/stops", desk.stops, methods=["GET"]),
+        Route("/stops", desk.stop, methods=["POST"]),
+        Route("/stops/lift", desk.lift, methods=["POST"]),
         Route("/runs/{run}", desk.show, methods=["GET"]),
         Route("/runs/{run}/signal", desk.signal, methods=["POST"]),
         Route("/runs/{run}/{do}", desk.order, methods=["POST"]),
@@ -152,6 +156,30 @@ class _Desk:
 
         return await self._answer(request, ordered)
 
+    async def stops(self, request: Request) -> Response:
+        """What is stopped now."""
+
+        async def found(person: AccessKey) -> Any:
+            standing = self._desk(person).stops.standing(tenant=person.tenant)
+            return {"stops": [asdict(stop) for stop in standing]}
+
+        return await self._answer(request, found)
+
+    async def stop(self, request: Request) -> Response:
+        """Have nothing more done in a scope; what was dispatched before is told, with what undoes it."""
+        return await self._answer(request, lambda person: self._stop_or_lift(request, self._desk(person).stop, person))
+
+    async def lift(self, request: Request) -> Response:
+        """End a stop."""
+        return await self._answer(request, lambda person: self._stop_or_lift(request, self._desk(person).lift, person))
+
+    async def _stop_or_lift(self, request: Request, do: Callable[..., Awaitable[Any]], person: AccessKey) -> Any:
+        takes = {"scope": (str,), "reason": (str,)}
+        said = _checked(await body_of(request, most_bytes=_MOST_BYTES), takes, needs=("scope", "reason"))
+        if not said["reason"].strip():
+            raise RequestMalformed(problem="it gives no `reason`, which goes on the record")
+        return await do(scope=said["scope"], reason=said["reason"], by=person.holder)
+
     def _desk(self, person: AccessKey) -> Desk:
         """SECURITY: whoever asks sees and orders what is their tenant's, by their key, whatever the request says."""
         return self._gate.desk.of(person.tenant)
@@ -200,9 +228,9 @@ def _checked(said: Any, takes: Mapping[str, tuple[type, ...]], *, needs: tuple[s
 def _status_of(error: AnswerableError) -> int:
     if isinstance(error, PersonKeyRefused):
         return status_of_key(error)
-    if isinstance(error, RequestMalformed | InputInvalid | QueueInvalid):
+    if isinstance(error, RequestMalformed | InputInvalid | QueueInvalid | StopScopeInvalid):
         return 400
-    if isinstance(error, RunUnknown | AgentUnknown):
+    if isinstance(error, RunUnknown | AgentUnknown | StopUnknown):
         return 404
     if isinstance(error, QueueFull):
         return 429

@@ -84,11 +84,17 @@ def configured(
             tell=each.tell,
             tenant=each.tenant or "",
             agents=tuple(each.agents),
+            allow=tuple(each.allow),
         )
         for each in config.budgets
     )
     app.retention += tuple(Retention(keep=each.keep, texts=each.texts, agent=each.agent) for each in config.retention)
-    app.notify += tuple(_channel(f"notify[{n}]", each, secrets) for n, each in enumerate(config.notify))
+    for n, told in enumerate(config.notify):
+        channel, whose = _channel(f"notify[{n}]", told, secrets), told.tenant or "default"
+        if whose == "default":
+            app.notify += (channel,)
+        else:
+            app.notify_tenants[whose] = (*app.notify_tenants.get(whose, ()), channel)
     app.page = config.page or app.page
     for name, tenant in config.tenants.items():
         limits = None if tenant.limits is None else _tighter(tenant.limits)

@@ -197,6 +197,10 @@ class BudgetTable(_Table):
     agents: list[Name] = Field(
         default=[], description="Of a mandate: agents elsewhere that may act under it by naming it."
     )
+    allow: list[str] = Field(
+        default=[],
+        description="Of a mandate: what may be used under it, `mail.*`, `model:*`; all, if none are named.",
+    )
 
 
 class NotifyTable(_Table):
@@ -214,6 +218,9 @@ class NotifyTable(_Table):
     user: str = Field(default="", description="Where the mail server asks for one.")
     password_from: Variable | None = Field(
         default=None, description="The environment variable that holds the mail server's password."
+    )
+    tenant: Name | None = Field(
+        default=None, description="Of whose approvals and budgets; of `default`'s, if not given."
     )
 
 

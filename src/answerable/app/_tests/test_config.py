@@ -230,6 +230,10 @@ mail = "mail.example.com"
 sender = "gate@example.com"
 to = { lead = ["lea@example.com"] }
 password_from = "MAIL_PASSWORD"
+[[notify]]
+webhook = "https://acme.example.com/hooks/2"
+secret_from = "HOOK_SECRET"
+tenant = "acme"
 [[budgets]]
 scope = "mandate:spring"
 amount = "250.00 EUR"
@@ -250,6 +254,9 @@ def test_who_is_told_and_of_what_stands_in_the_file(tmp_path: Path) -> None:
     webhook, mail = app.notify
     assert isinstance(webhook, Webhook)
     assert isinstance(mail, Mail)
+    (theirs,) = app.notify_tenants["acme"]
+    assert isinstance(theirs, Webhook)
+    assert theirs.url == "https://acme.example.com/hooks/2"
     assert (webhook.secret, mail.password, mail.to) == (secret, "p", {"lead": ["lea@example.com"]})
     assert app.page == "https://gate.example.com/decide"
     assert app.budgets == (Budget(scope="mandate:spring", amount=Money(25000, "EUR"), alerts=(80, 100), tell="lead"),)

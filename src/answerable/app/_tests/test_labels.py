@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from answerable import Answerable, Gate, Run
+from answerable import Answerable, Budget, Gate, Run
 from answerable.app import all_projections
 from answerable.core import RunId, stable_json
 from answerable.ledger import Reader, export_bundle, rebuild, write_trust
@@ -436,9 +436,16 @@ def test_a_run_uses_only_what_its_task_was_given_and_so_does_what_it_delegates(t
             with pytest.raises(NotDelegated, match="`send` refused"):
                 await gate.result(run)
         await gate.result(await gate.start("clerk", {**request, "calls": [INBOX]}, allow=["inbox"]))
+        for allow in (None, ["inbox", "send"]):  # a task is given no more than its mandate has
+            calls = [sending("bob@example.com")]
+            run = await gate.start("clerk", {**request, "calls": calls}, mandate="reads", allow=allow)
+            with pytest.raises(NotDelegated, match="`send` refused"):
+                await gate.result(run)
 
     SENT.clear()
-    at(an_app(tmp_path), body)
+    app = an_app(tmp_path)
+    app.budgets = (Budget(scope="mandate:reads", calls=100, allow=("inbox", "delegation:*")),)
+    at(app, body)
     assert SENT == []
 
 

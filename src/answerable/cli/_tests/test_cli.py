@@ -154,6 +154,28 @@ def test_a_decision_can_be_explained_and_other_policies_tried_on_it(lent: str, l
     assert sorted(each["kind"] for each in changed["decisions"]) == ["newly denied", "same"]
     for words in (["explain", intent], ["simulate", "--against", "policy"], ["replay", lent, "--facts"]):
         assert run(["policy", *words]) == 0
+    told = capsys.readouterr().out
+    assert "clerk → lend on book:b-7: permit" in told
+    assert "clerk-lends permits it" in told
+    assert "held for a yes of librarian (not the initiator, within" in told
+    assert "2 of 2 decisions since" in told
+
+
+@pytest.mark.requirement("MD-3")
+def test_what_a_customers_runs_used_is_told_by_whatever_is_asked_for(library: Path, capsys: Capture) -> None:
+    given = ["--subject", "customer:c-7", "--input", '{"book": "b-7", "reader": "r-2"}']
+    assert run(["run", "agent:app", *given]) == 0
+    capsys.readouterr()
+
+    (agent,) = said(capsys, "costs")["rows"]
+    (customer,) = said(capsys, "costs", "--by", "customer", "--customer", "customer:c-7")["rows"]
+    nobody = said(capsys, "costs", "--customer", "customer:c-8")["rows"]
+
+    assert (agent["name"], agent["toolCalls"], agent["runs"]) == ("clerk", 2, 1)
+    assert (customer["name"][:6], customer["toolCalls"]) == ("party_", 2)
+    assert nobody == []
+    assert run(["costs", "--since", "soon"]) == 2
+    assert run(["costs", "--by", "tool"]) == 0
 
 
 @pytest.mark.requirement("GV-2")

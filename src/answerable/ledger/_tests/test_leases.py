@@ -74,6 +74,27 @@ def test_a_parked_run_is_unserved_when_woken_or_due(with_ledger: WithLedger) -> 
     with_ledger(body)
 
 
+@pytest.mark.requirement("RT-1", "OP-1")
+def test_a_run_that_is_left_to_other_code_is_given_to_whoever_has_it_and_hides_no_other(
+    with_ledger: WithLedger,
+) -> None:
+    async def body(ledger: Ledger) -> None:
+        pinned, taken, _ = await a_run(ledger)
+        other, second, _ = await a_run(ledger)
+        await ledger.leases.leave(taken, "sha256:old")
+        await ledger.leases.release(second)
+        found = {}
+        for serves in ("", "|sha256:new|", "|sha256:new|sha256:old|", "|clerk|", "|nobody|"):
+            ledger.leases.serves = serves
+            found[serves] = set(ledger.leases.unserved(10))
+        ledger.leases.serves = "|sha256:new|"
+
+        assert found.pop("|sha256:new|") == found.pop("|nobody|") == {other} == set(ledger.leases.unserved(1))
+        assert set(map(frozenset, found.values())) == {frozenset({pinned, other})}
+
+    with_ledger(body)
+
+
 def test_a_finished_or_unknown_run_is_gone(with_ledger: WithLedger) -> None:
     async def body(ledger: Ledger) -> None:
         run, taken, _ = await a_run(ledger)

@@ -132,7 +132,7 @@ def test_the_shared_proof_leads_every_choice_of_leaves_to_the_root_and_holds_no_
     for chosen in ({0}, {size - 1}, set(range(size)), set(range(0, size, 3)), {size // 2, size - 1}):
         proof = shared_proof(Tree(HELD, size), chosen)
         nodes = {(int(level), int(i)): bytes.fromhex(node) for level, row in proof.items() for i, node in row.items()}
-        leaves = {index: LEAVES[index] for index in chosen}
+        leaves = [(index, LEAVES[index]) for index in sorted(chosen)]
 
         assert _tree.shared_root(leaves, size=size, nodes=nodes) == root
         if size <= 100:

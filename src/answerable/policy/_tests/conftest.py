@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -187,11 +187,13 @@ def at_desk(tmp_path: Path) -> AtDesk:
         *,
         authorize: str = ALLOW,
         obligations: str = "",
+        schema: str = "",
+        groups: Mapping[str, Sequence[str]] | None = None,
         budgets: tuple[Budget, ...] = (),
     ) -> None:
-        held = policies(tmp_path / "policy", authorize, obligations)
+        held = policies(tmp_path / "policy", authorize, obligations, schema)
         data = tmp_path / "data"
-        asyncio.run(_at_desk(data, held, body, budgets))
+        asyncio.run(_at_desk(data, held, body, budgets, groups))
         projections: list[Projection] = [
             FactsProjection(),
             BudgetProjection(budgets),
@@ -208,7 +210,11 @@ def at_desk(tmp_path: Path) -> AtDesk:
 
 
 async def _at_desk(
-    data: Path, held: PolicySet, body: Callable[[Desk], Awaitable[None]], budgets: tuple[Budget, ...]
+    data: Path,
+    held: PolicySet,
+    body: Callable[[Desk], Awaitable[None]],
+    budgets: tuple[Budget, ...],
+    groups: Mapping[str, Sequence[str]] | None,
 ) -> None:
     stops, tiers, clock = StopsProjection(), AutonomyProjection(), StillClock()
     projections: list[Projection] = [stops, tiers, FactsProjection(), BudgetProjection(budgets), ApprovalsProjection()]
@@ -223,6 +229,7 @@ async def _at_desk(
             clock=clock,
             generation=lambda: stops.generation,
             cache=DecisionCache(),
+            groups=groups,
             called=ledger.pseudonym,
             autonomy=tiers,
         )

@@ -295,6 +295,14 @@ def test_a_scope_that_nothing_has_is_refused(scope: str) -> None:
         Budget(scope=scope, calls=1)
 
 
+@pytest.mark.parametrize("more", [{"agents": ("desk",)}, {"allow": ("mail.*",)}])
+def test_only_a_mandate_says_who_acts_under_it_and_with_what(more: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(BudgetInvalid, match="only a mandate"):
+        Budget(scope="agent:clerk", calls=1, **more)  # type: ignore[arg-type]
+
+    Budget(scope="mandate:sale", calls=1, **more)  # type: ignore[arg-type]
+
+
 def test_an_alert_beyond_the_limit_is_refused() -> None:
     with pytest.raises(BudgetInvalid):
         Budget(scope="tenant", calls=1, alerts=(120,))

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from answerable.core import Money, RunId, TenantId
+from answerable.core import Effect, Money, RunId, TenantId
 from answerable.ledger import Receipt
 from answerable.policy import DecisionNotFound, explain, recount_facts, simulate
 from answerable.policy._tests.conftest import FAILED, AtDesk, Desk, an_action, policies
@@ -16,6 +17,8 @@ when { context has amount_minor && context.amount_minor <= 1000 };
 @id("once") forbid(principal, action, resource) when { context.prior_on_target > 0 };
 @id("daily") forbid(principal, action, resource) when { context.amount_today_minor > 1500 };
 """
+PERMIT = '@id("may") permit(principal, action, resource);'
+FORBID = '@id("{0}") forbid(principal, action, resource) when {{ {1} }};'
 TAINT = '@id("tainted") forbid(principal, action, resource) when { context.tainted };'
 ASK = (
     '@id("ask") @obligation("approve:role=lead") permit(principal, action, resource) '
@@ -103,6 +106,109 @@ def test_a_decision_is_explained_by_its_rules_its_facts_and_what_would_have_chan
                 explain(desk.ledger.reader, missing)
 
     at_desk(body, authorize=RULES, obligations=ASK)
+
+
+_OF_EU = (
+    '@id("eu") permit(principal in Group::"finance", action, resource) when '
+    '{ context has attributes && context.attributes has region && context.attributes.region == "eu" };'
+)
+_OTHERS: dict[str, tuple[str, str, dict[str, Any], list[str], tuple[str, Any, str, str | None]]] = {
+    "another role would have been asked": (
+        PERMIT,
+        ASK.replace("}", "&& context.amount_minor < 5000 }"),
+        {},
+        [],
+        ("amount_minor", 5000, "permit", None),
+    ),
+    "the agent in a group": (_OF_EU, "", {"attributes": {"region": "eu"}}, [], ("groups", ["finance"], "permit", None)),
+    "what the tool declares": (
+        _OF_EU,
+        "",
+        {"attributes": {"region": "us"}},
+        ["finance"],
+        ("attributes.region", "eu", "permit", None),
+    ),
+    "two at once, where one is not enough": (
+        PERMIT
+        + FORBID.format("a", "context has amount_minor && context.amount_minor > 500")
+        + FORBID.format("b", 'context.effect == "write"'),
+        "",
+        {"effect": Effect.WRITE},
+        [],
+        ("amount_minor", 500, "permit", "effect"),
+    ),
+    "a role of who asked": (
+        PERMIT + FORBID.format("a", '!context.initiator_roles.contains("payer")'),
+        "",
+        {},
+        [],
+        ("initiator_roles", ["payer"], "permit", None),
+    ),
+}
+
+
+@pytest.mark.requirement("GV-1")
+@pytest.mark.parametrize("what", _OTHERS)
+def test_what_would_have_changed_a_decision_is_named(at_desk: AtDesk, what: str) -> None:
+    authorize, obligations, described, groups, expected = _OTHERS[what]
+
+    async def body(desk: Desk) -> None:
+        run = await desk.run()
+        await desk.do(an_action(run, described=described))
+
+        (decision,) = decisions(desk, RunId(run))
+        found = explain(desk.ledger.reader, decision.predicate["id"])
+
+        told = [(each.fact, each.value, each.verdict, each.also and each.also[0]) for each in found.changes]
+        assert expected in told, told
+        assert found.groups == tuple(groups)
+
+    schema = "type Attributes = { region?: String };" if "attributes" in authorize else ""
+    at_desk(body, authorize=authorize, obligations=obligations, schema=schema, groups={"support": groups})
+
+
+@pytest.mark.requirement("GV-10")
+def test_an_explanation_says_which_tier_held_it_and_what_execute_would_have_given(at_desk: AtDesk) -> None:
+    async def body(desk: Desk) -> None:
+        await desk.autonomy.set("support", "draft", environment="development", by="dana", reason="new here")
+        run = await desk.run()
+        await desk.do(an_action(run))
+
+        (decision,) = decisions(desk, RunId(run))
+        found = explain(desk.ledger.reader, decision.predicate["id"])
+
+        assert (found.tier, found.refused_by) == ("draft", "refused.draft_only")
+        assert [(each.fact, each.was, each.value, each.verdict) for each in found.changes] == [
+            ("tier", "draft", "execute", "permit")
+        ]
+
+    at_desk(body)
+
+
+@pytest.mark.requirement("GV-1")
+@pytest.mark.parametrize(
+    ("obligations", "widens"),
+    [
+        (ASK, False),
+        ("", True),
+        (ASK.replace("role=lead", "role=lead,n=2"), False),
+        (ASK.replace("role=lead", "role=lead,edit"), True),
+        (ASK.replace("lead", "clerk"), True),
+    ],
+)
+def test_policies_that_give_more_authority_than_then_are_told_apart_from_stricter_ones(
+    at_desk: AtDesk, tmp_path: Path, obligations: str, widens: bool
+) -> None:
+    other = policies(tmp_path / "other", PERMIT, obligations)
+
+    async def body(desk: Desk) -> None:
+        await desk.open(an_action(await desk.run()))
+
+        (found,) = simulate(desk.ledger.reader, other, against_of={}).differences
+
+        assert (found.then, found.widens) == ("hold", widens)
+
+    at_desk(body, authorize=PERMIT, obligations=ASK)
 
 
 @pytest.mark.requirement("GV-1")

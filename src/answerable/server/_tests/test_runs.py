@@ -10,6 +10,7 @@ import pytest
 
 from answerable import Answerable, Gate, Run
 from answerable.core import RunId
+from answerable.errors import Stopped
 from answerable.server._http import http_app
 
 pytestmark = pytest.mark.requirement("RT-4", "GV-3")
@@ -148,5 +149,41 @@ def test_what_is_malformed_or_does_not_fit_is_named_and_leaves_nothing(
         phases = [receipt.phase for receipt in gate.reader.receipts(run=run)]
         assert "control" not in phases
         assert "signal" not in phases
+
+    over_http(tmp_path, story)
+
+
+@pytest.mark.parametrize("scope", ["agent:clerk", "tool:book", "tenant", "all"])
+def test_an_operator_stops_from_afar_what_must_do_no_more_and_lifts_it_again(tmp_path: Path, scope: str) -> None:
+    async def story(gate: Gate, ask: Ask) -> None:
+        status, told = await ask("POST", "/stops", {"scope": scope, "reason": "it misbehaves"})
+        assert (status, told["state"], told["inFlight"]) == (200, "stopped", [])
+        assert [each["scope"] for each in (await ask("GET", "/stops"))[1]["stops"]] == [scope]
+
+        with pytest.raises(Stopped, match="it misbehaves"):
+            await gate.result(await gate.start("clerk", 1))
+        assert (await ask("POST", "/stops/lift", {"scope": scope, "reason": "mended"}))[1]["state"] == "lifted"
+        run = await gate.start("clerk", 2)
+        await gate.runs.signal(run, "go", True)
+
+        assert await gate.result(run) is True
+        assert (await ask("GET", "/stops"))[1] == {"stops": []}
+
+    over_http(tmp_path, story)
+
+
+def test_a_stop_needs_an_operator_a_scope_and_a_reason_and_a_tenants_stops_its_own(tmp_path: Path) -> None:
+    async def story(gate: Gate, ask: Ask) -> None:
+        _, others = await gate.person_keys.new("eve", roles=["lead"])
+        _, agents = await gate.agent_keys.new("clerk")
+        said = {"scope": "all", "reason": "because"}
+        assert [(await ask("POST", "/stops", said, key=key))[0] for key in ("", agents, others)] == [401, 403, 403]
+        for wrong in ({"scope": "all"}, {"reason": "x"}, {**said, "reason": " "}, {**said, "by": "eve"}):
+            assert (await ask("POST", "/stops", wrong))[1]["error"]["code"] == "refused.request_malformed"
+        status, told = await ask("POST", "/stops", {**said, "scope": "everything"})
+        assert (status, told["error"]["code"]) == (400, "config.stop_scope_invalid")
+        status, told = await ask("POST", "/stops/lift", said)
+        assert (status, told["error"]["code"]) == (404, "refused.stop_unknown")
+        assert (await ask("GET", "/stops"))[1] == {"stops": []}
 
     over_http(tmp_path, story)

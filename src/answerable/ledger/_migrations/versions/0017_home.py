@@ -1,4 +1,4 @@
-"""Which database a record is at home in, so that a copy put back from a dump is known for one."""
+"""Which database a record is at home in, so that a copy put back from a dump is known; whose code a run is left to."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Forward only: receipts outlive code. The first gate that finds none says which it is."""
+    op.add_column("slices", sa.Column("build", sa.Text(), nullable=True))
     op.create_table(
         "homes",
         sa.Column("store", sa.Text(), nullable=False),
