@@ -19,7 +19,7 @@ from answerable.ledger import Reader, export_bundle, write_trust
 from tests.conformance.second_opinion import verify
 from tests.integration.browser import Tab, browsing
 
-pytestmark = [pytest.mark.requirement("GV-2"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.requirement("GV-2"), pytest.mark.timeout(300)]
 
 _GATE = """
 import asyncio

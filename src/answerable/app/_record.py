@@ -80,7 +80,9 @@ class Desk:
         self._tools = tools
         self.control = control
         self.erasing = Erasing(ledger)
-        self.agent_keys = AccessKeys("agent", book=ledger, store=ledger.reader, tenant=tenant)
+        self.agent_keys = AccessKeys(
+            "agent", book=ledger, store=ledger.reader, tenant=tenant, changes=lambda: ledger.key_changes
+        )
         self.pinning = Pinning(tools or Toolbox(), Pins(store=ledger.reader, book=ledger))
         self.person_keys = AccessKeys("person", book=ledger, store=ledger.reader, tenant=tenant)
         self.people = People(book=ledger, store=ledger.reader, tenant=tenant)

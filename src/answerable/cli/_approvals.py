@@ -76,9 +76,10 @@ def show(approval: ApprovalArgument, data: Data = DATA, as_json: AsJson = False)
         f"{asked.approval}  {asked.state}",
         f"  what      {what_of(found.action)}",
         f"  agent     {asked.agent}, in {asked.run}",
+        f"  asked by  {_asker(reader, asked) or 'nobody that was named'}",
         f"  held by   {', '.join(found.rules) or 'the agent itself'}",
         f"  needs     {told_terms(asked.terms, stage=asked.stage)}",
-        f"  asked     {asked.asked:%Y-%m-%d %H:%M:%S} UTC, due {asked.due:%Y-%m-%d %H:%M:%S} UTC",
+        f"  asked     {asked.asked:%Y-%m-%d %H:%M:%S} UTC, due {asked.due:%Y-%m-%d %H:%M:%S} UTC{_left(asked)}",
         f"  digest    {asked.digest}",
     ]
     if asked.terms.n > 1:
@@ -93,7 +94,11 @@ def show(approval: ApprovalArgument, data: Data = DATA, as_json: AsJson = False)
         lines += [f"  {name:<18} {json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items()]
         lines += told_origins(found.provenance, passages)
     value = {**asdict(asked), "action": found.action, "rules": found.rules, "arguments": arguments}
-    value |= {"provenance": found.provenance, "passages": [each.to_json() for each in passages]}
+    value |= {
+        "askedBy": _asker(reader, asked),
+        "provenance": found.provenance,
+        "passages": [each.to_json() for each in passages],
+    }
     say(value, lines, as_json=as_json)
 
 
@@ -168,6 +173,21 @@ def _decide(
     said = write(data, decide)
     more = f"  {said['votes']} of {said['of']}" if said["state"] == "waiting" else ""
     say(said, [f"{said['approval']}: {said['state']}  {said['receipt']}{more}"], as_json=as_json)
+
+
+def _asker(reader: Reader, asked: policy.Approval) -> str:
+    """Who asked for the run, by name where its texts are still there."""
+    opened = reader.find(reader.opened(asked.run)["id"])
+    said = json.loads((reader.text(opened).output if opened else None) or b"{}")
+    return str(said.get("onBehalfOf") or asked.initiator)
+
+
+def _left(asked: policy.Approval) -> str:
+    """How long there is still to answer, and what happens then."""
+    if asked.state != "waiting":
+        return ""
+    later = asked.terms.escalates_to[asked.stage :]
+    return f", {ago(asked.due, datetime.now(UTC))}: then {f'{later[0]} is asked' if later else 'it is refused'}"
 
 
 def told_origins(provenance: Sequence[Mapping[str, Any]], passages: Sequence[policy.Passage]) -> list[str]:

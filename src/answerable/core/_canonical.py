@@ -65,6 +65,8 @@ def _refuse_floats(value: Any) -> None:
     for part in parts:
         for inner in part.values() if type(part) is dict else part:
             kind = type(inner)
+            if kind is str or kind is int:  # nearly all: asked first, the walk takes half as long
+                continue
             if kind is dict or kind is list or kind is tuple:
                 parts.append(inner)
             elif kind is float:

@@ -266,6 +266,11 @@ class Ledger:
         """Take in what was appended to a run since its history was read."""
         self.reader.refresh(history)
 
+    @property
+    def key_changes(self) -> int | None:
+        """Moves with every receipt about keys, once it is on disk; None where other gates write them, too."""
+        return None if self._store.is_shared else self._recorder.key_changes
+
     def run_key(self, tenant: TenantId, run: RunId) -> bytes:
         """The key that names a run's steps, 32 bytes."""
         return self._recorder.vault.run_key(tenant, run)

@@ -29,6 +29,7 @@ __all__ = [
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _TYPE = PAYLOAD_TYPE.encode()
 _PAE = b"DSSEv1 %d %b " % (len(_TYPE), _TYPE)
+_BEFORE_KEY = b'","payloadType":"%b","signatures":[{"keyid":"' % _TYPE
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:answerable:receipt:v1"
 SYSTEM = TenantId("_system")
@@ -139,16 +140,21 @@ def pae(body: bytes) -> bytes:
 
     Source: DSSE v1, "PAE definition".
     """
-    return b"%b%d %b" % (_PAE, len(body), body)
+    return b"".join((_PAE, str(len(body)).encode(), b" ", body))
 
 
 def envelope_json(body: bytes, signature: bytes, key_id: str) -> bytes:
     """The envelope's one encoding. Written out by hand: it is hashed for every receipt."""
-    return b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
-        b2a_base64(body, newline=False),
-        _TYPE,
-        key_id.encode(),
-        b2a_base64(signature, newline=False),
+    return b"".join(
+        (
+            b'{"payload":"',
+            b2a_base64(body, newline=False),
+            _BEFORE_KEY,
+            key_id.encode(),
+            b'","sig":"',
+            b2a_base64(signature, newline=False),
+            b'"}]}',
+        )
     )
 
 

@@ -1,6 +1,7 @@
 """The way of one answer from the provider to the agent, while the road records it."""
 
 import asyncio
+from collections import deque
 
 from answerable.core import ReceiptId
 
@@ -20,7 +21,8 @@ class Passage:
         self.rejected: tuple[int, bytes] | None = None
         self.has_sent = False
         self.is_left = False
-        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._chunks: deque[bytes | None] = deque()
+        self._waiting: asyncio.Future[None] | None = None
         self._clock: asyncio.Timeout | None = None
 
     def begin(self, intent: ReceiptId, clock: asyncio.Timeout) -> None:
@@ -36,7 +38,7 @@ class Passage:
     def send(self, chunk: bytes) -> None:
         """Bytes for the agent."""
         self.has_sent = True
-        self._queue.put_nowait(chunk)
+        self._put(chunk)
 
     def leave(self) -> None:
         """The agent is gone: nothing more is asked of the provider."""
@@ -47,8 +49,16 @@ class Passage:
     def end(self) -> None:
         """The effect is over."""
         self._clock = None
-        self._queue.put_nowait(None)
+        self._put(None)
 
     async def next(self) -> bytes | None:
         """The next bytes for the agent; None at the end."""
-        return await self._queue.get()
+        while not self._chunks:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._chunks.popleft()
+
+    def _put(self, chunk: bytes | None) -> None:
+        self._chunks.append(chunk)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)

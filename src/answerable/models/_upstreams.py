@@ -11,6 +11,7 @@ import orjson
 
 from answerable.action import Finding, Step
 from answerable.core import ActionKind, AnswerableError, Description, Effect, Outcome, Usage, stable_json
+from answerable.http import HttpAnswer
 from answerable.identity import (
     Caller,
     CredentialMissing,
@@ -23,7 +24,7 @@ from answerable.identity import (
 )
 from answerable.models._chat import ChatDialect
 from answerable.models._dialects import Asked, Check, Dialect
-from answerable.models._drivers import HttpAnswer, HttpClient, LocalProvider, cost_nano_usd, load_prices, refusal_of
+from answerable.models._drivers import LocalProvider, ProviderClient, cost_nano_usd, load_prices, refusal_of
 from answerable.models._errors import (
     ModelLost,
     ModelRejected,
@@ -82,7 +83,7 @@ class Upstreams:
     """The providers behind the wire, and which of them serves a model."""
 
     def __init__(self) -> None:
-        self._upstreams: dict[tuple[DialectName, str], tuple[Upstream, HttpClient | LocalProvider]] = {}
+        self._upstreams: dict[tuple[DialectName, str], tuple[Upstream, ProviderClient | LocalProvider]] = {}
         self._routes: dict[str, tuple[str, ...]] = {}
 
     def add(self, upstream: Upstream | LocalProvider) -> None:
@@ -99,7 +100,7 @@ class Upstreams:
             raise ProviderUnusable(
                 provider=upstream.name, problem="its base URL does not begin with http:// or https://"
             )
-        self._put(upstream, HttpClient(proxy=upstream.proxy, ca_file=upstream.ca_file))
+        self._put(upstream, ProviderClient(proxy=upstream.proxy, ca_file=upstream.ca_file))
 
     def route(self, name: str, *models: str) -> None:
         """Serve `name` by the first of these `provider:model` that answers."""
@@ -165,7 +166,7 @@ class Upstreams:
     def _serves(self, dialect: DialectName, name: str) -> bool:
         return (dialect, name.partition(":")[0]) in self._upstreams
 
-    def _put(self, upstream: Upstream, client: HttpClient | LocalProvider) -> None:
+    def _put(self, upstream: Upstream, client: ProviderClient | LocalProvider) -> None:
         key = upstream.dialect, upstream.name
         if not upstream.name or ":" in upstream.name or key in self._upstreams:
             raise ProviderUnusable(provider=upstream.name, problem="its name is empty, taken or holds a colon")
@@ -180,7 +181,7 @@ class WireCall:
         name: str,
         model: str,
         upstream: Upstream,
-        client: HttpClient | LocalProvider,
+        client: ProviderClient | LocalProvider,
         dialect: Dialect,
         asked: Asked,
         passed: Mapping[str, str],

@@ -123,6 +123,7 @@ class Session:
         self._works: dict[StepKey, _Work] = {}
         self._stated = Stated(gate.ledger, spec.tenant, spec.agent_id, self._history)
         self._latest: dict[_Series, int] = {}
+        self._named: tuple[_Series, int | str, StepKey] | None = None
         self._in_a_hurry = asyncio.Event()
         self._is_over = False
 
@@ -385,10 +386,15 @@ class Session:
         return self._gate.clock.now() - parse_time(outcome.at) > self._retry_window
 
     def _step(self, series: _Series, number: int | str) -> StepKey:
+        # A new call is named twice in a row: as one that may be known, and as the one that it is.
+        if self._named is not None and self._named[0] == series and self._named[1] == number:
+            return self._named[2]
         kind, name, arguments, key = series
         occurrence = str(number) if key is None else f"key:{key}:{number}"
         said = stable_json(["session", kind, name, arguments.decode(), occurrence])
-        return StepKey(self._run_key.digest(said).hex()[:32])
+        step = StepKey(self._run_key.digest(said).hex()[:32])
+        self._named = series, number, step
+        return step
 
     def _left(self, _: object) -> None:
         if self._gate.turns is not None:

@@ -106,7 +106,8 @@ class ModelEndpoint:
             await exchange.answer(status, {**headers, **told.headers}, body)
         else:
             await exchange.answer(200, {**headers, "content-type": said["type"]}, said["body"].encode())
-        session.delivered(outcome)
+        if not exchange.has_left:
+            session.delivered(outcome)
 
     async def _streamed(
         self, exchange: Exchange, session: Session, call: WireCall, performing: "asyncio.Task[Outcome]"
@@ -132,7 +133,7 @@ class ModelEndpoint:
             passage.leave()  # but nobody reads a stream later: its call is cut
             performing.cancel()
             raise
-        if not passage.is_left:
+        if not passage.is_left and not exchange.has_left:
             session.delivered(performing.result())
         return True
 

@@ -230,11 +230,17 @@ def test_a_held_action_is_decided_through_the_running_gate(library: Path, capsys
     async def story() -> tuple[Any, Any, Any]:
         app = find_application("agent:app").app
         async with app.gate() as gate, ControlServer(app.data, gate.desk):
-            started = await gate.start("clerk", {"book": "b-9", "reader": "r-2"})
-            async with asyncio.timeout(20):
+            started = await gate.start("clerk", {"book": "b-9", "reader": "r-2"}, on_behalf_of="person:sam")
+            async with asyncio.timeout(60):
                 while not gate.approvals.list():  # noqa: ASYNC110 - the record rings no bell for a hold
                     await asyncio.sleep(0.01)
             (held,) = await asyncio.to_thread(said, capsys, "approvals", "list")
+            shown = await asyncio.to_thread(said, capsys, "approvals", "show", held["approval"])
+            assert shown["askedBy"] == "person:sam"
+            assert await asyncio.to_thread(run, ["approvals", "show", held["approval"]]) == 0
+            told = capsys.readouterr().out
+            assert "asked by  person:sam" in told
+            assert "then it is refused" in told
             without = await asyncio.to_thread(run, ["approvals", "approve", held["approval"], "--as", "dana"])
             words = ["approvals", "approve", held["approval"], "--as", "dana", "--role", "librarian"]
             await asyncio.to_thread(said, capsys, *words)

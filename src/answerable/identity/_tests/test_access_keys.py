@@ -30,7 +30,7 @@ def through(directory: Path, story: Any) -> Any:
         ledger = Ledger.open(directory, projections=(AccessKeysProjection(),))
         await ledger.start()
         try:
-            agents = AccessKeys("agent", book=ledger, store=ledger.reader)
+            agents = AccessKeys("agent", book=ledger, store=ledger.reader, changes=lambda: ledger.key_changes)
             return await story((agents, AccessKeys("person", book=ledger, store=ledger.reader)), ledger)
         finally:
             await ledger.close()
@@ -123,6 +123,44 @@ def test_a_key_that_is_not_in_use_cannot_be_revoked(tmp_path: Path) -> None:
                 await each.revoke("pkey_none")
             assert each.find("anp_guessed") is None
             assert each.find("") is None
+
+    through(tmp_path, story)
+
+
+def test_a_key_that_was_found_before_opens_nothing_once_somebody_else_revoked_it(tmp_path: Path) -> None:
+    async def story(keys: Both, ledger: Ledger) -> None:
+        agents = keys[0]
+        desk = AccessKeys("agent", book=ledger, store=ledger.reader)
+        key, secret = await agents.new("clerk")
+        _, other = await agents.new("clerk")
+        first = agents.find(secret)
+        assert first is not None
+        assert agents.find(secret) is first
+
+        revoking = asyncio.ensure_future(desk.revoke(key.id))
+        while not revoking.done():  # looked up all the time, before it is on disk and after
+            agents.find(secret)
+            await asyncio.sleep(0)
+
+        assert agents.find(secret) is None
+        assert agents.find(other) is not None
+
+    through(tmp_path, story)
+
+
+def test_a_revocation_that_nobody_waits_for_any_more_counts_all_the_same(tmp_path: Path) -> None:
+    async def story(keys: Both, ledger: Ledger) -> None:
+        agents = keys[0]
+        key, secret = await agents.new("clerk")
+        revoking = asyncio.ensure_future(agents.revoke(key.id))
+        await asyncio.sleep(0)
+        revoking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await revoking
+        agents.find(secret)
+        await ledger.writer.submit(lambda tx: None)  # what was submitted before is on disk
+
+        assert agents.find(secret) is None
 
     through(tmp_path, story)
 

@@ -27,7 +27,7 @@ def started(signer: FileSigner) -> SigningProcess:
 MESSAGES = [os.urandom(size) for size in (0, 1, 1300, 70_000, *range(200, 296))]
 
 
-@pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 100])
 def test_the_signatures_are_the_signers_own_in_order_wherever_they_were_made(signer: FileSigner, count: int) -> None:
     queue = SignQueue(signer, lambda: started(signer))
 
@@ -44,10 +44,10 @@ def test_a_few_messages_start_no_process(signer: FileSigner) -> None:
         raise AssertionError("started")
 
     queue = SignQueue(signer, refuse)
-    for message in MESSAGES[:7]:
+    for message in MESSAGES[:15]:
         queue.put(message)
 
-    assert len(queue.take()) == 7
+    assert len(queue.take()) == 15
 
 
 def test_a_gate_that_waits_most_of_the_time_signs_by_itself(signer: FileSigner) -> None:
@@ -68,7 +68,7 @@ def test_a_thread_is_busy_if_it_worked_most_of_the_time_since_it_was_last_asked(
     assert [is_busy(), is_busy(), is_busy()] == [True, False, True]
 
 
-@pytest.mark.parametrize("after", [0, 8, 60])
+@pytest.mark.parametrize("after", [0, 16, 60])
 def test_a_killed_signing_process_costs_no_signature(
     signer: FileSigner, after: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,7 +79,7 @@ def test_a_killed_signing_process_costs_no_signature(
         return helpers[-1]
 
     queue = SignQueue(signer, start)
-    for message in MESSAGES[:8]:
+    for message in MESSAGES[:16]:
         queue.put(message)
     queue.take()
     for number, message in enumerate(MESSAGES):

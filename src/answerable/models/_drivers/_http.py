@@ -1,7 +1,5 @@
 """Asks a provider over HTTP, and tells its failures apart: one home for every driver and for the wire.
 
-MEASURED: a call costs aiohttp 0.35 ms of CPU and httpx 1.5 ms, which was half of what the gate took for one.
-
 Source: OpenAI API reference, "Error codes"; Anthropic API reference, "Errors"; RFC 9110, section 10.2.3 (Retry-After).
 """
 
@@ -11,34 +9,20 @@ import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from answerable.http import AnswerBroken, HttpAnswer, HttpClient, NotConnected
 from answerable.models._errors import ModelLost, ModelRejected, ModelUnavailable
 
-if TYPE_CHECKING:
-    import aiohttp
+__all__ = ["ProviderClient", "refusal_of"]
 
-__all__ = ["HttpAnswer", "HttpClient", "refusal_of"]
-
-_CONNECT_S = 10.0
-_KEPT_S = 4.0  # servers hang up after 5: a call sent into that moment would be lost
 _BUSY = {408, 409, 425, 429}
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _LONGEST_WAIT_S = 3600
+_HEADERS = {"accept-encoding": "identity", "content-type": "application/json"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpAnswer:
-    """An answer whose body has yet to come."""
-
-    status: int
-    headers: Mapping[str, str]
-    chunks: AsyncIterator[bytes]
-
-
-class HttpClient:
+class ProviderClient:
     """Kept connections to one provider. Retries are the runtime's business, and times the caller's.
 
     Args:
@@ -48,10 +32,8 @@ class HttpClient:
     """
 
     def __init__(self, *, proxy: str = "", ca_file: str = "", socket: str = "") -> None:
-        self._socket = socket
-        self._proxy = proxy
         self._ca_file = ca_file
-        self._session: aiohttp.ClientSession | None = None
+        self._http = HttpClient(headers=_HEADERS, trust=self._trust, proxy=proxy, socket=socket)
 
     @contextlib.asynccontextmanager
     async def post(self, url: str, body: bytes, *, headers: Mapping[str, str], model: str) -> AsyncIterator[HttpAnswer]:
@@ -61,22 +43,13 @@ class HttpClient:
             ModelUnavailable: the provider was not reached.
             ModelLost: the connection broke.
         """
-        import aiohttp
-
-        unreached = (
-            aiohttp.ClientConnectorError,
-            aiohttp.ClientHttpProxyError,
-            aiohttp.ConnectionTimeoutError,
-            aiohttp.InvalidURL,
-        )
         try:
-            # SECURITY: a redirect would take the key elsewhere.
-            async with self._connected().post(url, data=body, headers=headers, allow_redirects=False) as response:
-                yield HttpAnswer(status=response.status, headers=response.headers, chunks=response.content.iter_any())
-        except unreached as error:
-            raise ModelUnavailable(model=model, reason=f"no connection ({type(error).__name__})") from None
-        except aiohttp.ClientError as error:
-            raise ModelLost(model=model, reason=f"the connection broke ({type(error).__name__})") from None
+            async with self._http.ask("POST", url, body, headers=headers) as answer:
+                yield answer
+        except NotConnected as error:
+            raise ModelUnavailable(model=model, reason=f"no connection ({error})") from None
+        except AnswerBroken as error:
+            raise ModelLost(model=model, reason=f"the connection broke ({error})") from None
 
     async def whole(self, url: str, body: bytes, *, headers: Mapping[str, str], model: str, within: timedelta) -> bytes:
         """The body of a 200, all of it within this time.
@@ -90,7 +63,7 @@ class HttpClient:
                 asyncio.timeout(within.total_seconds()),
                 self.post(url, body, headers=headers, model=model) as answer,
             ):
-                said = b"".join([chunk async for chunk in answer.chunks])
+                said = await answer.read()
         except TimeoutError:
             raise ModelLost(model=model, reason=f"none within {within.total_seconds():g} s") from None
         if answer.status != 200:
@@ -99,35 +72,12 @@ class HttpClient:
 
     async def close(self) -> None:
         """Hang up."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.close()
 
-    def _connected(self) -> "aiohttp.ClientSession":
-        if self._session is None:
-            import aiohttp
-            import certifi
+    def _trust(self) -> ssl.SSLContext:
+        import certifi
 
-            # A connection through a socket is cheap, and the local model's server closes some that it was to keep.
-            connector: aiohttp.BaseConnector = (
-                aiohttp.UnixConnector(self._socket, limit=0, force_close=True)
-                if self._socket
-                else aiohttp.TCPConnector(
-                    limit=0,
-                    keepalive_timeout=_KEPT_S,
-                    ssl=ssl.create_default_context(cafile=self._ca_file or certifi.where()),
-                )
-            )
-            # SECURITY: nothing from the environment and no cookies; the gate's configuration is the whole truth.
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"accept-encoding": "identity", "content-type": "application/json"},
-                proxy=self._proxy or None,
-                trust_env=False,
-            )
-        return self._session
+        return ssl.create_default_context(cafile=self._ca_file or certifi.where())
 
 
 def refusal_of(name: str, status: int, headers: Mapping[str, str], body: bytes) -> ModelUnavailable | ModelRejected:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from answerable.models._drivers._http import HttpClient
+from answerable.models._drivers._http import ProviderClient
 from answerable.models._errors import ModelUnavailable
 
 __all__ = ["LlamaServer"]
@@ -35,7 +35,7 @@ class LlamaServer:
         self._context_tokens = context_tokens
         self._threads = threads
         self._process: asyncio.subprocess.Process | None = None
-        self._client: HttpClient | None = None
+        self._client: ProviderClient | None = None
         self._place: Path | None = None
         self._starting = asyncio.Lock()
 
@@ -44,7 +44,7 @@ class LlamaServer:
         """The process, while it runs."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
-    async def client(self) -> HttpClient:
+    async def client(self) -> ProviderClient:
         """A way to ask the running model; starts it if need be.
 
         Raises:
@@ -78,7 +78,7 @@ class LlamaServer:
         if place is not None:
             shutil.rmtree(place, ignore_errors=True)
 
-    async def _start(self) -> HttpClient:
+    async def _start(self) -> ProviderClient:
         place = self._place = _place()
         socket = str(place / "model.sock")
         asked = {
@@ -109,7 +109,7 @@ class LlamaServer:
                 line = await process.stdout.readline()
         if line != b"ready\n":
             raise ModelUnavailable(model=self._name, reason=f"its process did not start: {_last_words(place)}")
-        self._client = HttpClient(socket=socket)
+        self._client = ProviderClient(socket=socket)
         return self._client
 
 

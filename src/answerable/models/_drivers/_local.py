@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 import orjson
 
+from answerable.http import HttpAnswer
 from answerable.models._chat_turn import ChatAnswer, chat_problem, chat_turn
-from answerable.models._drivers._http import HttpAnswer, refusal_of
+from answerable.models._drivers._http import refusal_of
 from answerable.models._drivers._llama import LlamaServer
 from answerable.models._errors import (
     LocalModelMissing,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from answerable.models._drivers._http import HttpClient
+from answerable.models._drivers._http import ProviderClient
 from answerable.models._errors import ModelKeyMissing, ModelReplyInvalid, ProviderUnusable
 from answerable.models._ports import ModelReply, ModelRequest, ProviderFacts
 
@@ -73,7 +73,7 @@ class OpenAIProvider:
         self._url = config.base_url.rstrip("/") + "/chat/completions"
         own = config.base_url.rstrip("/") == _OPENAI
         self._tokens_parameter = config.tokens_parameter or ("max_completion_tokens" if own else "max_tokens")
-        self._client = HttpClient(proxy=config.proxy, ca_file=config.ca_file)
+        self._client = ProviderClient(proxy=config.proxy, ca_file=config.ca_file)
 
     def describe(self, model: str) -> ProviderFacts:
         return ProviderFacts(prices_of=self._config.prices_of or self._config.base_url, timeout=self._config.timeout)

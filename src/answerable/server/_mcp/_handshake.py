@@ -143,7 +143,7 @@ class HandshakeEra:
         if asked.method in ("resources/subscribe", "resources/unsubscribe"):
             await self._follow(client, asked)
             return {}
-        if asked.method not in self._relay.methods:
+        if not self._relay.serves(asked.method):
             raise RpcFailed(METHOD_NOT_FOUND, f"Method not found: {asked.method}")
         if asked.method.endswith("/list") and self._face.streams:
             asked.voice.prime(self._face.retry_ms)  # as its server answers; what the gate itself knows has no stream

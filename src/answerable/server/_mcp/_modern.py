@@ -101,7 +101,7 @@ class ModernEra:
             face = await self._relay.face(is_modern=True)
             result: dict[str, Any] = {"supportedVersions": list(MODERN), "capabilities": face.capabilities}
             result.update({"instructions": face.instructions} if face.instructions else {})
-        elif asked.method in self._relay.methods:
+        elif self._relay.serves(asked.method):
             result = await self._relay.answer(asked)
         else:
             raise RpcFailed(METHOD_NOT_FOUND, f"Method not found: {asked.method}")

@@ -27,6 +27,7 @@ _LISTS = {
     "resources/templates/list": "resourceTemplates",
     "prompts/list": "prompts",
 }
+_ALWAYS = ("tools/list", "tools/call")
 _QUESTION = "approval"
 _BESIDE = ("_meta", "requestState", "inputResponses")
 
@@ -56,11 +57,11 @@ class GateRelay:
         self._exchanges: dict[tuple[str, ...], Exchange] = {}
         gate.tools.listen(self._heard)
 
-    @property
-    def methods(self) -> frozenset[str]:
+    def serves(self, method: str) -> bool:
         """Tools always; the rest where a server behind this endpoint has it."""
-        known = {*_LISTS, *RELAYED}
-        return frozenset({"tools/list", "tools/call"} | {each for each in known if self._names.offering(each)})
+        if method in _ALWAYS:
+            return True
+        return (method in _LISTS or method in RELAYED) and bool(self._names.offering(method))
 
     @property
     def info(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from answerable import Answerable, Gate, Run
 from answerable.core import RunId
-from answerable.errors import Stopped
+from answerable.policy import Stopped
 from answerable.server._http import http_app
 
 pytestmark = pytest.mark.requirement("RT-4", "GV-3")

@@ -10,23 +10,19 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from urllib.parse import urlsplit
 
 import orjson
 
 from answerable.core import AnswerableError
+from answerable.http import AnswerBroken, HttpAnswer, HttpClient, NotConnected
 from answerable.identity import Grants
 from answerable.tools._drivers._wires import Heard, NotSent, Outgoing, WireLost
 from answerable.tools._ports import CALLER
 
-if TYPE_CHECKING:
-    import aiohttp
-
 __all__ = ["Http"]
 
-_CONNECT_S = 10.0
-_KEPT_S = 4.0  # servers hang up after 5: a call sent into that moment would be in doubt
 _MOST_RETURNS = 20
 _USUAL_PAUSE_S = 1.0
 _MOST_SECRETS, _INSTEAD = 64, b"[credential]"
@@ -65,6 +61,14 @@ class _Piece:
     retry_ms: int | None = None
 
 
+@dataclass(slots=True)
+class _Seen:
+    """How far a stream was read, and when its reader is to come back."""
+
+    last_id: str = ""
+    pause_s: float = _USUAL_PAUSE_S
+
+
 class HttpWire:
     """Kept connections to one server."""
 
@@ -73,65 +77,44 @@ class HttpWire:
     def __init__(self, where: Http) -> None:
         self._where = where
         self._session_id = ""
-        self._http: aiohttp.ClientSession | None = None
+        self._http: HttpClient | None = None
         self._heard: Heard = lambda message, outgoing: None
         self._ended: Callable[[], None] = lambda: None
         self._secrets: dict[bytes, None] = {}
 
     async def open(self, stderr: IO[bytes], heard: Heard, ended: Callable[[], None]) -> None:
-        import aiohttp
-        import certifi
-
         self._heard, self._ended = heard, ended
-        trust = ssl.create_default_context()  # what the machine trusts, its operator's own authorities included
-        trust.load_verify_locations(certifi.where())
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_S, ssl=trust),
-            timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={**_BASE, **self._where.headers},
-            proxy=_proxy_for(self._where.url),
-            read_bufsize=1 << 20,
-        )
+        headers = {**_BASE, **self._where.headers}
+        try:
+            self._http = HttpClient(headers=headers, trust=_trust, proxy=_proxy_for(self._where.url) or "")
+        except NotConnected as error:
+            raise NotSent(str(error)) from None
 
     async def send(self, outgoing: Outgoing) -> None:
-        import aiohttp
-
-        assert self._http is not None
         body = orjson.dumps(outgoing.message)
         headers = self._headers(outgoing.headers, {"content-type": "application/json"})
         granted, can_renew = await self._granted()
         try:
-            # SECURITY: a redirect would take the operator's headers elsewhere.
-            async with self._http.post(
-                self._where.url, data=body, headers={**headers, **granted}, allow_redirects=False
-            ) as answer:
+            async with self._ask("POST", {**headers, **granted}, body) as answer:
                 if answer.status != 401 or not can_renew:
                     await self._take(answer, outgoing)
                     return
             # It did nothing with it: the token was revoked, or had run out by its clock.
             granted, _ = await self._granted(is_again=True)
-            async with self._http.post(
-                self._where.url, data=body, headers={**headers, **granted}, allow_redirects=False
-            ) as answer:
+            async with self._ask("POST", {**headers, **granted}, body) as answer:
                 await self._take(answer, outgoing)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-            raise NotSent(f"no connection ({type(error).__name__})") from None
-        except (aiohttp.ClientError, OSError):
+        except NotConnected as error:
+            raise NotSent(f"no connection ({error})") from None
+        except AnswerBroken:
             raise WireLost from None
 
     async def listen(self, headers: Mapping[str, str]) -> None:
-        import aiohttp
-
-        assert self._http is not None
         last_id, pause_s = "", _USUAL_PAUSE_S
         while True:
             more = {"last-event-id": last_id} if last_id else {}
-            with contextlib.suppress(aiohttp.ClientError, OSError, AnswerableError):
+            with contextlib.suppress(NotConnected, AnswerBroken, AnswerableError):
                 granted, _ = await self._granted()
-                async with self._http.get(
-                    self._where.url, headers=self._headers(headers, more, granted), allow_redirects=False
-                ) as answer:
+                async with self._ask("GET", self._headers(headers, more, granted)) as answer:
                     if answer.status != 200 or answer.content_type != "text/event-stream":
                         return  # it has nothing to say by itself
                     async for event in _events(answer):
@@ -141,21 +124,23 @@ class HttpWire:
             await asyncio.sleep(pause_s)
 
     async def close(self, headers: Mapping[str, str]) -> None:
-        import aiohttp
-
         if self._http is None:
             return
         if self._session_id:
             # Without a credential the session is left to end by itself.
-            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, AnswerableError):
+            with contextlib.suppress(NotConnected, AnswerBroken, TimeoutError, AnswerableError):
                 async with asyncio.timeout(_USUAL_PAUSE_S):
                     granted, _ = await self._granted()
-                    async with self._http.delete(
-                        self._where.url, headers=self._headers(headers, granted), allow_redirects=False
-                    ):
+                    async with self._ask("DELETE", self._headers(headers, granted)):
                         pass
         await self._http.close()
         self._http = None
+
+    def _ask(
+        self, method: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> contextlib.AbstractAsyncContextManager[HttpAnswer]:
+        assert self._http is not None
+        return self._http.ask(method, self._where.url, body, headers=headers)
 
     async def _granted(self, *, is_again: bool = False) -> tuple[Mapping[str, str], bool]:
         """The headers of the credential for whom the request is, and whether another could be had."""
@@ -178,7 +163,7 @@ class HttpWire:
         session = {"mcp-session-id": self._session_id} if self._session_id else {}
         return {name: said for part in (session, *parts) for name, said in part.items()}
 
-    async def _take(self, answer: "aiohttp.ClientResponse", outgoing: Outgoing) -> None:
+    async def _take(self, answer: HttpAnswer, outgoing: Outgoing) -> None:
         if answer.content_type == "text/event-stream":
             await self._follow(answer, outgoing)
             return
@@ -197,39 +182,46 @@ class HttpWire:
                 raise NotSent(f"HTTP {answer.status}")
             raise WireLost
 
-    async def _follow(self, answer: "aiohttp.ClientResponse", outgoing: Outgoing) -> None:
+    async def _follow(self, answer: HttpAnswer, outgoing: Outgoing) -> None:
         """An answer that comes as a stream, to its end; taken up again where the server interrupts it."""
-        assert self._http is not None
         if outgoing.message.get("method") == "initialize":
             self._session_id = answer.headers.get("mcp-session-id", "")
-        last_id, pause_s = "", _USUAL_PAUSE_S
+        seen = _Seen()
+        if await self._heard_out(answer, outgoing, seen):
+            return
         for _ in range(_MOST_RETURNS):
-            try:
-                async for event in _events(answer):
-                    last_id = event.id or last_id
-                    if event.retry_ms is not None:
-                        pause_s = event.retry_ms / 1000
-                    if event.id and not event.data and outgoing.on_stream:
-                        outgoing.on_stream(event.retry_ms)
-                    if self._hear(event, outgoing):
-                        return
-            except (OSError, _client_errors()):
-                pass  # broken or ended: it is taken up again where it was left
-            if not last_id:
+            if not seen.last_id:
                 raise WireLost
             if outgoing.on_pause:
                 outgoing.on_pause()
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(seen.pause_s)
             headers = self._headers(
                 {name: said for name, said in outgoing.headers.items() if name == "mcp-protocol-version"},
-                {"last-event-id": last_id},
+                {"last-event-id": seen.last_id},
             )
-            answer.release()
             granted, _ = await self._granted()
-            answer = await self._http.get(self._where.url, headers={**headers, **granted}, allow_redirects=False)
-            if answer.status != 200:
-                raise WireLost
+            try:
+                async with self._ask("GET", {**headers, **granted}) as again:
+                    if again.status != 200:
+                        break
+                    if await self._heard_out(again, outgoing, seen):
+                        return
+            except NotConnected:
+                break
         raise WireLost
+
+    async def _heard_out(self, answer: HttpAnswer, outgoing: Outgoing, seen: _Seen) -> bool:
+        """Whether the request was answered before the stream broke or ended."""
+        with contextlib.suppress(AnswerBroken):
+            async for event in _events(answer):
+                seen.last_id = event.id or seen.last_id
+                if event.retry_ms is not None:
+                    seen.pause_s = event.retry_ms / 1000
+                if event.id and not event.data and outgoing.on_stream:
+                    outgoing.on_stream(event.retry_ms)
+                if self._hear(event, outgoing):
+                    return True
+        return False
 
     def _hear(self, event: _Piece, outgoing: Outgoing | None) -> bool:
         """Pass an event on; whether it was the answer."""
@@ -238,6 +230,15 @@ class HttpWire:
         said = _object(self._without_secrets(b"\n".join(event.data))) or {}
         self._heard(said, outgoing)
         return outgoing is not None and "method" not in said and said.get("id") == outgoing.number
+
+
+def _trust() -> ssl.SSLContext:
+    """What the machine trusts, its operator's own authorities included."""
+    import certifi
+
+    trust = ssl.create_default_context()
+    trust.load_verify_locations(certifi.where())
+    return trust
 
 
 def _proxy_for(url: str) -> str | None:
@@ -261,10 +262,10 @@ def _object(body: bytes) -> dict[str, object] | None:
     return said if isinstance(said, dict) else None
 
 
-async def _events(answer: "aiohttp.ClientResponse") -> AsyncIterator[_Piece]:
+async def _events(answer: HttpAnswer) -> AsyncIterator[_Piece]:
     event = _Piece()
     rest = b""
-    async for chunk in answer.content.iter_any():
+    async for chunk in answer.chunks:
         rest += chunk
         if rest.endswith(b"\r"):
             continue  # half a line end: the other half may follow
@@ -283,9 +284,3 @@ async def _events(answer: "aiohttp.ClientResponse") -> AsyncIterator[_Piece]:
                 event.id = said.decode()
             elif name == b"retry" and said.isdigit():
                 event.retry_ms = int(said)
-
-
-def _client_errors() -> type[Exception]:
-    import aiohttp
-
-    return aiohttp.ClientError
