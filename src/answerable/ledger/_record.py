@@ -143,8 +143,7 @@ class Recorder:
         """The `once` names of every run that this process opened and has leased since: none need be looked up."""
         self.stored: dict[bytes, str] = {}
         self.woken: Callable[[Sequence[str]], None] = lambda runs: None
-        self.key_changes = 0
-        """How many receipts about keys have come to be on disk."""
+        self.key_changes = 0  # receipts about keys that have come to be on disk
         self.last_at = self._last_at()
         self.line = max((line_of(row[0]) for row in connection.rows(_ORIGINS)), default=1)
         self.halted: AnswerableError | None = None
@@ -201,8 +200,7 @@ class Transaction:
         self._closed: list[str] = []
         self._opened: list[str] = []
         self._key_changes = 0
-        self.rows = recorder.connection.rows
-        self.run = recorder.connection.run
+        self.rows, self.run = recorder.connection.rows, recorder.connection.run
 
     def wake(self, run: str) -> None:
         """Have the run advanced once this is on disk."""
@@ -290,8 +288,7 @@ class Transaction:
         self._unsigned.append((tenant, run, seq, receipt_id, draft.once or None, body, sealed, subjects))
         self._heads[run] = (seq, "")
         self._counters[tenant] = n + 1
-        if draft.phase == "key":
-            self._key_changes += 1
+        self._key_changes += draft.phase == "key"
         followers = of.by_phase.get(draft.phase)
         if followers:
             receipt = Receipt(position=0, body=body, signature=b"", key_id=of.gate.key_id, digest="")
@@ -473,8 +470,7 @@ class Transaction:
         of.heads.update(self._heads)
         of.counters.update(self._counters)
         of.frontiers.update(self._frontiers)
-        for run in self._opened:
-            of.names[run] = set()
+        of.names.update((run, set()) for run in self._opened)
         for once, run in self._once.items():
             if run in of.names:
                 of.names[run].add(once)
@@ -500,8 +496,7 @@ class Transaction:
 
 def priority_of(draft: Draft) -> int:
     """The priority that a `run.open` gives its run."""
-    given: int = draft.members.get("control", {}).get("priority", USUAL_PRIORITY)
-    return given
+    return int(draft.members.get("control", {}).get("priority", USUAL_PRIORITY))
 
 
 @functools.lru_cache(maxsize=4096)
