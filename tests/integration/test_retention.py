@@ -193,3 +193,45 @@ def test_rules_stand_in_the_file_and_are_shown_and_followed_by_command(
         ("all", 7_776_000.0, 5),
     ]
     assert [each["dropped"] for each in done] == [3, 2]
+
+
+@pytest.mark.requirement("EV-12")
+def test_each_tenants_texts_are_kept_as_long_as_its_own_rule_says_and_a_rule_for_nobody_is_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock, runs = MovedClock(), dict[str, RunId]()
+
+    async def body(gate: Gate) -> None:
+        for tenant in ("default", "acme", "bolt"):
+            runs[tenant] = await seen_to(gate, tenant=tenant)
+
+    app = an_app(tmp_path)
+    for tenant in ("acme", "bolt"):
+        app.tenant(tenant)
+    with_gate(app, clock, body)
+    (tmp_path / "answerable.toml").write_text(
+        f'data = "{tmp_path / "data"}"\npolicy = "{tmp_path / "policy"}"\n[tenants.acme]\n[tenants.bolt]\n'
+        '[[retention]]\nkeep = "30d"\ntexts = "tool"\ntenant = "acme"\n[[retention]]\nkeep = "90d"\ntexts = "run"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+
+    assert command(["retention", "--now", "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+
+    assert [(each["tenant"], each["texts"], each["dropped"]) for each in done] == [
+        ("acme", "tool", 3),
+        *((tenant, "run", 2) for tenant in ("default", "acme", "bolt")),
+    ]
+    with contextlib.closing(Reader.open(tmp_path / "data")) as reader:
+        ends = {name: [each.phase for each in reader.receipts(run=run)].count("erasure") for name, run in runs.items()}
+    assert ends == {"default": 1, "acme": 2, "bolt": 1}
+
+
+def test_a_rule_for_a_tenant_that_there_is_not_is_refused_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "answerable.toml").write_text('[tenants.acme]\n[[retention]]\nkeep = "30d"\ntenant = "acmee"\n')
+    monkeypatch.chdir(tmp_path)
+
+    assert command(["retention"]) == 2
+    assert "`retention[0].tenant` names no tenant" in capsys.readouterr().err

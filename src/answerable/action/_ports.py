@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from answerable.core import Action, ActionKind, Decision, Description, Outcome, ReceiptId
+from answerable.core import Action, ActionKind, Decision, Description, Outcome, ReceiptId, quickly_made
 
 __all__ = ["Authorizer", "Claim", "Effects", "Finding", "Journal", "Reporter", "Step"]
 
@@ -11,6 +11,7 @@ Finding = Outcome | Literal["did not happen", "cannot say"]
 """What a status probe learns of an effect whose outcome was lost."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """An action after `open`: what the journal answered, durably.

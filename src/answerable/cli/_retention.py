@@ -37,9 +37,17 @@ def retention(
         for each in app.retention
     ]
     found: Any = write(app.data, lambda desk: desk.retain(rules=rules, rehearsal=not now))
-    header = ("TEXTS", "AGENT", "KEPT FOR", "RUNS", "DROPPED" if now else "DUE", "HELD OR NEEDED")
+    header = ("TENANT", "TEXTS", "AGENT", "KEPT FOR", "RUNS", "DROPPED" if now else "DUE", "HELD OR NEEDED")
     rows = [
-        (each["texts"], each["agent"] or "any", _days(each["keep_s"]), each["runs"], each["dropped"], len(each["kept"]))
+        (
+            each["tenant"],
+            each["texts"],
+            each["agent"] or "any",
+            _days(each["keep_s"]),
+            each["runs"],
+            each["dropped"],
+            len(each["kept"]),
+        )
         for each in found
     ]
     say(found, columns(header, rows), as_json=as_json)

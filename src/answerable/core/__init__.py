@@ -44,6 +44,7 @@ from answerable.core._ids import (
 from answerable.core._mac import Mac
 from answerable.core._mismatch import mismatch
 from answerable.core._money import Money, Usage
+from answerable.core._quickly import quickly_made
 
 __all__ = [
     "Action",
@@ -91,6 +92,7 @@ __all__ = [
     "new_run_id",
     "parse_canonical",
     "parse_time",
+    "quickly_made",
     "reach",
     "sha256_name",
     "stable_json",

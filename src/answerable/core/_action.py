@@ -10,6 +10,7 @@ import orjson
 from answerable.core._errors import AnswerableError, error_from_json
 from answerable.core._ids import AgentId, ReceiptId, RunId, StepKey, TenantId
 from answerable.core._money import Money, Usage
+from answerable.core._quickly import quickly_made
 
 __all__ = [
     "Action",
@@ -38,6 +39,7 @@ class Effect(StrEnum):
     IRREVERSIBLE = "irreversible"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
     """What the gate knows of a call before it is made, from the tool's or model's declaration.
@@ -71,6 +73,7 @@ class Description:
     specs: tuple[str, ...] = ()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """One thing an agent wants done, with all that policy, journal and effect need to know of it.
@@ -174,6 +177,7 @@ class FactScope:
     version: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What policy says of one action; `hold` is a permit with obligations still open.
@@ -198,6 +202,7 @@ class Decision:
     error: AnswerableError | None = None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What became of an action.

@@ -92,9 +92,6 @@ class PeopleProjection:
         """People come and go by `control` receipts."""
         return frozenset({"control"})
 
-    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
-        """It has no say in what is opened."""
-
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt; other controls concern nobody here."""
         said = receipt.predicate

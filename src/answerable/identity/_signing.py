@@ -147,9 +147,6 @@ class SigningKeysProjection:
         """Keys come and go by receipts of their own."""
         return frozenset({"key"})
 
-    def check(self, tx: Tx, action: Any, decision: Any, digest: str) -> None:
-        """It has no say in what is opened."""
-
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt; other keys sign no answers."""
         said = receipt.predicate

@@ -17,6 +17,7 @@ from answerable.ledger._copy import OtherSchema, StoreNotEmpty, copy_store
 from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
 from answerable.ledger._drivers._sqlite import StoreDamaged
 from answerable.ledger._dropping import Concerned, drop_texts, drop_these, seqs_of, texts_of
+from answerable.ledger._emptiness import Emptiness
 from answerable.ledger._erasures import Erasure, ErasureListDamaged, ErasureLists
 from answerable.ledger._going_on import published_beyond, why_it_stands_still
 from answerable.ledger._history import History, Intent, Recorded
@@ -80,6 +81,7 @@ __all__ = [
     "DirectoryNotEmpty",
     "Draft",
     "DriverMissing",
+    "Emptiness",
     "Erasure",
     "ErasureListDamaged",
     "ErasureLists",

@@ -5,12 +5,13 @@ from typing import Any, Literal
 
 import orjson
 
-from answerable.core import Action, Effect, Outcome, ReceiptId, RunId, StepKey, Usage, stable_json
+from answerable.core import Action, Effect, Outcome, ReceiptId, RunId, StepKey, Usage, quickly_made, stable_json
 from answerable.ledger._receipt import Receipt
 
 __all__ = ["History", "Intent", "Recorded", "as_recorded"]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """Something that is handed back to the agent at its place in the run.

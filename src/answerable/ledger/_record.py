@@ -21,15 +21,7 @@ from answerable.core import (
 from answerable.ledger._checkpoint import line_of, origin_of, sign_checkpoint
 from answerable.ledger._merkle import Frontier
 from answerable.ledger._ports import Connection, Projection, Signer
-from answerable.ledger._receipt import (
-    PREDICATE_TYPE,
-    STATEMENT_TYPE,
-    Draft,
-    Phase,
-    Receipt,
-    envelope_json,
-    pae,
-)
+from answerable.ledger._receipt import PREDICATE_TYPE, STATEMENT_TYPE, Draft, Phase, Receipt, envelope_json, pae
 from answerable.ledger._signing import Busyness, SignQueue
 from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
@@ -62,17 +54,18 @@ _SAVE_LOG = Prepared(
 _SAVE_OBJECT = Prepared(insert(objects).on_conflict_do_nothing())
 _SAVE_SUBJECT = Prepared(insert(subject_keys).on_conflict_do_nothing())
 _TAKEN = Prepared(sa.select(receipts.c.position).where(receipts.c.once == sa.bindparam("once")))
-_FIND_SUBJECT = Prepared(
-    sa.select(subject_keys.c.wrapped).where(
-        subject_keys.c.tenant == sa.bindparam("tenant"), subject_keys.c.subject == sa.bindparam("subject")
-    )
-)
+_OF_SUBJECT = (subject_keys.c.tenant == sa.bindparam("tenant"), subject_keys.c.subject == sa.bindparam("subject"))
+_FIND_SUBJECT = Prepared(sa.select(subject_keys.c.wrapped).where(*_OF_SUBJECT))
 _ORIGINS = Prepared(sa.select(logs.c.origin))
 _LAST_AT = Prepared(sa.select(receipts.c.body).order_by(receipts.c.position.desc()).limit(1))
 _WAKE = Prepared(
     sa.update(slices)
     .where(slices.c.run == sa.bindparam("of_run"), slices.c.state != "closed")
-    .values(wake=slices.c.wake + 1, state=sa.case((slices.c.state == "parked", "ready"), else_=slices.c.state))
+    .values(
+        wake=slices.c.wake + 1,
+        # One that waits for its turn is looked at, too: it may have been killed. Else it goes on waiting.
+        state=sa.case(((slices.c.state == "parked") | (slices.c.state == "queued"), "ready"), else_=slices.c.state),
+    )
 )
 _CLOSED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), slices.c.state == "closed"))
 _AFTER_CLOSE: frozenset[Phase] = frozenset({"observation", "erasure"})

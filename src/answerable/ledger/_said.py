@@ -73,7 +73,7 @@ def action_digest(action: Action, input_: str) -> str:
         "input": input_,
         "amount": amount.to_json() if amount else {},
     }
-    return sha256_name(canonical_json(said))
+    return sha256_name(canonical_json(said, unproven=()))  # of texts and whole numbers, by its types
 
 
 def error_code(outcome: Outcome) -> str:

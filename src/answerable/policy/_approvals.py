@@ -11,7 +11,7 @@ from functools import lru_cache
 import sqlalchemy as sa
 
 from answerable.core import Action, AnswerableError, ApprovalObligation, Decision, ReceiptId
-from answerable.ledger import Phase, Prepared, Receipt, Ruling, Tx, metadata
+from answerable.ledger import Emptiness, Phase, Prepared, Receipt, Ruling, Tx, metadata
 from answerable.policy._errors import ApprovalClosed, ApprovalRejected, ApprovalTimedOut, PolicyFailed
 from answerable.policy._obligations import is_met_by, parse_obligations
 
@@ -140,6 +140,8 @@ _REPEATED = Prepared(sa.select(_r.amount, _r.receipts).where(_REPEAT))
 _FORGET_REPEAT = Prepared(_repeats.delete().where(_REPEAT))
 _FORGET_REPEATS = Prepared(_repeats.delete().where(_r.run == _P("of_run")))
 _PUT_REPEAT = Prepared(_repeats.insert())
+_ANY_REPEAT = Prepared(sa.select(_r.run).limit(1))
+_ANY_WAITING = Prepared(sa.select(_t.run).where(_t.state == sa.literal_column("'waiting'")).limit(1))
 _STATES = {"approve": "approved", "reject": "rejected", "timeout": "timed-out", "edit": "edited"}
 _PHASES: frozenset[Phase] = frozenset({"held", "approval", "intent", "run.close"})
 
@@ -152,6 +154,9 @@ def terms_of(text: str) -> ApprovalObligation:
 
 class ApprovalsProjection:
     """Keeps what waits, and rules on a held action by the answers to it."""
+
+    def __init__(self) -> None:
+        self._none_waits, self._none_repeats = Emptiness(_ANY_WAITING), Emptiness(_ANY_REPEAT)
 
     @property
     def tables(self) -> Sequence[sa.Table]:
@@ -202,6 +207,11 @@ class ApprovalsProjection:
                 return Ruling(approvals=tuple(ReceiptId(each) for each in said[0][1].split()))
         return Ruling(hold=True)
 
+    def forget(self) -> None:
+        """Others may have asked somebody."""
+        self._none_waits.end()
+        self._none_repeats.end()
+
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow an action held, answered or let through."""
         said = receipt.predicate
@@ -214,10 +224,13 @@ class ApprovalsProjection:
                 digest = said["action"]["digest"]
                 tx.run(_TAKE, of_run=said["run"], of_step=said["step"], of_digest=digest, intent=said["id"])
         else:
-            tx.run(_CLOSE, of_run=said["run"], from_state="waiting", to_state="closed")
-            tx.run(_FORGET_REPEATS, of_run=said["run"])
+            if not self._none_waits.stands(tx):
+                tx.run(_CLOSE, of_run=said["run"], from_state="waiting", to_state="closed")
+            if not self._none_repeats.stands(tx):
+                tx.run(_FORGET_REPEATS, of_run=said["run"])
 
     def _ask(self, tx: Tx, receipt: Receipt) -> None:
+        self._none_waits.end()
         said = receipt.predicate
         control, action = said["control"], said["action"]
         amount = action.get("amount") or {"minor": 0, "currency": ""}
@@ -284,6 +297,7 @@ class ApprovalsProjection:
             if all(row[2] == "run" for row in answers):
                 named = {"of_run": run, "of_name": name, "of_target": target, "of_terms": terms}
                 tx.run(_FORGET_REPEAT, **named, of_currency=currency)
+                self._none_repeats.end()
                 tx.run(
                     _PUT_REPEAT,
                     run=run,

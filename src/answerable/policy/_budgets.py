@@ -249,10 +249,10 @@ class BudgetProjection:
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Reserve with an intent, settle with an outcome, release with a write-off."""
         said = receipt.predicate
-        tenant, run, step = said["tenant"], said["run"], said.get("step", "")
-        if receipt.phase == "run.open":
+        phase, tenant, run, step = said["phase"], said["tenant"], said["run"], said.get("step", "")
+        if phase == "run.open":
             self._open(tx, tenant, run, said["control"].get("limits", {}))
-        elif receipt.phase == "intent":
+        elif phase == "intent":
             entries = said.get("authority", {}).get("budget", ())
             if said.get("attempt", 1) > 1:
                 self._release(tx, tenant, run, step)
@@ -260,7 +260,7 @@ class BudgetProjection:
                 self._move(tx, tenant, entry["scope"], entry["dimension"], reserve=entry["amount"])
                 tx.run(_RESERVE, run=run, step=step, **entry)
                 self._may_hold = True
-        elif receipt.phase == "outcome":
+        elif phase == "outcome":
             if not self._limits_of(tx, tenant, run) and not self._may_hold_any(tx):
                 return
             moved = said["action"].get("amount") if said["effect"]["status"] == "ok" else None

@@ -25,7 +25,7 @@ import sqlalchemy as sa
 
 from answerable.core import Action, Decision, Effect, RunId, TenantId
 from answerable.identity import registered_roles
-from answerable.ledger import Phase, Prepared, Receipt, Ruling, RulingTx, Tx, insert, metadata
+from answerable.ledger import Emptiness, Phase, Prepared, Receipt, Ruling, RulingTx, Tx, insert, metadata
 from answerable.policy._approvals import approvals_table
 from answerable.policy._autonomy import tier_version
 from answerable.policy._ports import Rows
@@ -164,6 +164,7 @@ _TAKE_OUT = Prepared(
     .returning(_open.c.tenant, _open.c.target_scope, _open.c.day_scope, _open.c.amount, _open.c.is_counted)
 )
 _FORGET = Prepared(_open.delete().where(_open.c.run == _P("of_run")))
+_ANY_OPEN = Prepared(sa.select(_open.c.run).limit(1))
 _ANY_GIVEN_BACK = Prepared(sa.select(_open.c.run).where(_open.c.is_counted.is_(False)).limit(1))
 _PHASES: frozenset[Phase] = frozenset({"intent", "outcome", "control", "run.close"})
 
@@ -252,6 +253,7 @@ class FactsProjection:
     def __init__(self) -> None:
         # None: not looked up yet. Nearly always False, and then an effect that went well needs no look.
         self._some_given_back: bool | None = None
+        self._none_open = Emptiness(_ANY_OPEN)
 
     @property
     def tables(self) -> Sequence[sa.Table]:
@@ -262,8 +264,9 @@ class FactsProjection:
         return _PHASES
 
     def forget(self) -> None:
-        """Others may have given something back."""
+        """Others may have done something, or given it back."""
         self._some_given_back = None
+        self._none_open.end()
 
     def check(self, tx: RulingTx, action: Action, decision: Decision, digest: str) -> Ruling | None:
         """`moved` if a scope that a permit rests on has another version now; a denial stands."""
@@ -283,13 +286,14 @@ class FactsProjection:
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Take with the intent; keep or give back with the outcome; what is open ends with the run."""
         said = receipt.predicate
-        run, step = said["run"], said.get("step", "")
-        if receipt.phase == "intent":
+        phase, run, step = said["phase"], said["run"], said.get("step", "")
+        if phase == "intent":
             self._take(tx, said)
-        elif receipt.phase == "run.close":
-            tx.run(_FORGET, of_run=run)
-        elif receipt.phase == "outcome":
-            if said.get("intentRef") and _counts(said["action"]):
+        elif phase == "run.close":
+            if not self._none_open.stands(tx):
+                tx.run(_FORGET, of_run=run)
+        elif phase == "outcome":
+            if "intentRef" in said and _counts(said["action"]):
                 if said["effect"]["status"] == "ok":
                     if self._may_be_given_back(tx):  # else it is counted since its intent
                         self._settle(tx, run, step, counts=True)
@@ -313,6 +317,7 @@ class FactsProjection:
         target = target_scope(action["name"], action.get("target", ""))
         day = day_scope(action["name"], amount["currency"] if amount else "", said["at"][:10])
         minor = amount["minor"] if amount else 0
+        self._none_open.end()
         tx.run(
             _PUT,
             run=run,

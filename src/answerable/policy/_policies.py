@@ -9,7 +9,7 @@ from typing import Any
 import cedarpy
 import orjson
 
-from answerable.core import sha256_name, stable_json
+from answerable.core import quickly_made, sha256_name, stable_json
 from answerable.policy._cedar import CedarPolicy, ask_cedar, policy_text
 from answerable.policy._errors import PolicyDenied, PolicyFailed, PolicyInvalid
 from answerable.policy._evaluation import Evaluation, stricter, within_tier
@@ -24,6 +24,7 @@ _FORMAT = "answerable-policy-1"
 _MOST_KEPT = 10_000
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What policy is asked, exactly as it goes on the record.

@@ -126,7 +126,7 @@ class HandBack:
     def _pick(self) -> tuple[Call, Recorded] | None:
         lowest = self._ready[0][0] if self._ready else None
         found: str | None = None
-        for name, waiting in list(self._listening.items()):
+        for name, waiting in list(self._listening.items()) if self._listening else ():
             while waiting and waiting[0].future.done():
                 waiting.popleft()  # timed out, or cancelled by the agent: the signal is for the next
             queue = self._signals.get(name)

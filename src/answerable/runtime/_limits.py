@@ -78,7 +78,7 @@ class Bounds:
 
     def told_before(self, kind: str, name: str, arguments: bytes) -> AnswerableError | None:
         """The breach this call runs into again; it gets no second receipt."""
-        found = self.breach or self._stuck.get((kind, name, arguments))
+        found = self.breach or (self._stuck.get((kind, name, arguments)) if self._stuck else None)
         self._ignored += found is not None
         return found
 
@@ -97,9 +97,10 @@ class Bounds:
         self._taken += 1
         if self._steps is not None and self._taken > self._steps:
             return StepLimitExceeded(name=name, limit=self._steps)
-        answer = self._answers.get((kind, name, arguments))
-        if answer is not None and self._identical is not None and answer[1] >= self._identical:
-            return RepeatedCall(name=name, times=answer[1])
+        if self._identical is not None:
+            answer = self._answers.get((kind, name, arguments))
+            if answer is not None and answer[1] >= self._identical:
+                return RepeatedCall(name=name, times=answer[1])
         return None
 
     def check_age(self, name: str, age_s: float) -> AnswerableError | None:
@@ -113,6 +114,7 @@ class Bounds:
         call = (kind, name, arguments)
         if outcome.status == "refused":
             self._learn_refusal(call, outcome)
+        if outcome.status == "refused" or self._identical is None:
             return
         last, times = self._answers.get(call, (b"", 0))
         self._answers[call] = (outcome.value, times + 1 if last == outcome.value else 1)

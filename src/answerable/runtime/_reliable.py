@@ -82,7 +82,7 @@ class Reliable:
         """Do it, again if need be. A write that was dispatched and not answered ends `unknown`."""
         policy = self._policy_for(step.action)
         tried = 0
-        used = Usage()
+        before: Usage | None = None  # what earlier tries used
         while True:
             tried += 1
             error: AnswerableError | None
@@ -93,10 +93,11 @@ class Reliable:
                 outcome = Outcome.of_error("failed" if is_certain or _is_read(step) else "unknown", raised)
             else:
                 error = _passing(outcome)
-            used += outcome.usage
+            used = outcome.usage if before is None else before + outcome.usage
             may_repeat = outcome.status == "failed" or step.action.is_repeatable
             if error is None or not may_repeat or tried >= policy.tries:
                 return replace(outcome, tries=tried, usage=used) if tried > 1 else outcome
+            before = used
             asked_s = getattr(error, "retry_after_s", 0)
             await self._sleep(max(policy.pause_s(tried, self._chance()), asked_s))
 

@@ -10,7 +10,7 @@ import orjson
 import sqlalchemy as sa
 
 from answerable.core import Outcome, RunId, TenantId, new_run_id, stable_json
-from answerable.ledger import Draft, Phase, Prepared, Receipt, Tx, control_run, metadata
+from answerable.ledger import Draft, Emptiness, Phase, Prepared, Receipt, Tx, control_run, metadata
 from answerable.ledger import Slice as Lease
 from answerable.runtime._agents import Agents, AgentSpec
 from answerable.runtime._errors import AgentUnknown, MandateNotGranted, SessionUnknown, TenantUnknown
@@ -35,11 +35,15 @@ _sessions = sa.Table(
 )
 _OPEN = Prepared(sa.insert(_sessions))
 _CLOSE = Prepared(sa.delete(_sessions).where(_sessions.c.run == sa.bindparam("run")))
+_ANY = Prepared(sa.select(_sessions.c.run).limit(1))
 _ALL = Prepared(sa.select(_sessions.c.run).order_by(_sessions.c.run))
 
 
 class SessionsProjection:
     """The table `sessions`: those that are open."""
+
+    def __init__(self) -> None:
+        self._none_open = Emptiness(_ANY)
 
     @property
     def tables(self) -> Sequence[sa.Table]:
@@ -51,12 +55,18 @@ class SessionsProjection:
         """How a session begins and ends."""
         return frozenset({"run.open", "run.close"})
 
+    def forget(self) -> None:
+        """Others may have opened some."""
+        self._none_open.end()
+
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""
         said = receipt.predicate
         if said["phase"] == "run.close":
-            tx.run(_CLOSE, run=said["run"])
+            if not self._none_open.stands(tx):
+                tx.run(_CLOSE, run=said["run"])
         elif (session := said["control"].get("session")) is not None:
+            self._none_open.end()
             tx.run(_OPEN, run=said["run"], tenant=said["tenant"], agent=said["control"]["agent"], name=session["name"])
 
 

@@ -112,7 +112,7 @@ class Slice:
         action = self._actions.make(call, kind, labels=self._back.labels, subjects=self._back.subjects)
         if action.effect is not Effect.READ and self._back.hold_write(call) and call.denial is None:
             call.denial = CallInProgress(name=name)
-        self._start(call, self._travel(action))
+        self._start(call, self._travel(action), action)
         return future
 
     def sleep(self, branch: str, name: str, duration: timedelta, future: SliceFuture | None = None) -> SliceFuture:
@@ -242,7 +242,8 @@ class Slice:
             del self._waits[step]
 
     def edited(self, action: Action) -> Action:
-        return self._actions.edited(action, self._back.calls[action.step], self.history.edits.get(action.step))
+        arguments = self.history.edits.get(action.step)
+        return action if arguments is None else self._actions.edited(action, self._back.calls[action.step], arguments)
 
     def denial(self, action: Action) -> AnswerableError | None:
         call = self._back.calls[action.step]
@@ -288,15 +289,15 @@ class Slice:
 
     # -- work the gate does for the slice -----------------------------------------------------------------------------
 
-    def _start(self, call: Call, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, call: Call, work: Coroutine[Any, Any, object], action: Action | None = None) -> None:
         self._working += 1
         if not self._versions and not self._back.may_have_some:
             self._watch.hush()  # `_on_still` would find nothing before this is done
         # A copy each, as asyncio itself makes: what a tool sets in its context must not reach the next.
-        call.task = self._loop.create_task(self._do(call, work), context=self._context.copy())
+        call.task = self._loop.create_task(self._do(call, work, action), context=self._context.copy())
         self._tasks.add(call.task)
 
-    async def _do(self, call: Call, work: Coroutine[Any, Any, None]) -> None:
+    async def _do(self, call: Call, work: Coroutine[Any, Any, object], action: Action | None) -> None:
         try:
             await work
         except SliceLost as error:
@@ -306,6 +307,8 @@ class Slice:
             self.lost(error)
         finally:
             self._working -= 1
+            if action is not None:
+                self.gate.performing.end(action)
             if call.task is not None:
                 # MEASURED: kept until the end of the run, done tasks and their contexts cost 10 % in collections.
                 self._tasks.discard(call.task)
@@ -314,11 +317,8 @@ class Slice:
         if not self._is_sealed:
             self._watch.look()
 
-    async def _travel(self, action: Action) -> None:
-        try:
-            await self._road.perform(action)
-        finally:
-            self.gate.performing.end(action)
+    def _travel(self, action: Action) -> Coroutine[Any, Any, object]:
+        return self._road.perform(action)
 
     async def _time(self, call: Call, duration: timedelta) -> None:
         due = self.history.timers.get(call.step)

@@ -49,10 +49,11 @@ def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
         loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], *, context: Context | None = None, **more: Any
     ) -> asyncio.Future[Any]:
         owner = current_slice.get() if context is None else context.get(current_slice)
-        if context is not None:
-            more["context"] = context
         make: Callable[..., asyncio.Future[Any]] | None = previous
-        task = asyncio.Task(coro, loop=loop, **more) if make is None else make(loop, coro, **more)
+        if make is None:
+            task: asyncio.Future[Any] = asyncio.Task(coro, loop=loop, context=context, **more)
+        else:
+            task = make(loop, coro, **({} if context is None else {"context": context}), **more)
         if owner is not None and isinstance(task, asyncio.Task):
             owner.track(task)
         return task

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from answerable.core import RunId, StepKey, parse_time
-from answerable.ledger import Phase, Prepared, Reader, Receipt, Tx, metadata
+from answerable.ledger import Emptiness, Phase, Prepared, Reader, Receipt, Tx, metadata
 
 __all__ = ["Timer", "TimersProjection", "list_timers"]
 
@@ -24,6 +24,7 @@ _SET = Prepared(sa.insert(_timers))
 _FIRED = Prepared(
     sa.delete(_timers).where(_timers.c.run == sa.bindparam("run"), _timers.c.step == sa.bindparam("step"))
 )
+_ANY = Prepared(sa.select(_timers.c.run).limit(1))
 _ENDED = Prepared(sa.delete(_timers).where(_timers.c.run == sa.bindparam("run")))
 _OF_RUN = Prepared(
     sa.select(_timers.c.step, _timers.c.due, _timers.c.receipt)
@@ -48,6 +49,9 @@ class Timer:
 class TimersProjection:
     """Keeps the timers that are set: gone when they fire, or when their run ends."""
 
+    def __init__(self) -> None:
+        self._none_set = Emptiness(_ANY)
+
     @property
     def tables(self) -> Sequence[sa.Table]:
         """The table `timers`."""
@@ -58,12 +62,18 @@ class TimersProjection:
         """Timers, and the ends of runs."""
         return frozenset({"timer", "run.close"})
 
+    def forget(self) -> None:
+        """Others may have set some."""
+        self._none_set.end()
+
     def apply(self, tx: Tx, receipt: Receipt) -> None:
         """Follow one receipt."""
         said = receipt.predicate
         if said["phase"] == "run.close":
-            tx.run(_ENDED, run=said["run"])
+            if not self._none_set.stands(tx):
+                tx.run(_ENDED, run=said["run"])
         elif said["control"]["state"] == "set":
+            self._none_set.end()
             tx.run(_SET, run=said["run"], step=said["step"], due=said["control"]["due"], receipt=said["id"])
         else:
             tx.run(_FIRED, run=said["run"], step=said["step"])

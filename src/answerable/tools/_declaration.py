@@ -106,6 +106,11 @@ class ToolDeclaration:
                 problem = f"its `{what}` names the argument `{name}`, and its arguments are: {has}"
                 raise ToolUnusable(tool=tool, problem=problem)
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether it says the same of every call: it works nothing out from the arguments."""
+        return self.resource is None and self.amount is None and not self.subjects
+
     def describe(self, tool: str, arguments: Arguments, schema: str) -> Description:
         """What the gate knows of a call with these (valid) arguments.
 

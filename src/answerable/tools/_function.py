@@ -51,9 +51,11 @@ class FunctionTool:
         self._arguments, self._result, self._unfit = self._compile(function)
         self.schema: dict[str, Any] = self._arguments.json_schema()
         self._schema_name = sha256_name(stable_json(self.schema))
+        self._described = declaration.describe(name, {}, self._schema_name) if declaration.is_constant else None
 
     def describe(self, arguments: bytes) -> Description:
-        return self.declaration.describe(self.name, self._parsed(arguments), self._schema_name)
+        parsed = self._parsed(arguments)
+        return self._described or self.declaration.describe(self.name, parsed, self._schema_name)
 
     async def execute(self, action: Action) -> Outcome:
         try:
@@ -113,7 +115,7 @@ class FunctionTool:
     def _finished(self, value: Any) -> Outcome:
         if self._result is not None:
             try:
-                value = self._result.dump_python(self._result.validate_python(value), mode="json")
+                value = self._result.serializer.to_python(self._result.validator.validate_python(value), mode="json")
             except self._unfit as error:
                 invalid = ToolResultInvalid(tool=self.name, problem=mismatch(error, part="argument"))
                 return lost(invalid, effect=self._effect, labels=self._labels)
@@ -121,7 +123,7 @@ class FunctionTool:
 
     def _parsed(self, arguments: bytes) -> dict[str, Any]:
         try:
-            return dict(vars(self._arguments.validate_json(arguments)))
+            return dict(vars(self._arguments.validator.validate_json(arguments)))
         except self._unfit as error:
             raise ArgumentsInvalid(tool=self.name, problem=mismatch(error, part="argument")) from None
 

@@ -17,6 +17,7 @@ from answerable.app._config._file import (
     ToolTable,
 )
 from answerable.app._times import Times
+from answerable.core import TenantId
 from answerable.models import Upstream
 from answerable.policy import Budget, Channel, Mail, Webhook
 from answerable.runtime import Limits, Retention, StoreEngine, Temporal
@@ -88,7 +89,6 @@ def configured(
         )
         for each in config.budgets
     )
-    app.retention += tuple(Retention(keep=each.keep, texts=each.texts, agent=each.agent) for each in config.retention)
     for n, told in enumerate(config.notify):
         channel, whose = _channel(f"notify[{n}]", told, secrets), told.tenant or "default"
         if whose == "default":
@@ -99,6 +99,12 @@ def configured(
     for name, tenant in config.tenants.items():
         limits = None if tenant.limits is None else _tighter(tenant.limits)
         app.tenant(name, agents=tenant.agents, limits=limits, settings=tenant.settings)
+    everyone = ["default", *(tenant.name for tenant in app.tenants)]
+    app.retention += tuple(
+        Retention(keep=each.keep, texts=each.texts, agent=each.agent, tenant=TenantId(name))
+        for each in config.retention
+        for name in ([each.tenant] if each.tenant else everyone)
+    )
     app.environment = config.environment or app.environment
     for queue in config.queues:
         app.queue(

@@ -260,6 +260,7 @@ class RetentionTable(_Table):
         "of runs; reasons of people; or all.",
     )
     agent: str = Field(default="", description="The agent whose runs; of every agent, if not given.")
+    tenant: Name | None = Field(default=None, description="Whose; every tenant's, each by itself, if none is named.")
 
 
 class TimesTable(_Table):

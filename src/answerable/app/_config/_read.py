@@ -173,6 +173,9 @@ def _misfits(config: Config) -> Iterator[_Problem]:
     for n, retention in enumerate(config.retention):
         if retention.agent and retention.agent not in config.agents and config.app is None:
             yield ("retention", n, "agent"), f"names no agent{_meant(retention.agent, config.agents)}"
+        tenants = ["default", *config.tenants]
+        if retention.tenant and retention.tenant not in tenants and config.app is None:
+            yield ("retention", n, "tenant"), f"names no tenant{_meant(retention.tenant, tenants)}"
     for n, notify in enumerate(config.notify):
         for problem in _of_notify(notify):
             yield ("notify", n), problem

@@ -1,7 +1,7 @@
--- 0017_since_0013
+-- 0014_since_0013
 CREATE TABLE access_keys ( id TEXT NOT NULL, tenant TEXT NOT NULL, kind TEXT NOT NULL, agent TEXT NOT NULL, roles TEXT NOT NULL, digest TEXT NOT NULL, since TEXT NOT NULL, receipt TEXT NOT NULL, PRIMARY KEY (id), UNIQUE (digest) ) WITHOUT ROWID ;
 CREATE TABLE alembic_version ( version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num) );
-INSERT INTO "alembic_version" VALUES('0017_since_0013');
+INSERT INTO "alembic_version" VALUES('0014_since_0013');
 CREATE TABLE deliveries ( run TEXT NOT NULL, receipt TEXT NOT NULL, PRIMARY KEY (run, receipt) ) WITHOUT ROWID ;
 CREATE TABLE erasures ( tenant TEXT NOT NULL, name TEXT NOT NULL, erasure TEXT NOT NULL, at TEXT NOT NULL, receipt TEXT NOT NULL, PRIMARY KEY (tenant, name) ) WITHOUT ROWID ;
 CREATE TABLE homes ( store TEXT NOT NULL, since TEXT NOT NULL, PRIMARY KEY (store) ) WITHOUT ROWID ;

@@ -55,7 +55,7 @@ async def signalled(run: Run, given: None) -> Any:
 
 
 async def asleep(run: Run, given: None) -> str:
-    await run.sleep(0.05)
+    await run.sleep(2)  # longer than a busy machine takes to have it parked
     await run.tool("write")
     return "woke"
 
@@ -147,10 +147,13 @@ def test_a_timer_that_falls_due_in_a_paused_run_is_fired_when_it_is_resumed(tmp_
         async with house_of(tmp_path, Shed()) as (house, control):
             house.agent(asleep)
             run = await house.runs.start("agent")
-            assert isinstance(await house.worker.advance(run), Parked)
+            parked = await house.worker.advance(run)
+            assert isinstance(parked, Parked)
+            due = parked.until
+            assert due is not None
             await control.pause(run, **WHO)
             house.serve()
-            await asyncio.wait([asyncio.ensure_future(house.runs.result(run))], timeout=0.1)
+            await until(lambda: house.ledger.clock.now() > due)
             assert house.shed.calls == []
 
             await control.resume(run, **WHO)

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from answerable.core import RunId, SystemClock, TenantId
-from answerable.ledger import Prepared, slices
+from answerable.ledger import Prepared, Queued, Slice, slices
 from answerable.runtime import (
     OrdersProjection,
     Queue,
@@ -288,6 +288,28 @@ def test_a_run_that_is_killed_while_it_waits_for_its_turn_ends_at_once(tmp_path:
             crowd.door.set()
             assert await ends(house, [first]) == [0]
             assert crowd.order == [0]
+
+    asyncio.run(main())
+
+
+@pytest.mark.requirement("GV-3", "RT-5")
+def test_a_run_that_is_woken_while_it_waits_for_its_turn_is_looked_at_by_whoever_sweeps(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with House(tmp_path, Shed(), queues=[ONE], projections=(OrdersProjection(),)) as house:
+            Crowd(house)
+            leases, admit = house.ledger.leases, house.turns.admit
+            first, second, third = [await house.runs.start("agent", n) for n in range(3)]
+            assert isinstance(await leases.claim(first, admit=admit), Slice)
+            for run in (second, third):
+                assert isinstance(await leases.claim(run, admit=admit), Queued)
+            assert leases.unserved(10) == []
+
+            await house.runs.signal(second, "go")
+            assert leases.unserved(10) == [second]
+            assert isinstance(await leases.claim(second, admit=admit), Queued), "a signal is no turn"
+            await Control(house.ledger, house.agents).kill(third, by="person:1", reason="not needed")
+            assert leases.unserved(10) == [third]
+            assert isinstance(await leases.claim(third, admit=admit), Slice), "to be closed"
 
     asyncio.run(main())
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0017_since_0013"
+revision = "0014_since_0013"
 down_revision = "0013"
 branch_labels = None
 depends_on = None
