@@ -69,7 +69,7 @@ class Seen:
             envelope = members[name]
             digest = hashlib.sha256(envelope).digest()
             if known := next((self.good[digest, key] for key in keys.values() if (digest, key) in self.good), None):
-                yield Read(digest, replace(known, member=name), holds=True)
+                yield Read(digest, known if known.member == name else replace(known, member=name), holds=True)
                 continue
             (read,) = read_envelopes([(name, envelope)], keys)
             if read.receipt and read.holds:
