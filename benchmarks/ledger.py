@@ -6,13 +6,13 @@
   fsynced, by 100 agents at a time) over that of signing the same bytes with the same library and nothing else.
 - `append.floor_vs_bare_sign`: the least that such a record could take: signing, hashing the envelopes, and SQLite
   inserting the same rows as durably, 100 to a commit; no JSON, no tree, no checkpoint, nobody who waits for an answer.
-- `verify.vs_bare_verify`: CPU of `answerable_verify.verify` on a bundle of 10,000 receipts, helpers included, over that
-  of the signature function alone (Ed25519 by the same library, the messages ready in memory).
-  `verify.wall_vs_bare_verify` is the same on the clock, with all cores; `verify.vs_bare_reading` is over reading ZIP,
-  JSON, base64 and PAE as well, with Python's own modules and no other check.
+- `verify.vs_bare_verify`: CPU of `answerable_verify.verify` on a bundle of 10,000 receipts, on one core, over that of
+  the signature function alone (Ed25519 by the same library, the messages ready in memory). `verify.wall_vs_bare_verify`
+  is on the clock, with all cores; `verify.vs_bare_reading` is over reading ZIP, JSON, base64 and PAE as well, with
+  Python's own modules and no other check.
 - `proof.c1m_p99_vs_p50_c1k`: CPU of an inclusion proof from tiles on disk, p99 of a log of 1,000,000 entries over the
   median of one of 1,000.
-- `bundle10k.vs_linear`: exporting and verifying 10,000 receipts over ten times that of 1,000.
+- `bundle10k.vs_linear`: CPU of exporting and verifying 10,000 receipts, on one core, over ten times that of 1,000.
 - `append.vs_agt`, `append.vs_tracekit`: entries a second, each on disk (fsync) before its caller goes on. Peers run in
   a Python of their own (`.ci/setup ledger`); where it is missing their rows say so. Neither gains from concurrency: one
   lock, one fsync an entry. `append.c1.…` is ours with one agent at a time.
