@@ -90,7 +90,7 @@ BUGS = (
     Bug(
         name="the signature covers the body without its type",
         file="answerable/ledger/_receipt.py",
-        right='    return b"%b%d %b" % (_PAE, len(body), body)',
+        right='    return b"".join((_PAE, str(len(body)).encode(), b" ", body))',
         wrong="    return body",
         tests=("tests/conformance",),
     ),

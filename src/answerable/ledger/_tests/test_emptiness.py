@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from answerable.ledger import Emptiness, Prepared
 
-ANY = Prepared(sa.select(sa.column("run")).select_from(sa.table("things")).limit(1))
+ANY = Prepared(sa.select(sa.column("run")).select_from(sa.table("slices")).limit(1))
 
 
 class Table:
