@@ -22,7 +22,18 @@ def statements() -> list[Prepared]:
 
 
 def is_of_postgres_alone(text: str) -> bool:
-    words = ("pg_", "clock_timestamp", "SKIP LOCKED", "to_regclass", "FETCH", "LISTEN", "SET ", "DECLARE", "CLOSE ", "BEGIN")
+    words = (
+        "pg_",
+        "clock_timestamp",
+        "SKIP LOCKED",
+        "to_regclass",
+        "FETCH",
+        "LISTEN",
+        "SET ",
+        "DECLARE",
+        "CLOSE ",
+        "BEGIN",
+    )
     return any(word in text for word in words)
 
 
