@@ -20,7 +20,7 @@ from answerable.ledger import Ledger, Reader, envelope_json, export_bundle, pae,
 from answerable.ledger._tests.evidence import a_record, work
 from answerable_verify import Report, Seen, Trust, read_container, read_trust, verify, verify_members
 
-pytestmark = pytest.mark.requirement("EV-2", "EV-3")
+pytestmark = [pytest.mark.requirement("EV-2", "EV-3"), pytest.mark.timeout(180)]
 
 SEED = 20261121
 Members = dict[str, bytes]

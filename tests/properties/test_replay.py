@@ -313,6 +313,7 @@ def without_chance(node: Program, result: Any) -> Any:
     return without_chance(rest[1], result) if kind == "branch" else result
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.requirement("RT-1", "RT-2")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(programs, crashes)
