@@ -1,17 +1,19 @@
 """An application that deals with people's data, and what is searched for when they are to be forgotten."""
 
+import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from answerable import Answerable, Gate, Run
+from answerable.app import continue_log
 from answerable.core import RunId
 from answerable.ledger import Reader, write_trust
 from answerable_verify import Report, verify
 
-__all__ = ["SECRET", "an_app", "files", "holding", "on_disk", "sealed_about", "verified"]
+__all__ = ["SECRET", "an_app", "files", "holding", "on_disk", "sealed_about", "verified", "went_on", "with_gate"]
 
 SECRET = "Ada Lovelace of 12 Grace Street takes 5 mg of digitalis"
 _POLICY = "permit (principal, action, resource);"
@@ -88,3 +90,20 @@ def verified(directory: Path, bundle: Path) -> Report:
     with contextlib.closing(Reader.open(directory)) as reader:
         trust = write_trust(reader, bundle.with_suffix(".toml"))
     return verify(bundle, trust)
+
+
+def with_gate(app: Answerable, body: Callable[[Gate], Awaitable[None]]) -> None:
+    """Do this with a gate of the application."""
+
+    async def main() -> None:
+        async with app.gate() as gate, asyncio.timeout(60):
+            await body(gate)
+
+    asyncio.run(main())
+
+
+def went_on(directory: Path, *, is_after_gap: bool) -> tuple[str, ...]:
+    """Somebody says how the log goes on; the origins it goes on under."""
+    return asyncio.run(
+        continue_log(directory, is_after_gap=is_after_gap, by="person:dana", reason="the server burned")
+    ).origins

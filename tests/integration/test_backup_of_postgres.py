@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from answerable import Answerable, Gate
-from answerable.app import all_projections, continue_log
+from answerable.app import all_projections
 from answerable.core import RunId, TenantId
 from answerable.errors import BackupUnusable, LogBehind, OtherSchema, StoreRestored
 from answerable.ledger import (
@@ -34,26 +34,12 @@ from answerable.ledger import (
     store_of,
 )
 from answerable.runtime import find_order, list_runs
-from tests.integration.clinic import an_app, seen_to, verified
+from tests.integration.clinic import an_app, seen_to, verified, went_on, with_gate
 from tests.postgres import Databases
 
 pytestmark = pytest.mark.requirement("OP-1", "EV-2")
 
 TENANT = TenantId("default")
-
-
-def with_gate(app: Answerable, body: Callable[[Gate], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with app.gate() as gate, asyncio.timeout(60):
-            await body(gate)
-
-    asyncio.run(main())
-
-
-def went_on(directory: Path, *, is_after_gap: bool) -> tuple[str, ...]:
-    return asyncio.run(
-        continue_log(directory, is_after_gap=is_after_gap, by="person:dana", reason="the server burned")
-    ).origins
 
 
 def a_note(tenant: TenantId) -> Draft:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,26 +33,12 @@ from answerable.ledger import (
 )
 from answerable.ledger._drivers._postgres import PostgresStore
 from answerable.runtime import find_order, list_runs
-from tests.integration.clinic import an_app, seen_to, verified
+from tests.integration.clinic import an_app, seen_to, verified, went_on, with_gate
 from tests.postgres import Databases, Server
 
 pytestmark = pytest.mark.requirement("OP-1", "EV-2")
 
 TENANT = TenantId("default")
-
-
-def with_gate(app: Answerable, body: Callable[[Gate], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with app.gate() as gate, asyncio.timeout(60):
-            await body(gate)
-
-    asyncio.run(main())
-
-
-def went_on(directory: Path, *, is_after_gap: bool) -> tuple[str, ...]:
-    return asyncio.run(
-        continue_log(directory, is_after_gap=is_after_gap, by="person:dana", reason="the server burned")
-    ).origins
 
 
 def receipts(directory: Path) -> list[bytes]:
