@@ -10,19 +10,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from answerable.core import AnswerableError
+from answerable.http._tests.certificates import a_certificate
 from answerable.models import (
     LocalConfig,
     LocalProvider,
@@ -333,7 +329,7 @@ def test_what_the_environment_says_of_proxies_changes_nothing(wire: Wire, monkey
 
 
 def test_a_certificate_is_believed_only_if_its_issuer_is_named(tmp_path: Path) -> None:
-    certificate = _certificate(tmp_path)
+    certificate = a_certificate(tmp_path)
     with serving(certificate) as wire:
         named = openai(wire, ca_file=str(certificate))
         unnamed = openai(wire)
@@ -341,22 +337,3 @@ def test_a_certificate_is_believed_only_if_its_issuer_is_named(tmp_path: Path) -
         assert ask(named)[0].text == "echo héllo"
         assert isinstance(failure(unnamed), ModelUnavailable)
         assert len(wire.seen) == 1
-
-
-def _certificate(directory: Path) -> Path:
-    """A certificate for loopback and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    begins = datetime.now(UTC) - timedelta(hours=1)
-    made = (
-        x509.CertificateBuilder(
-            name, name, key.public_key(), x509.random_serial_number(), begins, begins + timedelta(1)
-        )
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    said = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(Encoding.PEM)
-    path = directory / "server.pem"
-    path.write_bytes(said)
-    return path

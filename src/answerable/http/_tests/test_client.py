@@ -6,21 +6,16 @@ import gzip
 import itertools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from answerable.http import AnswerBroken, HttpClient, NotConnected
+from answerable.http._tests.certificates import a_certificate
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nlater: yes\r\n\r\n"
@@ -373,7 +368,7 @@ def test_where_nobody_listens_nothing_was_sent(loop: str) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_server_is_spoken_to_only_if_its_certificate_is_trusted(loop: str, tmp_path: Path) -> None:
-    certificate = _certificate(tmp_path)
+    certificate = a_certificate(tmp_path)
 
     async def main() -> None:
         server = Server(OK, OK)
@@ -395,25 +390,6 @@ def test_a_server_is_spoken_to_only_if_its_certificate_is_trusted(loop: str, tmp
         listening.close()
 
     run(main, loop)
-
-
-def _certificate(directory: Path) -> Path:
-    """A certificate for loopback and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    begins = datetime.now(UTC) - timedelta(hours=1)
-    made = (
-        x509.CertificateBuilder(
-            name, name, key.public_key(), x509.random_serial_number(), begins, begins + timedelta(1)
-        )
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = directory / "server.pem"
-    said = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(said + made.public_bytes(Encoding.PEM))
-    return path
 
 
 def test_addresses_out_of_the_ordinary_are_asked_as_well() -> None:
