@@ -272,7 +272,7 @@ class SharedTransaction(Transaction):
         """Nothing: positions are given at the commit. What came in with an erasure counts as come after it."""
 
     def prepare(self) -> None:
-        """Sign the receipts, keep new subjects' keys, and tell the other workers once it is committed."""
+        """Sign and insert the receipts, keep new subjects' keys, and tell the other workers once it is committed."""
         of = self._shared
         if self._unsigned:
             self._seal()
@@ -290,6 +290,7 @@ class SharedTransaction(Transaction):
         self.run(MARK, last=of.batch, counted=counts, me=of.marked)
         for payload in self._payloads():
             self.run(_NOTIFY, channel=CHANNEL, payload=payload)
+        self._insert()
 
     @property
     def size(self) -> int:

@@ -156,10 +156,7 @@ class Batch(Protocol):
     """What one transaction changes in memory, published only once it is on disk."""
 
     def prepare(self) -> None:
-        """All that is left to do before `write`, on the loop."""
-
-    def write(self) -> None:
-        """The last statements before COMMIT; of a large batch, on the writer's thread."""
+        """All that is left to do before COMMIT."""
 
     def publish(self) -> None:
         """The transaction is on disk."""

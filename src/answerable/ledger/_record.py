@@ -426,7 +426,7 @@ class Transaction:
         self._forgotten.update((tenant, name) for name in names)
 
     def prepare(self) -> None:
-        """Sign the receipts and the checkpoint of every log that grew, and keep new subjects' keys."""
+        """Sign the receipts and the checkpoint of every log that grew, keep new subjects' keys, and insert the rows."""
         of = self._of
         if self._unsigned:
             self._seal()
@@ -445,9 +445,10 @@ class Transaction:
             if (tenant, subject) in self._forgotten:
                 continue
             self.run(_SAVE_SUBJECT, tenant=tenant, subject=subject, wrapped=wrapped)
+        self._insert()
 
-    def write(self) -> None:
-        """Insert what nobody asks for before it is on disk: receipts, and texts that name nobody."""
+    def _insert(self) -> None:
+        """What nobody asks for before it is on disk: receipts, and texts that name nobody."""
         connection = self._of.connection
         connection.insert(_INSERT, self._rows)
         if self._objects:

@@ -235,7 +235,6 @@ class PostgresWriter(Generic[B]):
                     future.set_exception(error)
                 return _Filled(items=items[:at] + items[at + 1 :])
         batch.prepare()
-        batch.write()
         reach(FaultPoint.BEFORE_COMMIT)
         filled = _Filled(items=items, batch=batch, results=results)
         # MEASURED: where processes wait for a CPU, half as many turns are nearly twice as many steps.

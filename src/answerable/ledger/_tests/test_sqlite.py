@@ -24,9 +24,6 @@ class Rows(Batch):
     def prepare(self) -> None:
         return
 
-    def write(self) -> None:
-        return
-
     def publish(self) -> None:
         return
 
