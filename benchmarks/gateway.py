@@ -7,6 +7,9 @@ upstreams on loopback that answer at once: so all that is measured is what lies 
 process of its own. Calls to the parties are interleaved in short slices, ratios are taken within a repeat,
 and their median is reported. The gate takes the full road (key, session, policy, signed receipts, an fsync
 for each commit), and its record is counted afterwards. Ends with 1 if a bar is missed.
+
+Calls are made as agents make them, by `httpx`, and the bars are held to that. `….bytes.…` is the same with prepared
+bytes written to a socket: the ratio that a caller without any client would see.
 """
 
 import argparse
@@ -35,9 +38,9 @@ REVISION = "2026-07-28"
 LOADS = ("mcp.read", "chat", "stream")
 PEERS = {"mcp.read": ("fastmcp_proxy",), "chat": ("litellm",), "stream": ("litellm",)}
 CALLS = {1: 150, 8: 320, 64: 768}
-QUICK = {1: 60, 8: 120}
-PEERS_SHARE = 0.33  # of the calls: they take ten times as long
-WARM_UP = 96
+QUICK = {1: 36, 8: 64}
+PEERS_SHARE = {"fastmcp_proxy": 0.1, "litellm": 0.2}  # of the calls: they take 5 to 50 times as long
+WARM_UP = 64
 LONGEST_START_S = 180
 LONGEST_MEASURE_S = 1200
 SYSTEM = "You are the support desk of a shop. You answer in one sentence, and you name the order. " * 6
@@ -115,9 +118,8 @@ def _parties(
     versions |= {name: version(name) for name in ("answerable", "fastmcp", "mcp", "uvicorn")}
     if peer is not None:
         versions["litellm"] = _version_beside(litellm)
-    slow = {"share": PEERS_SHARE}
     return {
-        load: [{"name": name, **said, **({} if name in ("direct", "gate") else slow)} for name, said in found.items()]
+        load: [{"name": name, "share": PEERS_SHARE.get(name, 1.0), **said} for name, said in found.items()]
         for load, found in targets.items()
     }, versions
 
@@ -210,7 +212,8 @@ def _chat(url: str, *, streams: bool, **headers: str) -> dict[str, Any]:
     body = json.dumps({"model": "tiny", "messages": said, **({"stream": True} if streams else {})})
     # A stream cuts its text anywhere; that it came to its end is what can be told of every one.
     expects = "[DONE]" if streams else "order @N@:"
-    return {"url": url + "/v1/chat/completions", "headers": headers, "body": body, "expects": expects}
+    target = url + "/v1/chat/completions"
+    return {"url": target, "headers": headers, "body": body, "expects": expects, "streams": streams}
 
 
 def _measure(
@@ -249,7 +252,7 @@ def _rows(repeats: list[dict[str, Any]], calls: dict[int, int]) -> list[Row]:
     rows = [row("fsync.p50_ms", "ms", (cell["fsync_ms"] for repeat in repeats for cell in repeat.values()))]
     for load in LOADS:
         for n in calls:
-            cells = [repeat[f"{load} {n}"] for repeat in repeats]
+            cells = [repeat[f"{load} {n} httpx"] for repeat in repeats]
             fsyncs = [cell["fsync_ms"] for cell in cells]
             gates, directs = [cell["gate"] for cell in cells], [cell["direct"] for cell in cells]
             at = f"{load}.c{n}"
@@ -263,9 +266,12 @@ def _rows(repeats: list[dict[str, Any]], calls: dict[int, int]) -> list[Row]:
                 paired = zip(gates, directs, fsyncs, strict=True)
                 added = ((a["first_p50_ms"] - b["first_p50_ms"]) / fsync for a, b, fsync in paired)
                 rows.append(row(f"{at}.first_byte_added_vs_fsync", "×", added))
-            for name, seen in (("direct", directs), ("gate", gates)):
-                rows.append(row(f"{at}.{name}.p50_ms", "ms", (each["p50_ms"] for each in seen)))
-                rows.append(row(f"{at}.{name}.p99_ms", "ms", (each["p99_ms"] for each in seen)))
+            for name in [each for each in ("direct", "gate", *PEERS[load]) if each in cells[0]]:
+                rows.append(row(f"{at}.{name}.p50_ms", "ms", (cell[name]["p50_ms"] for cell in cells)))
+                rows.append(row(f"{at}.{name}.p99_ms", "ms", (cell[name]["p99_ms"] for cell in cells)))
+            bare = [repeat[f"{load} {n} bytes"] for repeat in repeats]
+            ratios = (cell["gate"]["p50_ms"] / cell["direct"]["p50_ms"] for cell in bare)
+            rows.append(row(f"{at}.bytes.p50_vs_direct", "×", ratios))
     return rows
 
 

@@ -1,22 +1,27 @@
-"""The callers: kept connections, bodies encoded beforehand, and as little client as a call can have.
+"""The callers, on kept connections: orders come as JSON on standard input, what was measured goes to standard output.
 
-Whatever the client costs is in every figure alike and makes proxies look better than they are, so there is no
-HTTP library here. Reads its orders as JSON from standard input, writes what it measured to standard output.
+Two kinds: `httpx` is what an agent has, the HTTP library within the SDKs of OpenAI, Anthropic and MCP, from the
+question as a dict to the answer as one. `bytes` is as little client as a call can have: whatever a client costs is in
+every figure alike, and makes what lies between look cheaper than it is.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+
 __all__ = ["main"]
 
-_LONGEST_CALL_S = 30
+_LONGEST_CALL_S = 120  # a proxy that opens a connection for each of 64 calls takes its time
 _FSYNC_BYTES = 8192
 _FSYNCS = 20
 
@@ -27,6 +32,7 @@ class Target:
 
     Args:
         share: of the calls, for those who would need minutes for all of them.
+        streams: whether the answer comes in parts.
     """
 
     name: str
@@ -35,6 +41,7 @@ class Target:
     body: str
     expects: str
     share: float = 1.0
+    streams: bool = False
 
 
 @dataclass(slots=True)
@@ -51,6 +58,58 @@ class Seen:
             "first_p50_ms": _rank(self.first_s, 0.5),
             "calls": len(self.whole_s),
         }
+
+
+Ask = Callable[[str], Awaitable[tuple[bytes, float, float]]]
+"""A call with this body: the answer, and when its first byte and its last came, in seconds from the question."""
+
+
+@contextlib.asynccontextmanager
+async def by_httpx(target: Target, caller: str) -> AsyncIterator[Ask]:
+    """An agent's own client."""
+    headers = {name: said.replace("@C@", caller) for name, said in target.headers.items()}
+    async with httpx.AsyncClient(headers=headers, timeout=_LONGEST_CALL_S, trust_env=False, verify=False) as client:
+
+        async def ask(body: str) -> tuple[bytes, float, float]:
+            question, first_at, parts = json.loads(body), 0.0, []
+            began = time.perf_counter()
+            if target.streams:
+                async with client.stream("POST", target.url, json=question) as answer:
+                    async for part in answer.aiter_bytes():
+                        first_at = first_at or time.perf_counter()
+                        parts.append(part)
+            else:
+                answer = await client.post(target.url, json=question)
+                answer.json()
+                parts.append(answer.content)
+            ended = time.perf_counter()
+            answer.raise_for_status()
+            return b"".join(parts), (first_at or ended) - began, ended - began
+
+        yield ask
+
+
+@contextlib.asynccontextmanager
+async def by_bytes(target: Target, caller: str) -> AsyncIterator[Ask]:
+    """No client to speak of."""
+    place = urlsplit(target.url)
+    head = _head(target, place.path, place.netloc, caller)
+    transport, connection = await asyncio.get_running_loop().create_connection(Caller, place.hostname, place.port)
+
+    async def ask(text: str) -> tuple[bytes, float, float]:
+        body = text.encode()
+        request = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        async with asyncio.timeout(_LONGEST_CALL_S):
+            answer, first_s, whole_s = await connection.call(request)
+        if not answer.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"{target.name} answered {answer[:2000]!r}")
+        return answer, first_s, whole_s
+
+    yield ask
+    transport.close()
+
+
+CALLERS = {"httpx": by_httpx, "bytes": by_bytes}
 
 
 class Caller(asyncio.Protocol):
@@ -119,48 +178,47 @@ async def _measure(orders: dict[str, Any]) -> dict[str, Any]:
     for targets in loads.values():
         for target in targets:
             most = max(int(each) for each in concurrencies)
-            await _round(target, most, max(int(orders["warm_up"] * target.share), most), numbers, Seen())
+            warm_up = max(int(orders["warm_up"] * target.share), most)
+            await _round("bytes", target, most, warm_up, numbers, Seen())
     repeats = []
     for repeat in range(orders["repeats"]):
         cells: dict[str, Any] = {}
         for load, targets in loads.items():
             for concurrency, calls in concurrencies.items():
-                seen = {target.name: Seen() for target in targets}
-                fsyncs: list[float] = []
-                # In slices, so that whatever else happens on the machine meets all alike.
-                for part in range(orders["slices"]):
-                    turn = (repeat + part) % len(targets)
-                    for target in targets[turn:] + targets[:turn]:
-                        share = max(int(calls * target.share) // orders["slices"], 1)
-                        await _round(target, int(concurrency), share, numbers, seen[target.name])
-                    fsyncs += _fsyncs_s(directory)
-                cell: dict[str, Any] = {name: each.to_json() for name, each in seen.items()}
-                cells[f"{load} {concurrency}"] = {**cell, "fsync_ms": _rank(fsyncs, 0.5)}
+                for how in CALLERS:
+                    # Those beside the gate are asked by agents' clients only.
+                    asked = targets if how == "httpx" else [each for each in targets if each.share == 1.0]
+                    seen = {target.name: Seen() for target in asked}
+                    fsyncs: list[float] = []
+                    # In slices, so that whatever else happens on the machine meets all alike.
+                    for part in range(orders["slices"]):
+                        turn = (repeat + part) % len(asked)
+                        for target in asked[turn:] + asked[:turn]:
+                            share = max(int(calls * target.share) // orders["slices"], int(concurrency), 3)
+                            await _round(how, target, int(concurrency), share, numbers, seen[target.name])
+                        fsyncs += _fsyncs_s(directory)
+                    cell: dict[str, Any] = {name: each.to_json() for name, each in seen.items()}
+                    cells[f"{load} {concurrency} {how}"] = {**cell, "fsync_ms": _rank(fsyncs, 0.5)}
         repeats.append(cells)
     return {"repeats": repeats}
 
 
-async def _round(target: Target, concurrency: int, calls: int, numbers: Any, seen: Seen) -> None:
-    place = urlsplit(target.url)
-    loop = asyncio.get_running_loop()
+async def _round(how: str, target: Target, concurrency: int, calls: int, numbers: Any, seen: Seen) -> None:
     left = iter(range(calls))
 
-    async def caller(number: int) -> None:
-        transport, connection = await loop.create_connection(Caller, place.hostname, place.port)
-        head = _head(target, place.path, place.netloc, str(number))
+    async def caller(ask: Ask) -> None:
         for _ in left:
             n = str(next(numbers))
-            body = target.body.replace("@N@", n).encode()
-            request = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
-            async with asyncio.timeout(_LONGEST_CALL_S):
-                answer, first_s, whole_s = await connection.call(request)
-            if not answer.startswith(b"HTTP/1.1 200") or target.expects.replace("@N@", n).encode() not in answer:
+            answer, first_s, whole_s = await ask(target.body.replace("@N@", n))
+            if target.expects.replace("@N@", n).encode() not in answer:
                 raise SystemExit(f"{target.name} answered {n} with {answer[:2000]!r}")
             seen.whole_s.append(whole_s)
             seen.first_s.append(first_s)
-        transport.close()
 
-    await asyncio.gather(*(caller(number) for number in range(min(concurrency, calls))))
+    async with contextlib.AsyncExitStack() as stack:
+        made = (CALLERS[how](target, str(number)) for number in range(min(concurrency, calls)))
+        asks = [await stack.enter_async_context(each) for each in made]  # all, before the first call
+        await asyncio.gather(*map(caller, asks))
 
 
 def _head(target: Target, path: str, host: str, caller: str) -> bytes:
