@@ -86,6 +86,7 @@ check-dependencies:
 bench: .venv/.base .venv/.bench .venv/.agentdojo
 	@failed=0; \
 	$(PY) benchmarks/durable_steps.py $(BENCH) $${JSON:+--json "$$JSON.steps"} || failed=1; echo; \
+	$(if $(findstring --quick,$(BENCH)),$(PY) benchmarks/durable_steps.py $(BENCH) --only-postgres $${JSON:+--json "$$JSON.postgres"} || failed=1; echo;,) \
 	$(if $(findstring --quick,$(BENCH)),,$(PY) benchmarks/liveness.py $${JSON:+--json "$$JSON.liveness"} || failed=1; echo; \
 	$(PY) benchmarks/waiting.py $${JSON:+--json "$$JSON.waiting"} || failed=1; echo;) \
 	[ -e .venv/.litellm ] || .ci/setup litellm && touch .venv/.litellm || echo 'LiteLLM could not be installed: its rows are left out'; \

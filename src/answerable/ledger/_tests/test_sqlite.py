@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -142,3 +143,18 @@ async def test_what_is_submitted_while_the_disk_is_busy_is_done_when_it_is_free(
         await writer.close()
         assert stored(elsewhere) == [0, 1, 2, 3, 4, 9]
         assert landed == [None]
+
+
+@in_a_loop
+async def test_the_disk_works_while_the_loop_does(tmp_path: Path) -> None:
+    async with writing(tmp_path / "db") as (writer, elsewhere):
+        several = [writer.submit(functools.partial(Rows.put, number=number)) for number in range(5)]
+        await asyncio.sleep(0)  # the batch is given to the disk
+
+        give_up = time.monotonic() + 60
+        while len(stored(elsewhere)) < 5 and time.monotonic() < give_up:
+            pass  # and the loop does not rest
+
+        assert stored(elsewhere) == list(range(5))
+        assert not any(future.done() for future in several)
+        assert await asyncio.gather(*several) == list(range(5))
