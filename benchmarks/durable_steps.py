@@ -95,7 +95,11 @@ def _is_on_postgres(name: str) -> bool:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Durable steps: ours beside its peers, same work, same durability.")
-    parser.add_argument("--quick", action="store_true", help="100 runs at a time only, on SQLite or with --only-postgres there, one gate")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="100 runs at a time only, on SQLite or with --only-postgres there, one gate",
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--concurrency", type=lambda text: [int(n) for n in text.split(",")], default=[1, 100, 1000])
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the rows there")
