@@ -126,14 +126,18 @@ def test_every_flipped_bit_within_a_member_is_found_and_the_member_named(thousan
         members = {**thousand.members, name: flipped(thousand.members[name], chance)}
 
         # Every other time the manifest is made to match, so that it does not give the change away.
-        report = thousand.report(members) if count % 2 else verify_members(members, thousand.trust, seen=thousand.seen)
+        is_healed = count % 2 and name != "manifest.json"
+        report = thousand.report(members) if is_healed else verify_members(members, thousand.trust, seen=thousand.seen)
 
         is_watched = name == "checkpoint.txt" and report.verdict == "undetermined"  # a cosignature's name or key hash
-        is_told_by_manifest_only = name in ("report.html", "README.txt", "VERIFY.sh", "keys.json") and count % 2
-        if name == "manifest.json" or is_told_by_manifest_only:
+        is_told_by_manifest_only = name in ("report.html", "README.txt", "VERIFY.sh", "keys.json")
+        if is_told_by_manifest_only and is_healed:
             continue  # what it covers was made to match the change
         assert report.verdict == "does not verify" or is_watched, f"{count}: {name}"
-        assert is_watched or name in named(report), f"{count}: {name} was changed, and {report.first} was said"
+        is_named = name in named(report)
+        if name == "manifest.json" and report.first is not None:
+            is_named = is_named or report.first.check == "manifest"  # what it says of another member is not so
+        assert is_watched or is_named, f"{count}: {name} was changed, and {report.first} was said"
 
 
 def test_each_dropped_receipt_is_missed_by_number_and_by_place(thousand: Thousand) -> None:

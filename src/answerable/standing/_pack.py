@@ -73,6 +73,7 @@ class Pack:
 
     Args:
         runs: those that receipts in scope belong to, in the order of the record.
+        first, last: when the first and the last of the receipts in scope were written, UTC; empty where there are none.
     """
 
     mapping: FrameworkMapping
@@ -80,6 +81,8 @@ class Pack:
     receipts: int
     runs: tuple[str, ...]
     controls: tuple[ControlEvidence, ...]
+    first: str
+    last: str
 
     def to_json(self) -> dict[str, Any]:
         """The pack as JSON values."""
@@ -92,6 +95,8 @@ class Pack:
             "reviewed": self.mapping.reviewed,
             "scope": {"tenant": scope.tenant, "since": scope.since, "until": scope.until, "agents": list(scope.agents)},
             "receipts": self.receipts,
+            "first": self.first,
+            "last": self.last,
             "runs": list(self.runs),
             "controls": [
                 {
@@ -123,7 +128,16 @@ def make_pack(mapping: FrameworkMapping, receipts: Iterable[Receipt], scope: Pac
         ControlEvidence(control=control, items=tuple(_found(item, within, everything) for item in control.evidence))
         for control in mapping.controls
     )
-    return Pack(mapping=mapping, scope=scope, receipts=len(within), runs=runs, controls=controls)
+    times = [str(said["at"]) for said in within]
+    return Pack(
+        mapping=mapping,
+        scope=scope,
+        receipts=len(within),
+        runs=runs,
+        controls=controls,
+        first=min(times, default=""),
+        last=max(times, default=""),
+    )
 
 
 def _found(

@@ -4,6 +4,7 @@ The page is self-contained: no script, no reference to anything outside, nothing
 """
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from html import escape
@@ -21,9 +22,11 @@ __all__ = ["PackNotWritten", "write_pack"]
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } code { font-size: .85em; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem; vertical-align: top;
-border-bottom: 1px solid #8884; } td.n { text-align: right; font-variant-numeric: tabular-nums; }
+h1, h2 { line-height: 1.2; } code { font-size: .85em; } td code { white-space: nowrap; }
+table { border-collapse: collapse; width: 100%; table-layout: fixed; } th, td { text-align: left; padding: .3rem .6rem;
+vertical-align: top; border-bottom: 1px solid #8884; overflow-x: auto; }
+th.n, td.n { width: 6rem; text-align: right; font-variant-numeric: tabular-nums; } th.s { width: 20rem; }
+@media (max-width: 45rem) { th.s { width: 40%; } }
 .gap { color: #b00020; font-weight: 600; } .muted { opacity: .75; } section { margin: 2.5rem 0; }
 @media (prefers-color-scheme: dark) { .gap { color: #ff8a80; } }
 @media print { section { break-inside: avoid; } }
@@ -76,11 +79,12 @@ def pack_html(pack: Pack) -> str:
     """The page."""
     mapping, scope = pack.mapping, pack.scope
     gaps = sum(len(each.gaps) for each in pack.controls)
-    period = f"{scope.since or 'the beginning of the record'} to {scope.until or 'the day of this export'}"
+    period = f"From {scope.since or 'the beginning of the record'} to {scope.until or 'this export'}"
     about = f"tenant {scope.tenant}, " + (f"agents {', '.join(scope.agents)}" if scope.agents else "all agents")
     head = (
         f"<h1>{escape(mapping.title)}: what receipts support</h1>"
-        f"<p>{escape(period)}; {escape(about)}. {pack.receipts} receipts of {len(pack.runs)} runs, {gaps} gaps.</p>"
+        f"<p>{escape(period)}; {escape(about)}. {pack.receipts} receipts of {len(pack.runs)} runs, written from "
+        f"{_moment(pack.first)} to {_moment(pack.last)}; {gaps} gaps.</p>"
         "<p>Each figure counts signed receipts, written by the gate when things happened. <code>evidence.zip</code> "
         "holds them, and <code>answerable-verify evidence.zip --trust FILE</code> verifies them with keys that come to "
         "you by another way. This page is a reading aid: nobody signed it. It says what the record <em>supports</em>. "
@@ -91,7 +95,8 @@ def pack_html(pack: Pack) -> str:
     )
     rows = "".join(_row(each) for each in pack.controls)
     overview = (
-        "<section><h2>Overview</h2><table><thead><tr><th>control</th><th>receipts</th><th>gaps</th></tr></thead>"
+        "<section><h2>Overview</h2><table>"
+        "<thead><tr><th>control</th><th class=n>receipts</th><th class=s>gaps</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></section>"
     )
     return (
@@ -106,7 +111,8 @@ def pack_html(pack: Pack) -> str:
 
 def _row(found: ControlEvidence) -> str:
     control, count = found.control, sum(item.count for item in found.items if item.expect != "none")
-    gaps = f'<span class="gap">{len(found.gaps)}</span>' if found.gaps else "none found"
+    none = "none found" if count else "nothing happened that would show it"
+    gaps = f'<span class="gap">{len(found.gaps)}</span>' if found.gaps else none
     return (
         f'<tr><td><a href="#{escape(_anchor(control.id))}">{escape(control.id)}</a> {escape(control.title)}</td>'
         f'<td class="n">{count}</td><td>{gaps}</td></tr>\n'
@@ -119,9 +125,10 @@ def _section(found: ControlEvidence) -> str:
     gaps = "".join(f'<li class="gap">{escape(gap)}</li>' for gap in found.gaps)
     return (
         f'<section id="{escape(_anchor(control.id))}"><h2>{escape(control.id)} {escape(control.title)}</h2>'
-        f"<p>Receipts support {escape(control.supports)}.</p>"
-        f'<p class="muted">Beyond them: {escape(control.beyond)}.</p>'
-        f"<table><thead><tr><th>evidence</th><th>receipts</th><th>samples</th></tr></thead><tbody>{rows}</tbody></table>"
+        f"<p>Receipts support {_prose(control.supports)}.</p>"
+        f'<p class="muted">Beyond them: {_prose(control.beyond)}.</p>'
+        "<table><thead><tr><th>evidence</th><th class=n>receipts</th><th class=s>samples</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
         f"{f'<p>Gaps:</p><ul>{gaps}</ul>' if gaps else ''}</section>\n"
     )
 
@@ -130,6 +137,16 @@ def _item(item: ItemEvidence) -> str:
     what = f"{item.what} (exceptions: none expected)" if item.expect == "none" else item.what
     samples = "<br>".join(f"<code>{escape(name)}</code>" for name in item.samples) or "–"
     return f'<tr><td>{escape(what)}</td><td class="n">{item.count}</td><td>{samples}</td></tr>\n'
+
+
+def _moment(at: str) -> str:
+    """For people, to the second."""
+    return escape(f"{at[:10]} {at[11:19]} UTC")
+
+
+def _prose(text: str) -> str:
+    """What a mapping says, with commands between backticks set as such."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _anchor(name: str) -> str:
