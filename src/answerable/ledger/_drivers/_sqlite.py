@@ -12,6 +12,7 @@ fewer steps. A driver that hops threads for each statement costs 20 times more.
 import asyncio
 import contextlib
 import functools
+import os
 import queue
 import sqlite3
 import threading
@@ -220,6 +221,37 @@ def connect(path: Path, *, writable: bool) -> SqliteConnection:
     return SqliteConnection(raw)
 
 
+class _WriteAheadLog:
+    """Keeps the file longer than what is in it, up to where SQLite begins to write it over again.
+
+    MEASURED: a commit that makes its file longer waits for the file system's own journal, too: 0.55 ms instead of 0.27.
+    What stands behind the last frame is nothing to SQLite, zeros as little as frames of an earlier round.
+    """
+
+    _ZEROS = bytes(1 << 20)
+
+    def __init__(self, store: str) -> None:
+        self._path = f"{store}-wal"
+        self._file = -1
+        self._length = 0
+
+    def keep_ahead(self) -> None:
+        """After a commit, and on whichever thread that was: nobody else writes the file."""
+        try:
+            if self._file < 0:
+                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            length = os.fstat(self._file).st_size
+            if length > self._length:
+                length += os.write(self._file, self._ZEROS)
+            self._length = length
+        except OSError:
+            return  # of a full disk SQLite will speak; else commits are a little slower
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+
 def _now(function: Callable[..., object], *arguments: object) -> None:
     function(*arguments)
 
@@ -250,6 +282,7 @@ class SqliteWriter(Generic[B]):
 
     def __init__(self, connection: SqliteConnection, begin: Callable[[B | None], B]) -> None:
         self._connection = connection
+        self._log = _WriteAheadLog(connection.raw.execute("PRAGMA database_list").fetchone()[2])
         self._begin = begin
         self._batch: B | None = None
         self._undone: B | None = None
@@ -304,6 +337,7 @@ class SqliteWriter(Generic[B]):
         await self._closed
         self._commits.put(None)
         self._thread.join()
+        self._log.close()
 
     def _schedule(self, delay_s: float) -> None:
         """Commit soon: at the end of this turn of the loop, or after a while in which more may join."""
@@ -395,6 +429,7 @@ class SqliteWriter(Generic[B]):
             began = time.perf_counter()
             reach(FaultPoint.BEFORE_COMMIT)
             self._connection.raw.execute("COMMIT")
+            self._log.keep_ahead()
         except Exception as error:  # noqa: BLE001 - goes to everyone in the batch
             tell(self._failed, items, error)
         else:

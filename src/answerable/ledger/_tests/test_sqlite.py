@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -158,3 +159,25 @@ async def test_the_disk_works_while_the_loop_does(tmp_path: Path) -> None:
         assert stored(elsewhere) == list(range(5))
         assert not any(future.done() for future in several)
         assert await asyncio.gather(*several) == list(range(5))
+
+
+@in_a_loop
+async def test_commits_find_the_write_ahead_log_long_enough_and_a_crash_leaves_nothing_but_them(tmp_path: Path) -> None:
+    async with writing(tmp_path / "db") as (writer, _):
+        await writer.submit(lambda rows: rows.put(0))
+        length = (tmp_path / "db-wal").stat().st_size
+
+        for number in range(1, 20):
+            await writer.submit(functools.partial(Rows.put, number=number))
+
+        assert length > 1 << 20
+        assert (tmp_path / "db-wal").stat().st_size == length
+        crashed = tmp_path / "crashed"
+        crashed.mkdir()
+        for name in ("db", "db-wal"):
+            shutil.copy(tmp_path / name, crashed)
+
+    after = sqlite3.connect(crashed / "db")
+    assert stored(after) == list(range(20))
+    assert after.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    after.close()
