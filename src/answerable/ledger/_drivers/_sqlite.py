@@ -429,11 +429,11 @@ class SqliteWriter(Generic[B]):
             began = time.perf_counter()
             reach(FaultPoint.BEFORE_COMMIT)
             self._connection.raw.execute("COMMIT")
-            self._log.keep_ahead()
         except Exception as error:  # noqa: BLE001 - goes to everyone in the batch
             tell(self._failed, items, error)
         else:
             self._last_commit_s = time.perf_counter() - began
+            self._log.keep_ahead()
             reach(FaultPoint.AFTER_COMMIT)
             tell(self._committed, batch, items, results)
 
