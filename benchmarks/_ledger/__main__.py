@@ -37,7 +37,7 @@ from answerable.ledger import (
     root_hash,
     write_trust,
 )
-from answerable_verify import verify
+from answerable_verify import _json, verify
 from benchmarks._ledger.event import event
 
 TENANT = TenantId("default")
@@ -222,6 +222,16 @@ def on_one_core() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
+@contextlib.contextmanager
+def without_orjson() -> Iterator[None]:
+    """Verification as where nothing but `cryptography` is installed."""
+    quick, _json._orjson = _json._orjson, None
+    try:
+        yield
+    finally:
+        _json._orjson = quick
+
+
 def best_of(work: Callable[[], object], times: int = 2) -> float:
     """The CPU time of the quickest of a few."""
     seen = []
@@ -266,9 +276,12 @@ def verification(directory: Path, count: int) -> Figures:
             found[f"{name}_bare_s"] = best_of(functools.partial(bare_verify, bundle, gate))
             found[f"{name}_ed25519_s"] = _ed25519_s(bundle, gate)
             found[f"{name}_verify_s"] = best_of(functools.partial(verify, bundle, trust))
+            with without_orjson():
+                found[f"{name}_plain_s"] = best_of(functools.partial(verify, bundle, trust))
         assert report.verdict == "verified", report.first
         assert report.receipts == found[f"{name}_count"]
-    return found
+    assert _json._orjson is not None
+    return {**found, "versions": {"orjson": _json._orjson.__version__}}
 
 
 def _ed25519_s(bundle: Path, key: bytes) -> float:

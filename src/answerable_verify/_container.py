@@ -34,6 +34,9 @@ _LOCATOR = Struct("<4sLQL")  # 4.3.15, its ZIP64 locator
 _END64 = Struct("<4sQ2H2L4Q")  # 4.3.14, its ZIP64 form
 _ENTRY = Struct("<4s4B4HL2L5H2L")  # 4.3.12, a directory entry
 _LOCAL = Struct("<4s5H3L2H")  # 4.3.7, what stands before a member
+_LOCAL_MARK = b"PK\x03\x04"
+_NAMED = 26  # where what stands before a member gives the length of its name
+_PLAIN_NAME = Struct("<2H")  # of the name, and of what else may follow it
 _ROW = Struct("<QLLHL")  # an `Entry` without its name
 _TAIL = _LOCATOR.size + _END64.size + _END.size + 65535  # how far from the end the records may begin
 
@@ -205,6 +208,16 @@ def read_entry(file: int, entry: Entry) -> bytes:
     Raises:
         BadContainer: it is not what the directory says, or breaks off.
     """
+    name, start, packed, size, method, crc = entry
+    if (
+        method == _STORED and packed == size <= _PIECE
+    ):  # as receipts are; what differs in anything is read piece by piece
+        head = _PLAIN_NAME.pack(len(name), 0) + name.encode("ascii")
+        raw = _read_at(file, _NAMED + len(head) + size, start)
+        content = raw[_NAMED + len(head) :]
+        is_plain = raw.startswith(_LOCAL_MARK) and raw.startswith(head, _NAMED)
+        if is_plain and len(content) == size and zlib.crc32(content) == crc:
+            return content
     return b"".join(_pieces(file, entry))
 
 
@@ -219,7 +232,7 @@ def _pieces(file: int, entry: Entry) -> Iterator[bytes]:
     if len(raw) < _LOCAL.size:
         raise damaged("it lies outside the file")
     mark, *_, named, extra = _LOCAL.unpack_from(raw)
-    if mark != b"PK\x03\x04":
+    if mark != _LOCAL_MARK:
         raise damaged("it lies outside the file")
     if named != len(entry.name) or raw[_LOCAL.size : start] != entry.name.encode("ascii"):
         raise damaged("it has another name than in the directory")

@@ -5,7 +5,14 @@ Format: `docs/formats/receipt.md`, "JSON profile"; RFC 8785.
 
 import binascii
 import json
+from types import ModuleType
 from typing import Any, NoReturn
+
+_orjson: ModuleType | None
+try:
+    import orjson as _orjson
+except ImportError:  # the extra `fast`
+    _orjson = None
 
 __all__ = ["NotCanonical", "canonical", "read_base64", "read_canonical", "read_json"]
 
@@ -50,6 +57,8 @@ def read_canonical(body: bytes) -> Any:
     Raises:
         NotCanonical: outside the profile, or not the canonical encoding of its own value.
     """
+    if _orjson and (quick := _read_quickly(body, _orjson)) is not None:
+        return quick
     # MEASURED: comparing first spares the hook for doubled keys, a third of what a receipt costs beside its signature:
     # a value that was written with a key twice does not come out as it went in.
     if body.isascii() and body.count(b"{") + body.count(b"[") <= _DEEPEST:
@@ -64,6 +73,29 @@ def read_canonical(body: bytes) -> Any:
     if _ENCODER.encode(value) != body.decode("utf-8"):
         raise NotCanonical("not the canonical encoding of its own value")
     return value
+
+
+def _read_quickly(body: bytes, orjson: ModuleType) -> dict[str, Any] | None:
+    """What most receipts say, in a fifth of the time; None where the reader that words faults is to decide.
+
+    SECURITY: it only ever says yes, and only to what both readers take for the same. Encoding the value again gives
+    these very bytes, so no key is doubled or out of order, no white space or byte order mark is there, and no number
+    has two spellings. What orjson takes and the profile does not is kept from it: text outside ASCII, escapes (hence
+    surrogates too), deep nesting, floats; and it will not write integers of 2^53 or more.
+    """
+    if not body.startswith(b"{") or not body.isascii() or b"\\" in body:
+        return None
+    # Without escapes and white space, a number stands right behind `":`, `[` or `,`. Take away digits and signs, and a
+    # float shows its point or exponent there. (A text may look so, too: then it takes longer.)
+    bare = body.translate(_POINTS, b"0123456789+-")
+    if b'":.' in bare or b",." in bare or body.count(b"{") + body.count(b"[") > _DEEPEST:
+        return None
+    try:
+        value: dict[str, Any] = orjson.loads(body)
+        is_canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER) == body
+    except (ValueError, TypeError):
+        return None
+    return value if is_canonical else None
 
 
 def canonical(value: Any) -> str:
@@ -111,6 +143,7 @@ def _refuse_number(digits: str) -> NoReturn:
     raise NotCanonical(f"the number {digits[:20]}")
 
 
+_POINTS = bytes.maketrans(b"eE[", b"..,")
 _NUMBERS: dict[str, Any] = {"parse_float": _refuse_number, "parse_int": _integer, "parse_constant": _refuse_number}
 _PLAIN = json.JSONDecoder(**_NUMBERS)
 _STRICT = json.JSONDecoder(object_pairs_hook=_object, **_NUMBERS)

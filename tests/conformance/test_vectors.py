@@ -15,6 +15,7 @@ from answerable_verify import (
     Report,
     Trust,
     _checkpoint,
+    _json,
     _keys,
     _receipt,
     _tree,
@@ -32,6 +33,14 @@ from tests.conformance.second_opinion import ours
 pytestmark = pytest.mark.requirement("EV-3")
 
 FOLDER = Path(__file__).parents[2] / "conformance" / "vectors"
+
+
+@pytest.fixture(params=["with orjson", "without"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verifier as where `orjson` is installed, and as where it is not."""
+    assert _json._orjson
+    if request.param == "without":
+        monkeypatch.setattr(_json, "_orjson", None)
 
 
 def load(name: str) -> Any:
@@ -130,6 +139,7 @@ def test_checkpoints_are_accepted_and_refused_as_the_vectors_say(case: dict[str,
         assert stated == (vectors["origin"], vectors["size"], vectors["root"])
 
 
+@pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("case", cases("receipts.json"))
 def test_receipts_are_accepted_and_refused_as_the_vectors_say(case: dict[str, Any]) -> None:
     refused_by = ""
@@ -147,6 +157,7 @@ def test_receipts_are_accepted_and_refused_as_the_vectors_say(case: dict[str, An
     assert refused_by == case["check"]
 
 
+@pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("case", cases("bundles.json"))
 def test_bundles_get_the_verdict_that_the_vectors_say(case: dict[str, Any], tmp_path: Path) -> None:
     trust = load("bundles.json")["trusts"].get(case["trust"])

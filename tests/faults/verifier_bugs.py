@@ -184,6 +184,20 @@ VERIFIER_BUGS = (
         tests=(_RECEIPTS,),
     ),
     Bug(
+        name="JSON has many spellings for the quick reader",
+        file="answerable_verify/_json.py",
+        right="option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER) == body",
+        wrong='option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER) != b""',
+        tests=(_RECEIPTS,),
+    ),
+    Bug(
+        name="the quick reader takes floats",
+        file="answerable_verify/_json.py",
+        right="""    if b'":.' in bare or b",." in bare or""",
+        wrong="    if",
+        tests=("src/answerable_verify/_tests/test_json.py",),
+    ),
+    Bug(
         name="the first subject need not be the run",
         file="answerable_verify/_receipt.py",
         right=' or subjects[0] != _subject(predicate["run"]):',

@@ -112,9 +112,23 @@ def test_the_verifier_loads_nothing_of_the_product() -> None:
     script = (
         "import sys, answerable_verify.__main__\n"
         "roots = {name.partition('.')[0] for name in sys.modules}\n"
-        "assert not roots & {'answerable', 'nacl', 'orjson', 'sqlalchemy', 'pydantic'}, roots\n"
+        "assert not roots & {'answerable', 'nacl', 'sqlalchemy', 'pydantic'}, roots\n"
     )
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_verifier_works_where_orjson_is_not_installed(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['orjson'] = None\n"
+        "from answerable_verify.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    words = [str(write_bundle(tmp_path, "an ordinary run")), "--trust", str(write_trust(tmp_path))]
+
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("VERIFIED")
