@@ -11,6 +11,7 @@
   is on the clock, with all cores; `verify.plain.vs_bare_verify` is without `orjson`, which the verifier can do without;
   `verify.vs_bare_reading` is over reading ZIP, JSON, base64 and PAE as well, with Python's own modules and no other
   check.
+- `proof.c1m_p99_vs_p50_c1k`: CPU of an inclusion proof from tiles on disk, p99 of a log of 1,000,000 entries over the
   median of one of 1,000.
 - `bundle10k.vs_linear`: CPU of exporting and verifying 10,000 receipts, on one core, over ten times that of 1,000.
 - `append.vs_agt`, `append.vs_tracekit`: entries a second, each on disk (fsync) before its caller goes on. Peers run in
