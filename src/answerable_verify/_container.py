@@ -7,15 +7,16 @@ Format: `docs/formats/bundle.md`, "Container"; PKWARE APPNOTE 6.3.
 """
 
 import hashlib
+import itertools
 import os
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from struct import Struct
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, overload
 
-__all__ = ["BadContainer", "Container", "Entry", "read_container", "read_entry"]
+__all__ = ["BadContainer", "Container", "Entry", "Numbered", "numbered", "read_at", "read_container", "read_entry"]
 
 _MIB = 1024**2
 _PIECE = 64 * 1024
@@ -69,6 +70,56 @@ class Entry(NamedTuple):
     crc: int
 
 
+class Numbered(Sequence[str]):
+    """The names of receipts that follow one another, `receipts/000001.json` and so on: kept as two numbers."""
+
+    def __init__(self, begin: int, end: int) -> None:
+        self._numbers = range(begin, end)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [f"receipts/{number:06d}.json" for number in self._numbers[at]]
+        return f"receipts/{self._numbers[at]:06d}.json"
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"receipts/{number:06d}.json" for number in self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def place(self, name: object) -> int:
+        """Where the name is among them; -1 where it is not."""
+        number = _number(name) if isinstance(name, str) else -1
+        return number - self._numbers.start if number in self._numbers else -1
+
+    @property
+    def begin(self) -> int:
+        """The number of the first."""
+        return self._numbers.start
+
+
+def numbered(names: Sequence[str]) -> Sequence[str]:
+    """The same names, kept as two numbers if they follow one another."""
+    begin = _number(names[0]) if names else -1
+    if begin < 0 or _number(names[-1]) != begin + len(names) - 1:
+        return names
+    found = Numbered(begin, begin + len(names))
+    return found if all(map(str.__eq__, found, names)) else names
+
+
+def _number(name: str) -> int:
+    """The number in a receipt's name of six digits; below 0 where it is another name."""
+    try:
+        number = int(name[9:15])
+    except ValueError:
+        return -1
+    return number if name == f"receipts/{number:06d}.json" else -1
+
+
 class Container(Mapping[str, bytes]):
     """The members of a bundle, each read from the file when it is asked for: none is kept.
 
@@ -86,15 +137,23 @@ class Container(Mapping[str, bytes]):
         if size > _LARGEST_FILE_BYTES:
             raise BadContainer(f"the file is {size} bytes long, more than {_LARGEST_FILE_BYTES}")
         # Packed: as objects, what is known of many members would take more room than all else.
-        self._rows: dict[str, int] = {}
         self._packed = bytearray()
-        total = 0
-        for name, *rest in _directory(self.descriptor, size):
-            if name in self._rows:
+        self._others: dict[str, int] = {}
+        self._first = -1  # the row of the first of those receipts whose names follow one another
+        begin = end = total = 0
+        for row, (name, start, packed, unpacked, method, crc) in enumerate(_directory(self.descriptor, size)):
+            number = _number(name)
+            if number >= 0 and self._first < 0:
+                self._first, begin, end = row, number, number + 1
+            elif number == end and row == self._first + end - begin:
+                end += 1
+            elif begin <= number < end or name in self._others:
                 raise BadContainer(f"the member `{name}` is there twice", name)
-            self._rows[name] = len(self._rows)
-            self._packed += _ROW.pack(*rest)
-            total += rest[2]
+            else:
+                self._others[name] = row
+            self._packed += _ROW.pack(start, packed, unpacked, method, crc)
+            total += unpacked
+        self.receipts = Numbered(begin, end)
         if total > _LARGEST_TOTAL_BYTES:
             raise BadContainer(f"the members are larger than {_LARGEST_TOTAL_BYTES} bytes together")
 
@@ -105,26 +164,40 @@ class Container(Mapping[str, bytes]):
 
     def entry(self, name: str) -> Entry:
         """What the directory says of a member."""
-        return Entry(name, *_ROW.unpack_from(self._packed, self._rows[name] * _ROW.size))
+        place = self.receipts.place(name)
+        row = self._first + place if place >= 0 else self._others[name]
+        return Entry(name, *_ROW.unpack_from(self._packed, row * _ROW.size))
 
     def digest(self, name: str) -> bytes:
         """SHA-256 of a member, which is never in memory as a whole."""
         found = hashlib.sha256()
-        for piece in _pieces(self.descriptor, self.entry(name)):
+        for piece in self.pieces(name):
             found.update(piece)
         return found.digest()
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """A member, 64 KiB or so at a time; that it is whole is known at the end."""
+        return _pieces(self.descriptor, self.entry(name))
 
     def __getitem__(self, name: str) -> bytes:
         return read_entry(self.descriptor, self.entry(name))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._rows
+        return name in self._others or self.receipts.place(name) >= 0
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
+        before = [name for name, row in self._others.items() if row < self._first]
+        yield from before
+        yield from self.receipts
+        yield from itertools.islice(self._others, len(before), None)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._others) + len(self.receipts)
+
+    @property
+    def others(self) -> Collection[str]:
+        """The members beside `receipts`, in the order of the file."""
+        return self._others.keys()
 
 
 def read_container(path: os.PathLike[str] | str) -> dict[str, bytes]:
@@ -148,16 +221,30 @@ def _directory(file: int, whole: int) -> Iterator[Entry]:
     before = end - length - start  # bytes that stand before the archive
     if before < 0:
         raise BadContainer("the file is damaged or breaks off: its directory is not where it says")
-    raw, at = _read_at(file, length, end - length), 0
+    raw, at, place_of_next, left = b"", 0, end - length, length
+
+    def has(wanted: int) -> bool:
+        """Whether so many bytes are there from `at` on; what is before is let go."""
+        nonlocal raw, at, place_of_next, left
+        while len(raw) - at < wanted and left:
+            piece = read_at(file, min(left, _PIECE), place_of_next)
+            if not piece:
+                break
+            raw, at = raw[at:] + piece, 0
+            place_of_next, left = place_of_next + len(piece), left - len(piece)
+        return len(raw) - at >= wanted
+
     for _ in range(count):
-        if at + _ENTRY.size > len(raw):
+        if at + _ENTRY.size > len(raw) and not has(_ENTRY.size):
             raise BadContainer("the file is damaged or breaks off: its directory ends too soon")
         mark, _, _, _, _, flags, method, _, _, crc, packed, size, named, extra, noted, _, _, attributes, place = (
             _ENTRY.unpack_from(raw, at)
         )
+        long = _ENTRY.size + named + extra + noted
+        is_whole = at + long <= len(raw) or has(long)
         name = _name(raw[at + _ENTRY.size : at + _ENTRY.size + named])
-        at += _ENTRY.size + named + extra + noted
-        if mark != b"PK\x01\x02" or at > len(raw):
+        at += long
+        if mark != b"PK\x01\x02" or not is_whole:
             raise BadContainer("the file is damaged or breaks off: its directory is not one")
         if attributes >> 16 & 0o170000 == _SYMLINK:
             raise BadContainer(f"the member `{name}` is a symbolic link", name)
@@ -168,13 +255,13 @@ def _directory(file: int, whole: int) -> Iterator[Entry]:
         if before + place + _LOCAL.size + packed > whole:
             raise BadContainer(f"the member `{name}` is damaged or breaks off: it lies outside the file", name)
         yield Entry(name, before + place, packed, size, method, crc)
-    if at != len(raw):
+    if at != len(raw) or left:
         raise BadContainer("the file is damaged: its directory holds more than it counts")
 
 
 def _outline(file: int, size: int) -> tuple[int, int, int, int]:
     """How many members there are, and size, stated start and real end of their directory."""
-    tail = _read_at(file, _TAIL, max(size - _TAIL, 0))
+    tail = read_at(file, _TAIL, max(size - _TAIL, 0))
     found = tail.rfind(b"PK\x05\x06", max(len(tail) - _END.size - 65535, 0))
     if found < 0 or len(tail) - found < _END.size:
         raise BadContainer("the file is not a ZIP, or it breaks off: it has no end record")
@@ -188,7 +275,8 @@ def _outline(file: int, size: int) -> tuple[int, int, int, int]:
     return count, length, start, size - len(tail) + end
 
 
-def _read_at(file: int, length: int, start: int) -> bytes:
+def read_at(file: int, length: int, start: int) -> bytes:
+    """So many bytes of an open file from there on; fewer where it ends."""
     if sys.platform == "win32":  # which has no pread
         os.lseek(file, start, os.SEEK_SET)
         return os.read(file, length)
@@ -213,7 +301,7 @@ def read_entry(file: int, entry: Entry) -> bytes:
         method == _STORED and packed == size <= _PIECE
     ):  # as receipts are; what differs in anything is read piece by piece
         head = _PLAIN_NAME.pack(len(name), 0) + name.encode("ascii")
-        raw = _read_at(file, _NAMED + len(head) + size, start)
+        raw = read_at(file, _NAMED + len(head) + size, start)
         content = raw[_NAMED + len(head) :]
         is_plain = raw.startswith(_LOCAL_MARK) and raw.startswith(head, _NAMED)
         if is_plain and len(content) == size and zlib.crc32(content) == crc:
@@ -228,7 +316,7 @@ def _pieces(file: int, entry: Entry) -> Iterator[bytes]:
         return BadContainer(f"the member `{entry.name}` is damaged or breaks off: {what}", entry.name)
 
     start = _LOCAL.size + len(entry.name)
-    raw = _read_at(file, start + min(entry.packed, _PIECE), entry.start)
+    raw = read_at(file, start + min(entry.packed, _PIECE), entry.start)
     if len(raw) < _LOCAL.size:
         raise damaged("it lies outside the file")
     mark, *_, named, extra = _LOCAL.unpack_from(raw)
@@ -255,7 +343,7 @@ def _pieces(file: int, entry: Entry) -> Iterator[bytes]:
             break
         if unpacker and unpacker.eof:
             raise damaged("it is not as long as the directory says")
-        packed = _read_at(file, min(left, _PIECE), at)
+        packed = read_at(file, min(left, _PIECE), at)
         if not packed:
             raise damaged("it lies outside the file")
         at, left = at + len(packed), left - len(packed)

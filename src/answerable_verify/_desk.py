@@ -1,12 +1,13 @@
 """What is on the verifier's desk while it works."""
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from answerable_verify._container import Container
+from answerable_verify._container import Container, numbered
 from answerable_verify._json import NotCanonical, read_json
 from answerable_verify._receipt import Receipt
 from answerable_verify._report import Finding
@@ -14,13 +15,17 @@ from answerable_verify._trust import Trust
 
 __all__ = ["Desk"]
 
+_RECEIPT = re.compile(r"receipts/[0-9]{6,}\.json")
+
 
 @dataclass(slots=True)
 class Desk:
     """What is on the verifier's desk: the bundle, the trust, and what was found so far.
 
     Args:
-        damaged: ids of receipts that nobody trusted signed; `unreadable`: digests of those that cannot be read.
+        damaged: ids of receipts that nobody trusted signed.
+        is_all_readable: whether every receipt could be read.
+        receipts: the members that should be receipts, in order; `others`: all the rest.
         assurance: what those who watched the log add to a trust that pins its keys.
         isolation: how far agents were kept from the gate, by the weakest receipt.
     """
@@ -32,9 +37,21 @@ class Desk:
     notes: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)
-    unreadable: dict[str, bytes] = field(default_factory=dict)
+    is_all_readable: bool = True
     assurance: Literal["local", "witnessed", "witnessed+monitored"] = "local"
     isolation: str = ""
+    receipts: Sequence[str] = field(init=False)
+    others: Collection[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        members = self.members
+        others: Collection[str] = members.others if isinstance(members, Container) else members.keys()
+        named = sorted(name for name in others if _RECEIPT.fullmatch(name))
+        if named or not isinstance(members, Container):
+            self.receipts = numbered(sorted(name for name in members if _RECEIPT.fullmatch(name)))
+            self.others = [name for name in others if not _RECEIPT.fullmatch(name)]
+        else:
+            self.receipts, self.others = members.receipts, others
 
     def digest(self, member: str) -> bytes:
         """SHA-256 of a member."""

@@ -7,6 +7,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from answerable_verify._filed import Filed
 from answerable_verify._history import Say
 from answerable_verify._receipt import Receipt
 
@@ -42,7 +43,7 @@ def check_closed(run: Sequence[Receipt], *, say: Say) -> None:
 
 
 def check_gone(
-    members: Mapping[str, bytes], receipts: Iterable[Receipt], *, are_all_readable: bool
+    members: Mapping[str, bytes], filed: Filed, *, are_all_readable: bool
 ) -> tuple[int, list[tuple[str, str]]]:
     """How many texts of these receipts are said to be gone, and (member, fault) for those that are here.
 
@@ -50,24 +51,27 @@ def check_gone(
         are_all_readable: where a receipt was damaged, it may be one that commits to the text too, and nothing is said.
     """
     gone: dict[str, list[tuple[int, int, str]]] = {}
-    read = list(receipts)
-    for receipt in read:
-        if receipt.phase == "erasure" and (spans := _ranges(receipt.section("control").get("erased"))):
+    for receipt in filed.of_phase("erasure"):
+        if spans := _ranges(receipt.section("control").get("erased")):
             gone.setdefault(receipt.run, []).extend((span.start, span.stop, receipt.id) for span in spans)
     if not gone:
         return 0, []
-    by: dict[bytes, str] = {}
+    by: dict[bytes, tuple[int, str, str]] = {}
     kept: set[bytes] = set()
-    for receipt, erasure in _each_with_its_erasure(read, gone):
-        for name in receipt.inputs_and_outputs():
-            if erasure:
-                by.setdefault(name, erasure)
-            else:
-                kept.add(name)
+    for run, erased_spans in gone.items():
+        for receipt, erasure in _each_with_its_erasure(filed.run(run), erased_spans):
+            for name in receipt.inputs_and_outputs():
+                if not erasure:
+                    kept.add(name)
+                elif name not in by or (receipt.seq, receipt.member) < by[name]:
+                    by[name] = receipt.seq, receipt.member, erasure
     # A receipt that is not named may commit to the same text, and keep it.
+    for receipt in filed:
+        if receipt.run not in gone:
+            kept.update(by.keys() & receipt.inputs_and_outputs())
     erased = by.keys() - kept
     faults = [
-        (f"disclosed/{name.hex()}", f"the text is here, and `{by[name]}` says that it is erased")
+        (f"disclosed/{name.hex()}", f"the text is here, and `{by[name][2]}` says that it is erased")
         for name in sorted(erased)
         if are_all_readable and f"disclosed/{name.hex()}" in members
     ]
@@ -95,17 +99,14 @@ def check_told(receipts: Iterable[Receipt], *, say: Say) -> None:
 
 
 def _each_with_its_erasure(
-    receipts: Iterable[Receipt], gone: Mapping[str, list[tuple[int, int, str]]]
+    run: Iterable[Receipt], spans: Iterable[tuple[int, int, str]]
 ) -> Iterator[tuple[Receipt, str]]:
-    """Each receipt with one that says its text is gone, empty where none does; one sweep over each run."""
-    waiting = {run: sorted(spans, reverse=True) for run, spans in gone.items()}
-    reach: dict[str, tuple[int, str]] = {}  # how far the spans reach that have begun, and whose that is
-    for receipt in sorted(receipts, key=lambda receipt: receipt.seq):
-        spans = waiting.get(receipt.run, [])
-        while spans and spans[-1][0] <= receipt.seq:
-            _, stop, erasure = spans.pop()
-            reach[receipt.run] = max(reach.get(receipt.run, (0, "")), (stop, erasure))
-        stop, erasure = reach.get(receipt.run, (0, ""))
+    """Each receipt of a run with one that says its text is gone, empty where none does; in one sweep."""
+    waiting = sorted(spans, reverse=True)
+    stop, erasure = 0, ""  # how far the spans reach that have begun, and whose that is
+    for receipt in sorted(run, key=lambda receipt: receipt.seq):
+        while waiting and waiting[-1][0] <= receipt.seq:
+            stop, erasure = max((stop, erasure), waiting.pop()[1:])
         yield receipt, erasure if receipt.seq < stop else ""
 
 

@@ -3,7 +3,7 @@
 Format: `docs/formats/journal.md`, "Chain and time" and "Order".
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from answerable_verify._receipt import Receipt, name_of
@@ -53,39 +53,36 @@ def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say, may_begi
                 say("chain", "run.close does not state its own seq as count and its prev as last", receipt)
 
 
-def check_counters(receipts: Iterable[Receipt], *, places: Mapping[str, int], say: Say) -> None:
+def check_counters(rows: Iterable[tuple[int, int, int, int]], *, at: Callable[[int], Receipt], say: Say) -> None:
     """Check `boundary.n` per gate and boot against the places in the log.
 
     Other runs of the tenant share the counter, so a bundle of one run has gaps. A gap in `n` wider
     than the gap in the log means that a number was given out and never logged.
 
     Args:
-        receipts: all of one tenant.
-        places: leaf index by bundle member; a receipt without one is passed over.
+        rows: of one tenant, in the order of the log: place, gate and boot (a number), `n`, which receipt.
+        at: gives the receipt that is meant.
         say: is told each fault.
     """
-    boots: dict[tuple[str, ...], list[Receipt]] = {}
-    for receipt in receipts:
-        if receipt.member in places:
-            boots.setdefault(receipt.gate[:2], []).append(receipt)
-    for group in boots.values():
-        group.sort(key=lambda receipt: places[receipt.member])
-        first = group[0]
-        if first.n > places[first.member]:
-            say("counters", "boundary.n is larger than the number of entries logged before it", first)
-        for before, after in pairwise(group):
-            step = after.n - before.n
-            room = places[after.member] - places[before.member]
-            if step == 0:
-                say("counters", f"boundary.n is the same as that of `{before.id}`", after)
-            elif step < 0:
-                say(
-                    "counters",
-                    f"boundary.n falls below that of `{before.id}`, which stands before it in the log",
-                    after,
-                )
-            elif step > room:
-                say("counters", f"boundary.n skips a number that has no entry in the log since `{before.id}`", after)
+    boots: dict[int, tuple[int, int, int]] = {}
+    faults: list[tuple[int, str, int, int]] = []
+    for place, boot, n, which in rows:
+        known, boots[boot] = boots.get(boot), (place, n, which)
+        if known is None:
+            if n > place:
+                faults.append((boot, "boundary.n is larger than the number of entries logged before it", which, which))
+            continue
+        step, room, before = n - known[1], place - known[0], known[2]
+        if step == 0:
+            faults.append((boot, "boundary.n is the same as that of `{}`", which, before))
+        elif step < 0:
+            what = "boundary.n falls below that of `{}`, which stands before it in the log"
+            faults.append((boot, what, which, before))
+        elif step > room:
+            what = "boundary.n skips a number that has no entry in the log since `{}`"
+            faults.append((boot, what, which, before))
+    for _, what, which, before in sorted(faults, key=lambda fault: fault[0]):
+        say("counters", what.format(at(before).id), at(which))
 
 
 def _span(first: int, end: int) -> str:

@@ -5,13 +5,16 @@ Format: `docs/formats/log.md`, `docs/formats/bundle.md`.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from array import array
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from answerable_verify._checkpoint import BadCheckpoint, Checkpoint, read_checkpoint
 from answerable_verify._desk import Desk
+from answerable_verify._filed import NO_GATE, Filed
 from answerable_verify._history import check_counters
+from answerable_verify._long import places_of
 from answerable_verify._receipt import BadReceipt, Receipt, read_receipt
 from answerable_verify._timestamps import BadTimestamp, can_read, stamped_at
 from answerable_verify._tree import BadProof, leaf_hash, prefix_root, shared_root
@@ -26,7 +29,7 @@ _PLACE = re.compile(r"0|[1-9][0-9]{0,15}")
 _SKEW_S = 300  # how far the gate's clock may be from those outside before it counts as wrong
 
 
-def check_log(desk: Desk, receipts: list[Receipt], keys: Trust | None, *, span: int | None) -> Checkpoint | None:
+def check_log(desk: Desk, filed: Filed, keys: Trust | None, *, span: int | None) -> Checkpoint | None:
     """Check that the receipts are in the log, and that the log is what others saw.
 
     Args:
@@ -34,12 +37,12 @@ def check_log(desk: Desk, receipts: list[Receipt], keys: Trust | None, *, span: 
     """
     checkpoint = read_note(desk, "checkpoint.txt")
     if checkpoint and keys:
-        check_checkpoint(desk, checkpoint, receipts, keys)
-    proofs = desk.json("proofs.json", "inclusion")
+        check_checkpoint(desk, checkpoint, filed, keys)
+    proofs, risen = places_of(desk, filed) or (desk.json("proofs.json", "inclusion"), None)
     if proofs is not None:
-        nodes = _check_inclusion(desk, proofs, checkpoint, receipts)
-        if nodes is not None and checkpoint and keys and span is not None:
-            _check_complete(desk, proofs["leaves"], nodes, checkpoint, receipts, keys, span)
+        found = _check_inclusion(desk, proofs, risen, checkpoint, filed)
+        if found is not None and checkpoint and keys and span is not None:
+            _check_complete(desk, *found, checkpoint, filed, keys, span)
     return checkpoint
 
 
@@ -56,20 +59,20 @@ def read_note(desk: Desk, member: str) -> Checkpoint | None:
 
 
 def check_checkpoint(
-    desk: Desk, checkpoint: Checkpoint, receipts: list[Receipt], keys: Trust, *, member: str = "checkpoint.txt"
+    desk: Desk, checkpoint: Checkpoint, filed: Filed, keys: Trust, *, member: str = "checkpoint.txt"
 ) -> None:
     """Check whose log it is, and who saw it."""
-    _check_signed(desk, checkpoint, receipts, keys, member)
+    _check_signed(desk, checkpoint, filed, keys, member)
     if desk.trust is None:
         return
     seen_s = _check_watchers(desk, checkpoint, desk.trust, member)
     if member == OLDER:
         if seen_s:
-            _check_clock(desk, receipts, not_before_s=max(seen_s))
+            _check_clock(desk, filed, not_before_s=max(seen_s))
         return
     seen_s += _check_timestamps(desk, checkpoint, desk.trust)
     if seen_s:
-        _check_clock(desk, receipts, not_after_s=min(seen_s))
+        _check_clock(desk, filed, not_after_s=min(seen_s))
 
 
 def _check_watchers(desk: Desk, checkpoint: Checkpoint, trust: Trust, member: str) -> list[int]:
@@ -126,11 +129,12 @@ def _check_timestamps(desk: Desk, checkpoint: Checkpoint, trust: Trust) -> list[
     return found
 
 
-def _check_clock(
-    desk: Desk, receipts: list[Receipt], *, not_before_s: int | None = None, not_after_s: int | None = None
-) -> None:
+def _check_clock(desk: Desk, filed: Filed, *, not_before_s: int | None = None, not_after_s: int | None = None) -> None:
     """Check the gate's times against those of others: what they saw was written before, and what comes later, after."""
-    for receipt in receipts:
+    ends = [datetime.fromisoformat(at).timestamp() for at in (filed.first_at, filed.last_at) if at]
+    is_early = not_before_s is not None and any(at_s < not_before_s - _SKEW_S for at_s in ends)
+    is_late = not_after_s is not None and any(at_s > not_after_s + _SKEW_S for at_s in ends)
+    for receipt in filed if is_early or is_late else ():
         at_s = datetime.fromisoformat(receipt.at).timestamp()
         if not_after_s is not None and at_s > not_after_s + _SKEW_S:
             seen = _time(not_after_s)
@@ -146,21 +150,22 @@ def _time(at_s: int) -> str:
 
 def _check_complete(
     desk: Desk,
-    places: dict[str, int],
+    places: Collection[int],
     nodes: dict[tuple[int, int], bytes],
     checkpoint: Checkpoint,
-    receipts: list[Receipt],
+    filed: Filed,
     keys: Trust,
     span: int,
 ) -> None:
     """Check that nothing between the older checkpoint and this one was left out."""
     # SECURITY: counted, never listed: the size is whatever the checkpoint says.
     wanted = max(checkpoint.size - span, 0)
-    held = sorted(place for place in places.values() if span <= place < checkpoint.size)
+    held = sum(span <= place < checkpoint.size for place in places)
     desk.counts["complete"] = wanted or 1
-    if not wanted or len(held) < wanted:
-        first = next((span + n for n, place in enumerate(held) if place != span + n), span + len(held))
-        missing = wanted - len(held)
+    if not wanted or held < wanted:
+        rising = sorted(place for place in places if span <= place < checkpoint.size)
+        first = next((span + n for n, place in enumerate(rising) if place != span + n), span + held)
+        missing = wanted - held
         desk.say("complete", f"entry {first} of the log is not here, and {missing} in all", member="proofs.json")
     if len(places) > wanted:
         desk.say("complete", f"holds entries from before entry {span}", member="proofs.json")
@@ -170,7 +175,7 @@ def _check_complete(
     if older is None:
         desk.say("complete", "the older checkpoint is missing", member=OLDER)
         return
-    check_checkpoint(desk, older, receipts, keys, member=OLDER)
+    check_checkpoint(desk, older, filed, keys, member=OLDER)
     try:
         root = prefix_root(span, nodes)
     except BadProof as error:
@@ -180,7 +185,7 @@ def _check_complete(
         desk.say("complete", "the older checkpoint is not the beginning of this log", member=OLDER)
 
 
-def _check_signed(desk: Desk, checkpoint: Checkpoint, receipts: list[Receipt], keys: Trust, member: str) -> None:
+def _check_signed(desk: Desk, checkpoint: Checkpoint, filed: Filed, keys: Trust, member: str) -> None:
     def say(check: str, what: str) -> None:
         desk.say(check, what, member=member)
 
@@ -191,20 +196,20 @@ def _check_signed(desk: Desk, checkpoint: Checkpoint, receipts: list[Receipt], k
             say("key-role", "signed with the gate's key, which signs receipts only")
         else:
             say("checkpoint", "the log's signature is missing or does not hold")
-    elif member != OLDER and receipts and not any(_was_in_use(desk, key, receipts) for key in signers):
+    elif member != OLDER and filed and not any(_was_in_use(desk, key, filed) for key in signers):
         say("key-period", "signed with a log key that was out of use when the last of these receipts was written")
     tenant = checkpoint.origin.rpartition("/")[2]
-    for receipt in receipts:
+    for receipt in filed if filed.tenants - {tenant} else ():
         if receipt.tenant != tenant:
             desk.say("checkpoint", f"of another tenant than the log's, `{tenant[:64]}`", receipt)
 
 
-def _was_in_use(desk: Desk, key: bytes, receipts: list[Receipt]) -> bool:
+def _was_in_use(desk: Desk, key: bytes, filed: Filed) -> bool:
     """Whether the log key was still in use when the newest receipt under its checkpoint was written."""
     until = desk.trust.periods.get(hashlib.sha256(key).hexdigest(), ("", ""))[1] if desk.trust else ""
     desk.counts["key-period"] += bool(until)
     # SECURITY: a retired key that fell into other hands could sign a longer log than it ever did.
-    return not until or max(receipt.at for receipt in receipts) <= until
+    return not until or filed.last_at <= until
 
 
 def check_period(desk: Desk, key: str, at: str, did: str, receipt: Receipt) -> None:
@@ -218,9 +223,13 @@ def check_period(desk: Desk, key: str, at: str, did: str, receipt: Receipt) -> N
 
 
 def _check_inclusion(
-    desk: Desk, proofs: dict[str, Any], checkpoint: Checkpoint | None, receipts: list[Receipt]
-) -> dict[tuple[int, int], bytes] | None:
-    """The proof's nodes; None where it does not hold."""
+    desk: Desk, proofs: dict[str, Any], risen: "array[int] | None", checkpoint: Checkpoint | None, filed: Filed
+) -> tuple[Collection[int], dict[tuple[int, int], bytes]] | None:
+    """The places and nodes that the proof gives; None where it does not hold.
+
+    Args:
+        risen: the place of each receipt, each higher than the one before; None where `proofs` says what they are.
+    """
 
     def say(what: str) -> None:
         desk.say("inclusion", what, member="proofs.json")
@@ -246,23 +255,32 @@ def _check_inclusion(
     except (ValueError, AttributeError, TypeError):
         say("the nodes are malformed")
         return None
-    if any(type(index) is not int for index in places.values()) or len(set(places.values())) != len(places):
-        say("the leaves are malformed, or two receipts claim one leaf")
-        return None
-    _check_places(desk, places)
-    leaves = [(places[receipt.member], receipt.digest) for receipt in receipts if receipt.member in places]
-    leaves += [(places[member], digest) for member, digest in desk.unreadable.items() if member in places]
-    leaves.sort()
+    if risen is None:
+        if any(type(index) is not int for index in places.values()) or len(set(places.values())) != len(places):
+            say("the leaves are malformed, or two receipts claim one leaf")
+            return None
+        _check_places(desk, places)
+    else:
+        desk.counts["inclusion"] = len(risen)
+    of_each = risen if risen is not None else [places.get(name) for name in filed.names]
+
+    def rows() -> Iterable[tuple[int, int, bytes, int, int]]:
+        """Of each receipt with a place: place, number, digest, gate, its number there; in the order of the log."""
+        lines = enumerate(zip(of_each, filed.lines(), strict=True))
+        found = ((place, at, line[0], line[1], line[2]) for at, (place, line) in lines if place is not None)
+        return found if risen is not None else sorted(found)
+
     try:
-        root = shared_root(((index, leaf_hash(digest)) for index, digest in leaves), size=size, nodes=given)
+        root = shared_root(((row[0], leaf_hash(row[2])) for row in rows()), size=size, nodes=given)
     except BadProof as error:
         say(f"the proof does not fit: {error}")
         return None
     if checkpoint and root != checkpoint.root:
         say("receipts and proof lead to another root hash than the checkpoint's: one was altered or never logged")
-    desk.counts["counters"] = len(receipts)
-    check_counters(receipts, places=places, say=desk.say)
-    return given
+    desk.counts["counters"] = len(filed)
+    counted = ((place, gate, n, at) for place, at, _, gate, n in rows() if gate != NO_GATE)
+    check_counters(counted, at=filed.at, say=desk.say)
+    return (places.values() if risen is None else risen), given
 
 
 def _check_places(desk: Desk, places: Mapping[str, Any]) -> None:

@@ -85,10 +85,10 @@ def _read_quickly(body: bytes, orjson: ModuleType) -> dict[str, Any] | None:
     """
     if not body.startswith(b"{") or not body.isascii() or b"\\" in body:
         return None
-    # Without escapes and white space, a number stands right behind `":`, `[` or `,`. Take away digits and signs, and a
-    # float shows its point or exponent there. (A text may look so, too: then it takes longer.)
-    bare = body.translate(_POINTS, b"0123456789+-")
-    if b'":.' in bare or b",." in bare or body.count(b"{") + body.count(b"[") > _DEEPEST:
+    # Without escapes and white space, a number stands right behind `":`, `,` or a bracket. Take digits and signs away,
+    # and a float shows its point or exponent there. (A text may look so as well: then it takes longer.)
+    bare = body.translate(_MARKS, b"0123456789+-")
+    if b'":.' in bare or b",." in bare or b"[." in bare or bare.count(b"[") > _DEEPEST:
         return None
     try:
         value: dict[str, Any] = orjson.loads(body)
@@ -143,7 +143,7 @@ def _refuse_number(digits: str) -> NoReturn:
     raise NotCanonical(f"the number {digits[:20]}")
 
 
-_POINTS = bytes.maketrans(b"eE[", b"..,")
+_MARKS = bytes.maketrans(b"eE{", b"..[")
 _NUMBERS: dict[str, Any] = {"parse_float": _refuse_number, "parse_int": _integer, "parse_constant": _refuse_number}
 _PLAIN = json.JSONDecoder(**_NUMBERS)
 _STRICT = json.JSONDecoder(object_pairs_hook=_object, **_NUMBERS)

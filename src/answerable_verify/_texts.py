@@ -4,35 +4,45 @@ Format: `docs/formats/bundle.md`, "Disclosed texts".
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
+from answerable_verify._filed import Filed
 from answerable_verify._history import Say
 from answerable_verify._json import NotCanonical, read_json
 from answerable_verify._receipt import Receipt
 
-__all__ = ["SALT_BYTES", "TEXT_FOLDERS", "check_requests", "check_texts"]
+__all__ = ["SALT_BYTES", "TEXT_FOLDERS", "check_requests", "check_texts", "named_texts"]
 
 SALT_BYTES = 32
 TEXT_FOLDERS = ("disclosed/", "policy/", "specs/")
 """Members named by the hexadecimal commitment of their content; in `disclosed/` a salt stands before the text."""
+_HEX64 = re.compile(r"[0-9a-f]{64}")
 _ANOTHER = object()
 
 
+def named_texts(members: Iterable[str]) -> set[bytes]:
+    """The digests that members for texts are named by."""
+    texts = (name.partition("/")[2] for name in members if name.startswith(TEXT_FOLDERS))
+    return {bytes.fromhex(name) for name in texts if _HEX64.fullmatch(name)}
+
+
 def check_texts(
-    members: Mapping[str, bytes], receipts: Iterable[Receipt], *, are_all_readable: bool
+    members: Mapping[str, bytes], names: Iterable[str], filed: Filed, *, are_all_readable: bool
 ) -> tuple[int, int, list[tuple[str, str]]]:
     """How many texts match, how many commitments have no text, and (member, fault) for the rest.
 
     Args:
         members: content by name.
-        receipts: those whose commitments count.
+        names: of those that may be texts.
+        filed: the receipts whose commitments count.
         are_all_readable: where a receipt was damaged, a text may be its own, and is not blamed.
     """
-    wanted = {name for receipt in receipts for name in receipt.commitments()}
     faults: list[tuple[str, str]] = []
     found: set[bytes] = set()
-    for member in members:
+    for member in names:
         if not member.startswith(TEXT_FOLDERS):
             continue
         content, name = members[member], member.partition("/")[2]
@@ -41,11 +51,11 @@ def check_texts(
             faults.append((member, "the content is not what its name commits to"))
         elif member.startswith("disclosed/") and len(content) < SALT_BYTES:
             faults.append((member, "shorter than its salt"))
-        elif digest not in wanted and are_all_readable:
+        elif digest not in filed.committed and are_all_readable:
             faults.append((member, "no receipt in the bundle commits to it"))
         else:
             found.add(digest)
-    return len(found), len(wanted - found), faults
+    return len(found), filed.commitments() - len(found & filed.committed), faults
 
 
 def check_requests(members: Mapping[str, bytes], receipts: Iterable[Receipt], *, say: Say) -> int:
@@ -53,7 +63,7 @@ def check_requests(members: Mapping[str, bytes], receipts: Iterable[Receipt], *,
 
     In a delegated run it may also be of an agent that delegated: policy is asked of all of them.
     """
-    read: dict[str, Any] = {}
+    read = lru_cache(maxsize=256)(lambda name: _request(members[f"disclosed/{name}"], name))
     chains: dict[str, Any] = {}
     count = 0
     for receipt in receipts:
@@ -62,9 +72,7 @@ def check_requests(members: Mapping[str, bytes], receipts: Iterable[Receipt], *,
         name = str(receipt.section("authority").get("request", "")).removeprefix("sha256:")
         if f"disclosed/{name}" not in members:
             continue
-        if name not in read:
-            read[name] = _request(members[f"disclosed/{name}"], name)
-        request = read[name]
+        request = read(name)
         if request is _ANOTHER:
             continue
         if request == {}:

@@ -4,7 +4,7 @@ Written from the RFC alone: the log that is checked here uses other code.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "BadProof",
@@ -99,10 +99,7 @@ def shared_root(leaves: Iterable[tuple[int, bytes]], *, size: int, nodes: Mappin
         except KeyError:
             raise BadProof(f"node {index} of level {level} is missing") from None
 
-    known, level = leaves, 0
-    while True:
-        above: list[tuple[int, bytes]] = []
-        row = iter(known)
+    def above(row: Iterator[tuple[int, bytes]], level: int, size: int) -> Iterator[tuple[int, bytes]]:
         here = next(row, None)
         while here:
             index, node = here
@@ -115,15 +112,18 @@ def shared_root(leaves: Iterable[tuple[int, bytes]], *, size: int, nodes: Mappin
                 node, here = node_hash(node, here[1]), next(row, None)
             elif index + 1 < size:
                 node = node_hash(node, given(level, index + 1))
-            above.append((index >> 1, node))
-        if not above:
-            raise BadProof("no leaf")
-        if size <= 1:
-            break
-        known, size, level = above, (size + 1) >> 1, level + 1
+            yield index >> 1, node
+
+    # Each level takes from the one below as it goes, so that of none more than two nodes are in memory.
+    row = above(iter(leaves), 0, size)
+    for level in range(1, max(size - 1, 0).bit_length()):
+        row = above(row, level, -(-size >> level))
+    roots = [node for _, node in row]
+    if not roots:
+        raise BadProof("no leaf")
     if used != len(nodes):
         raise BadProof("the proof holds nodes that are not needed")
-    return above[0][1]
+    return roots[0]
 
 
 def prefix_root(size: int, nodes: Mapping[tuple[int, int], bytes]) -> bytes:

@@ -19,22 +19,23 @@ from answerable_verify._container import BadContainer, Container
 from answerable_verify._cores import read_all
 from answerable_verify._desk import Desk
 from answerable_verify._erasures import check_closed, check_erasures, check_gone, check_told
+from answerable_verify._filed import Filed
 from answerable_verify._history import check_chain
 from answerable_verify._inlog import check_checkpoint, check_log, check_period, claimed_id
+from answerable_verify._long import rest_of_manifest
 from answerable_verify._people import check_people
 from answerable_verify._proof import FIRST_LINE, BadProofFile, check_path, split_proof
 from answerable_verify._reading import Read, read_envelopes
 from answerable_verify._receipt import Receipt
 from answerable_verify._report import COVERS, ISOLATIONS, Assurance, Check, Finding, Report, RunSummary
 from answerable_verify._steps import check_steps
-from answerable_verify._texts import check_requests, check_texts
+from answerable_verify._texts import check_requests, check_texts, named_texts
 from answerable_verify._trust import BadTrust, Trust, claimed_trust, read_trust
 
 __all__ = ["Seen", "verify", "verify_members"]
 
 _LARGEST_PROOF_BYTES = 2 << 20
 MANIFEST_FORMAT = "answerable-bundle/1"
-_RECEIPT_MEMBER = re.compile(r"receipts/[0-9]{6,}\.json")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _UNLISTED = object()
 _REQUIRED = ("manifest.json", "checkpoint.txt", "proofs.json", "keys.json")
@@ -114,13 +115,13 @@ def _verify_proof(raw: bytes, trust: Trust | None) -> Report:
         raise BadContainer(str(error)) from None
     desk = Desk(members={"receipts/000001.json": envelope, "checkpoint.txt": note}, trust=trust)
     desk.counts["container"] = 1
-    receipts, _ = _read_receipts(desk, trust, None, {})
+    filed = _read_receipts(desk, trust, None)
     checkpoint = check_path(desk, envelope, index, path)
     if checkpoint:
-        check_checkpoint(desk, checkpoint, receipts, trust)
-    desk.notes += [f"receipt `{each.id}`, phase {each.phase}, of `{each.run}`, entry {index}" for each in receipts]
+        check_checkpoint(desk, checkpoint, filed, trust)
+    desk.notes += [f"receipt `{each.id}`, phase {each.phase}, of `{each.run}`, entry {index}" for each in filed]
     desk.notes.append("one receipt: nothing is said of what came before and after it")
-    return _report(desk, receipts, (), checkpoint)
+    return _report(desk, filed, (), checkpoint)
 
 
 def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, seen: Seen | None = None) -> Report:
@@ -150,24 +151,21 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _verify_bundle(desk: Desk, trust: Trust | None, seen: Seen | None) -> Report:
-    manifest = _read_manifest(desk)
-    listed = manifest.pop("members", None)
     keys = trust or _claimed_keys(desk)
-    receipts, unlike = _read_receipts(desk, keys, seen, listed if isinstance(listed, dict) else {})
-    if manifest:
-        _check_listed(desk, manifest, listed, unlike)
+    filed = _read_receipts(desk, keys, seen)
+    manifest = _check_manifest(desk, filed)
     span = _span(desk, manifest)
-    runs = _check_runs(desk, receipts, manifest, span=span)
-    _check_disclosed(desk, receipts)
-    _check_people(desk, receipts)
-    checkpoint = check_log(desk, receipts, keys, span=span)
+    runs = _check_runs(desk, filed, manifest, span=span)
+    _check_disclosed(desk, filed)
+    _check_people(desk, filed)
+    checkpoint = check_log(desk, filed, keys, span=span)
     if span is not None and not desk.findings:  # else what is missing would be blamed on what is here
-        check_told(receipts, say=desk.say)
-    _note_isolation(desk, receipts)
-    return _report(desk, receipts, runs, checkpoint)
+        check_told(filed.of_phase("erasure"), say=desk.say)
+    _note_isolation(desk, filed)
+    return _report(desk, filed, runs, checkpoint)
 
 
-def _report(desk: Desk, receipts: list[Receipt], runs: tuple[RunSummary, ...], checkpoint: Checkpoint | None) -> Report:
+def _report(desk: Desk, filed: Filed, runs: tuple[RunSummary, ...], checkpoint: Checkpoint | None) -> Report:
     trust = desk.trust
     rank = list(COVERS)
     desk.findings.sort(key=lambda found: rank.index(found.check))
@@ -187,7 +185,7 @@ def _report(desk: Desk, receipts: list[Receipt], runs: tuple[RunSummary, ...], c
         notes=tuple(desk.notes),
         not_established=not_established(assurance, desk.isolation),  # type: ignore[arg-type]
         isolation=desk.isolation,
-        receipts=len(receipts),
+        receipts=len(filed),
         origin=checkpoint.origin if checkpoint else "",
         tree_size=checkpoint.size if checkpoint else 0,
     )
@@ -218,32 +216,43 @@ def _span(desk: Desk, manifest: dict[str, Any]) -> int | None:
     return found
 
 
-def _read_manifest(desk: Desk) -> dict[str, Any]:
+def _check_manifest(desk: Desk, filed: Filed) -> dict[str, Any]:
+    """What the manifest says beside the members that it lists."""
     for name in _REQUIRED:
         if name not in desk.members:
             desk.say("manifest", "the bundle has no such member", member=name)
-    manifest: dict[str, Any] | None = desk.json("manifest.json", "manifest")
+    rest = rest_of_manifest(desk, filed)
+    manifest: dict[str, Any] | None = desk.json("manifest.json", "manifest") if rest is None else rest
     if manifest is None:
         return {}
     if manifest.get("format") != MANIFEST_FORMAT:
         desk.say("manifest", f"the format is not {MANIFEST_FORMAT}", member="manifest.json")
+    listed = manifest.pop("members", None)
+    if not manifest:
+        return manifest
+    if not isinstance(listed, dict):
+        desk.say("manifest", "lists no members", member="manifest.json")
+        return manifest
+    if rest is None:
+        _check_listed(desk, filed, listed)
+    else:
+        desk.counts["manifest"] += len(desk.members) - 1
+    strange = sorted(name for name in desk.others if name.startswith("receipts/"))
+    if manifest.get("receipts") != (count := len(desk.receipts) + len(strange)):
+        desk.say("manifest", f"states another number of receipts than the {count} there are", member="manifest.json")
+    for name in strange:
+        desk.say("manifest", "not a receipt's name", member=name)
     return manifest
 
 
-def _check_listed(desk: Desk, manifest: dict[str, Any], listed: Any, unlike: Mapping[str, object]) -> None:
-    """Check what the manifest lists.
-
-    Args:
-        listed: what it says of members, without receipts that were read; `unlike`: of those, what it says of each that
-            is not what it says.
-    """
-    if not isinstance(listed, dict):
-        desk.say("manifest", "lists no members", member="manifest.json")
-        return
-    read = sum(1 for name in desk.members if _RECEIPT_MEMBER.fullmatch(name))
-    others = set(listed)
-    others.update(name for name in desk.members if not _RECEIPT_MEMBER.fullmatch(name) and name != "manifest.json")
-    desk.counts["manifest"] += read + len(others)
+def _check_listed(desk: Desk, filed: Filed, listed: dict[str, Any]) -> None:
+    """Check what the manifest lists, name by name."""
+    unlike: dict[str, object] = {}
+    for name, (digest, *_) in zip(desk.receipts, filed.lines(), strict=True):
+        if (stated := listed.pop(name, _UNLISTED)) != digest.hex():
+            unlike[name] = stated
+    others = {*listed, *(name for name in desk.others if name != "manifest.json")}
+    desk.counts["manifest"] += len(desk.receipts) + len(others)
     for name in sorted(others | unlike.keys()):
         stated = unlike.get(name, listed.get(name, _UNLISTED))
         if name not in desk.members:
@@ -253,12 +262,6 @@ def _check_listed(desk: Desk, manifest: dict[str, Any], listed: Any, unlike: Map
         elif name in unlike or desk.digest(name).hex() != stated:
             what = "not the content that the manifest lists"
             desk.say("manifest", what, member=name, claimed=claimed_id(desk.members[name]))
-    count = sum(1 for name in desk.members if name.startswith("receipts/"))
-    if manifest.get("receipts") != count:
-        desk.say("manifest", f"states another number of receipts than the {count} there are", member="manifest.json")
-    for name in sorted(others):
-        if name.startswith("receipts/") and name in desk.members:
-            desk.say("manifest", "not a receipt's name", member=name)
 
 
 def _claimed_keys(desk: Desk) -> Trust | None:
@@ -271,62 +274,32 @@ def _claimed_keys(desk: Desk) -> Trust | None:
         return None
 
 
-def _read_receipts(
-    desk: Desk, keys: Trust | None, seen: Seen | None, listed: dict[str, Any]
-) -> tuple[list[Receipt], dict[str, object]]:
-    """The receipts that can be read, and of members that are not what is listed, what is.
-
-    Args:
-        listed: what the manifest lists; receipts are taken out of it as they are read, so that not all of it is in
-            memory beside all of them.
-    """
-    names = sorted(name for name in desk.members if _RECEIPT_MEMBER.fullmatch(name))
+def _read_receipts(desk: Desk, keys: Trust | None, seen: Seen | None) -> Filed:
+    """The receipts that can be read, put aside."""
+    names = desk.receipts
     desk.counts.update(dict.fromkeys(("envelope", "statement", "signature", "key-role"), len(names)))
     gate_keys = keys.gate_keys if keys else {}
-    receipts: list[Receipt] = []
-    unlike: dict[str, object] = {}
-    one = _Same()
+    filed = Filed(names, named_texts(desk.others))
     reads = read_all(desk.members, names, gate_keys) if seen is None else seen.read(desk.members, names, gate_keys)
-    for member, (digest, receipt, holds, fault) in zip(names, reads, strict=True):
-        if (stated := listed.pop(member, _UNLISTED)) != digest.hex():
-            unlike[member] = stated
+    is_dated = bool(desk.trust and desk.trust.periods)
+    for at, (digest, receipt, holds, fault) in enumerate(reads):
         if receipt is None:
             assert fault is not None
             check, what, claimed = fault
-            desk.say(check, what, member=member, claimed=claimed)
-            desk.unreadable[member] = digest
+            desk.say(check, what, member=names[at], claimed=claimed)
+            desk.is_all_readable = False
+            filed.add_unreadable(digest)
             continue
-        receipts.append(one.of(receipt, member))
+        filed.add(receipt)
         if not holds:
             _say_unsigned(desk, receipt, keys, is_known=holds is not None)
             desk.damaged.add(receipt.id)
         # SECURITY: the gate states its own time; those who watch the log hold it to theirs.
-        check_period(desk, receipt.key_id, receipt.at, "written", receipt)
-    if not receipts:
+        if is_dated:
+            check_period(desk, receipt.key_id, receipt.at, "written", receipt)
+    if not filed:
         desk.say("envelope", "the bundle holds no readable receipt")
-    return receipts, unlike
-
-
-class _Same:
-    """Has receipts share what they say alike: it is most of them."""
-
-    def __init__(self) -> None:
-        self._words: dict[Any, Any] = {}
-        self._last: dict[str, bytes] = {}
-
-    def of(self, receipt: Receipt, member: str) -> Receipt:
-        """The same receipt."""
-        same = self._words.setdefault
-        receipt.member = member
-        receipt.key_id = same(receipt.key_id, receipt.key_id)
-        receipt.tenant = same(receipt.tenant, receipt.tenant)
-        receipt.run = run = same(receipt.run, receipt.run)
-        receipt.phase = same(receipt.phase, receipt.phase)
-        receipt.gate = same(receipt.gate, receipt.gate)
-        if self._last.get(run) == receipt.prev:
-            receipt.prev = self._last[run]
-        self._last[run] = receipt.digest
-        return receipt
+    return filed
 
 
 def _say_unsigned(desk: Desk, receipt: Receipt, keys: Trust | None, *, is_known: bool) -> None:
@@ -342,29 +315,22 @@ def _say_unsigned(desk: Desk, receipt: Receipt, keys: Trust | None, *, is_known:
         desk.say("signature", f"signed by the key {receipt.key_id[:16]}…, which {whose} does not name", receipt)
 
 
-def _check_runs(
-    desk: Desk, receipts: list[Receipt], manifest: dict[str, Any], *, span: int | None
-) -> tuple[RunSummary, ...]:
-    runs: dict[str, list[Receipt]] = {}
-    ids: set[str] = set()
-    for receipt in receipts:
-        runs.setdefault(receipt.run, []).append(receipt)
-        if receipt.id in ids:
-            first = next(each for each in receipts if each.id == receipt.id)
-            desk.say("chain", f"the id was used before, in {first.member}", receipt)
-        ids.add(receipt.id)
+def _check_runs(desk: Desk, filed: Filed, manifest: dict[str, Any], *, span: int | None) -> tuple[RunSummary, ...]:
+    for receipt, first in filed.doubled():
+        desk.say("chain", f"the id was used before, in {first}", receipt)
     listed = manifest.get("runs", [])
     for name in listed if isinstance(listed, list) else []:
-        if str(name) not in runs:
+        if str(name) not in filed.runs:
             desk.say("chain", f"no receipt of the run `{str(name)[:64]}` that the manifest lists")
     summaries = []
-    for name, run in runs.items():
+    for name in filed.runs:
+        run = filed.run(name)
         faults = len(desk.findings)
         _check_order(desk, run)
         run.sort(key=lambda receipt: receipt.seq)
         check_chain(run, damaged=desk.damaged, say=desk.say, may_begin_late=bool(span))
         began_before = bool(span) and run[0].seq > 0
-        is_whole = len(desk.findings) == faults and not desk.unreadable and desk.damaged.isdisjoint(r.id for r in run)
+        is_whole = len(desk.findings) == faults and desk.is_all_readable and desk.damaged.isdisjoint(r.id for r in run)
         # Where receipts are missing, those that answer them are not to blame.
         steps = check_steps(run, say=desk.say if is_whole and not began_before else _say_nothing)
         if began_before:
@@ -401,16 +367,18 @@ def _check_order(desk: Desk, run: list[Receipt]) -> None:
             desk.say("chain", f"stands after `{before.id}`, whose seq is higher", after)
 
 
-def _check_disclosed(desk: Desk, receipts: list[Receipt]) -> None:
-    are_all_readable = not desk.damaged and not desk.unreadable
-    matched, undisclosed, faults = check_texts(desk.members, receipts, are_all_readable=are_all_readable)
+def _check_disclosed(desk: Desk, filed: Filed) -> None:
+    are_all_readable = not desk.damaged and desk.is_all_readable
+    found = check_texts(desk.members, desk.others, filed, are_all_readable=are_all_readable)
+    matched, undisclosed, faults = found
     desk.counts["texts"] = matched + len(faults)
     for member, fault in faults:
         desk.say("texts", fault, member=member)
-    erased, still_here = check_gone(desk.members, receipts, are_all_readable=are_all_readable)
+    erased, still_here = check_gone(desk.members, filed, are_all_readable=are_all_readable)
     for member, fault in still_here:
         desk.say("erasures", fault, member=member)
-    desk.counts["requests"] = check_requests(desk.members, receipts, say=desk.say)
+    if any(name.startswith("disclosed/") for name in desk.others):
+        desk.counts["requests"] = check_requests(desk.members, filed, say=desk.say)
     if undisclosed - erased > 0:
         withheld = undisclosed - erased
         desk.notes.append(f"{withheld} committed texts are not disclosed here, so nothing is said of them")
@@ -418,21 +386,19 @@ def _check_disclosed(desk: Desk, receipts: list[Receipt]) -> None:
         desk.notes.append(f"{erased} committed texts were erased, as receipts of the bundle say")
 
 
-def _check_people(desk: Desk, receipts: list[Receipt]) -> None:
+def _check_people(desk: Desk, filed: Filed) -> None:
     pinned = desk.trust.people_keys if desk.trust else frozenset()
-    desk.counts["people"] = check_people(receipts, pinned=pinned, say=desk.say)
-    for receipt in receipts:
+    desk.counts["people"] = check_people(filed.of_phase("approval"), pinned=pinned, say=desk.say)
+    for receipt in filed.of_phase("approval"):
         signature = receipt.section("control").get("signature")
-        if receipt.phase == "approval" and isinstance(signature, dict):
+        if isinstance(signature, dict):
             check_period(desk, str(signature.get("key")), receipt.at, "answered", receipt)
     if desk.counts["people"] and not pinned:
         desk.notes.append("the trust file names no keys of people: that these keys are theirs is the gate's word")
 
 
-def _note_isolation(desk: Desk, receipts: list[Receipt]) -> None:
-    kinds = {receipt.gate[2] for receipt in receipts}
-    numbers = Counter(receipt.gate[1] for receipt in receipts)
-    highest = {receipt.gate[1]: receipt.n for receipt in receipts}
+def _note_isolation(desk: Desk, filed: Filed) -> None:
+    kinds = filed.isolations
     # What is not known counts for nothing.
     desk.isolation = min(
         (kind if kind in ISOLATIONS else ISOLATIONS[0] for kind in kinds), key=ISOLATIONS.index, default=""
@@ -444,5 +410,5 @@ def _note_isolation(desk: Desk, receipts: list[Receipt]) -> None:
         desk.questions.append(
             f"the agent was kept from the gate by `{desk.isolation}`, and your trust file asks for `{wanted}`"
         )
-    if any(highest[boot] + 1 > count for boot, count in numbers.items()):
+    if any(last + 1 > count for count, last in filed.boots()):
         desk.notes.append("gaps in boundary.n are expected where other runs of the tenant are not in this bundle")

@@ -193,7 +193,7 @@ VERIFIER_BUGS = (
     Bug(
         name="the quick reader takes floats",
         file="answerable_verify/_json.py",
-        right="""    if b'":.' in bare or b",." in bare or""",
+        right="""    if b'":.' in bare or b",." in bare or b"[." in bare or""",
         wrong="    if",
         tests=("src/answerable_verify/_tests/test_json.py",),
     ),
