@@ -70,6 +70,11 @@ class _Spool:
             self._window = start, window
         return window[at - start : at - start + length]
 
+    def close(self) -> None:
+        """Let go of the file, and so of what is in it."""
+        if self._file:
+            self._file.close()
+
     def _spill(self) -> None:
         import tempfile  # which takes longer to import than all there is to do for a small bundle
 
@@ -171,6 +176,11 @@ class Filed:
                 self._commitments.add(digest)
                 if digest in self._texts:
                     self.committed.add(digest)
+
+    def close(self) -> None:
+        """Let go of all that was put aside."""
+        self._rows.close()
+        self._lines.close()
 
     def add_unreadable(self, digest: bytes) -> None:
         """Put aside what is known of a member that cannot be read."""

@@ -89,22 +89,21 @@ def shared_root(leaves: Iterable[tuple[int, bytes]], *, size: int, nodes: Mappin
     """
     if size >= 1 << _DEEPEST:
         raise BadProof(f"a tree of {size} is too large")
-    used = 0
+    used, faults = 0, dict[int, str]()  # by level: the first of the lowest is told
 
     def given(level: int, index: int) -> bytes:
         nonlocal used
         used += 1
-        try:
-            return nodes[level, index]
-        except KeyError:
-            raise BadProof(f"node {index} of level {level} is missing") from None
+        if (node := nodes.get((level, index))) is None:
+            faults.setdefault(level, f"node {index} of level {level} is missing")
+        return node or b""
 
     def above(row: Iterator[tuple[int, bytes]], level: int, size: int) -> Iterator[tuple[int, bytes]]:
         here = next(row, None)
         while here:
             index, node = here
             if not 0 <= index < size:
-                raise BadProof(f"leaf {index} is outside a tree of {size}")
+                faults.setdefault(level, f"leaf {index} is outside a tree of {size}")
             here = next(row, None)
             if index & 1:
                 node = node_hash(given(level, index - 1), node)
@@ -119,6 +118,8 @@ def shared_root(leaves: Iterable[tuple[int, bytes]], *, size: int, nodes: Mappin
     for level in range(1, max(size - 1, 0).bit_length()):
         row = above(row, level, -(-size >> level))
     roots = [node for _, node in row]
+    if faults:
+        raise BadProof(faults[min(faults)])
     if not roots:
         raise BadProof("no leaf")
     if used != len(nodes):

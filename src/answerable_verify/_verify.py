@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -115,13 +115,14 @@ def _verify_proof(raw: bytes, trust: Trust | None) -> Report:
         raise BadContainer(str(error)) from None
     desk = Desk(members={"receipts/000001.json": envelope, "checkpoint.txt": note}, trust=trust)
     desk.counts["container"] = 1
-    filed = _read_receipts(desk, trust, None)
-    checkpoint = check_path(desk, envelope, index, path)
-    if checkpoint:
-        check_checkpoint(desk, checkpoint, filed, trust)
-    desk.notes += [f"receipt `{each.id}`, phase {each.phase}, of `{each.run}`, entry {index}" for each in filed]
-    desk.notes.append("one receipt: nothing is said of what came before and after it")
-    return _report(desk, filed, (), checkpoint)
+    with closing(_filing(desk)) as filed:
+        _read_receipts(desk, trust, None, filed)
+        checkpoint = check_path(desk, envelope, index, path)
+        if checkpoint:
+            check_checkpoint(desk, checkpoint, filed, trust)
+        desk.notes += [f"receipt `{each.id}`, phase {each.phase}, of `{each.run}`, entry {index}" for each in filed]
+        desk.notes.append("one receipt: nothing is said of what came before and after it")
+        return _report(desk, filed, (), checkpoint)
 
 
 def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, seen: Seen | None = None) -> Report:
@@ -134,8 +135,8 @@ def verify_members(members: Mapping[str, bytes], trust: Trust | None = None, *, 
     """
     desk = Desk(members=members, trust=trust)
     desk.counts["container"] = len(members)
-    with _undisturbed():
-        return _verify_bundle(desk, trust, seen)
+    with _undisturbed(), closing(_filing(desk)) as filed:
+        return _verify_bundle(desk, trust, seen, filed)
 
 
 @contextmanager
@@ -150,9 +151,13 @@ def _undisturbed() -> Iterator[None]:
             gc.enable()
 
 
-def _verify_bundle(desk: Desk, trust: Trust | None, seen: Seen | None) -> Report:
+def _filing(desk: Desk) -> Filed:
+    return Filed(desk.receipts, named_texts(desk.others))
+
+
+def _verify_bundle(desk: Desk, trust: Trust | None, seen: Seen | None, filed: Filed) -> Report:
     keys = trust or _claimed_keys(desk)
-    filed = _read_receipts(desk, keys, seen)
+    _read_receipts(desk, keys, seen, filed)
     manifest = _check_manifest(desk, filed)
     span = _span(desk, manifest)
     runs = _check_runs(desk, filed, manifest, span=span)
@@ -274,12 +279,11 @@ def _claimed_keys(desk: Desk) -> Trust | None:
         return None
 
 
-def _read_receipts(desk: Desk, keys: Trust | None, seen: Seen | None) -> Filed:
-    """The receipts that can be read, put aside."""
+def _read_receipts(desk: Desk, keys: Trust | None, seen: Seen | None, filed: Filed) -> None:
+    """Check each receipt by itself, and put aside those that can be read."""
     names = desk.receipts
     desk.counts.update(dict.fromkeys(("envelope", "statement", "signature", "key-role"), len(names)))
     gate_keys = keys.gate_keys if keys else {}
-    filed = Filed(names, named_texts(desk.others))
     reads = read_all(desk.members, names, gate_keys) if seen is None else seen.read(desk.members, names, gate_keys)
     is_dated = bool(desk.trust and desk.trust.periods)
     for at, (digest, receipt, holds, fault) in enumerate(reads):
@@ -299,7 +303,6 @@ def _read_receipts(desk: Desk, keys: Trust | None, seen: Seen | None) -> Filed:
             check_period(desk, receipt.key_id, receipt.at, "written", receipt)
     if not filed:
         desk.say("envelope", "the bundle holds no readable receipt")
-    return filed
 
 
 def _say_unsigned(desk: Desk, receipt: Receipt, keys: Trust | None, *, is_known: bool) -> None:
