@@ -131,16 +131,23 @@ def _check_timestamps(desk: Desk, checkpoint: Checkpoint, trust: Trust) -> list[
 
 def _check_clock(desk: Desk, filed: Filed, *, not_before_s: int | None = None, not_after_s: int | None = None) -> None:
     """Check the gate's times against those of others: what they saw was written before, and what comes later, after."""
+
+    def is_late(at_s: float) -> bool:
+        return not_after_s is not None and at_s > not_after_s + _SKEW_S
+
+    def is_early(at_s: float) -> bool:
+        return not_before_s is not None and at_s < not_before_s - _SKEW_S
+
     ends = [datetime.fromisoformat(at).timestamp() for at in (filed.first_at, filed.last_at) if at]
-    is_early = not_before_s is not None and any(at_s < not_before_s - _SKEW_S for at_s in ends)
-    is_late = not_after_s is not None and any(at_s > not_after_s + _SKEW_S for at_s in ends)
-    for receipt in filed if is_early or is_late else ():
+    if not any(is_late(at_s) or is_early(at_s) for at_s in ends):
+        return
+    for receipt in filed:
         at_s = datetime.fromisoformat(receipt.at).timestamp()
-        if not_after_s is not None and at_s > not_after_s + _SKEW_S:
-            seen = _time(not_after_s)
+        if is_late(at_s):
+            seen = _time(not_after_s or 0)
             desk.say("time", f"written at {receipt.at}, and seen outside before, at {seen}", receipt)
-        if not_before_s is not None and at_s < not_before_s - _SKEW_S:
-            seen = _time(not_before_s)
+        if is_early(at_s):
+            seen = _time(not_before_s or 0)
             desk.say("time", f"written at {receipt.at}, and not in the log seen at {seen}", receipt)
 
 

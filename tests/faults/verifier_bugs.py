@@ -53,15 +53,15 @@ VERIFIER_BUGS = (
     Bug(
         name="a number may be used twice",
         file="answerable_verify/_history.py",
-        right="            if step == 0:\n                say(",
-        wrong="            if step == 0:\n                str(",
+        right="        if step == 0:\n            faults.append(",
+        wrong="        if step == 0:\n            str(",
         tests=(_BUNDLES,),
     ),
     Bug(
         name="a number may be skipped",
         file="answerable_verify/_history.py",
-        right="            elif step > room:",
-        wrong="            elif step > room + 1:",
+        right="        elif step > room:",
+        wrong="        elif step > room + 1:",
         tests=(_BUNDLES,),
     ),
     Bug(
@@ -184,6 +184,41 @@ VERIFIER_BUGS = (
         tests=(_RECEIPTS,),
     ),
     Bug(
+        name="the digest that a manifest lists of a receipt is not compared",
+        file="answerable_verify/_long.py",
+        right="        if item == following:",
+        wrong="        if following and item[:24] == following[:24]:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a manifest may list what is not there",
+        file="answerable_verify/_long.py",
+        right='name.startswith("receipts/") or name not in members:',
+        wrong='name.startswith("receipts/"):',
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a list may stand in another object than the outermost",
+        file="answerable_verify/_long.py",
+        right="    if isinstance(value, dict) and value.get(name) == {}:",
+        wrong="    if isinstance(value, dict):",
+        tests=("src/answerable_verify/_tests/test_long.py",),
+    ),
+    Bug(
+        name="an id may be used twice",
+        file="answerable_verify/_filed.py",
+        right="            if hash(receipt.id) in hashes:",
+        wrong="            if hash(receipt.id) not in hashes:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a run's receipts are judged in another order than they stand in",
+        file="answerable_verify/_filed.py",
+        right="        found.reverse()\n",
+        wrong="",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
         name="JSON has many spellings for the quick reader",
         file="answerable_verify/_json.py",
         right="option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER) == body",
@@ -207,8 +242,8 @@ VERIFIER_BUGS = (
     Bug(
         name="a cosigned checkpoint says nothing of the gate's clock",
         file="answerable_verify/_inlog.py",
-        right="        if not_before_s is not None and at_s < not_before_s - _SKEW_S:",
-        wrong="        if not_before_s is not None and at_s < 0:",
+        right="        return not_before_s is not None and at_s < not_before_s - _SKEW_S",
+        wrong="        return not_before_s is not None and at_s < 0",
         tests=(_BUNDLES,),
     ),
     Bug(
