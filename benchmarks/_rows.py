@@ -27,6 +27,7 @@ BARS: Mapping[str, tuple[str, float]] = {
     **{f"mcp.read.c{n}.vs_fastmcp_proxy": ("≥", 3) for n in (1, 8, 64)},
     "append.vs_bare_sign": ("≤", 2.5),
     "verify.vs_bare_verify": ("≤", 1.6),
+    "verify.bytes_per_receipt": ("≤", 128),
     "bundle10k.vs_linear": ("≤", 1.25),
     "append.vs_agt": ("≥", 4),
     "append.vs_tracekit": (">", 1),

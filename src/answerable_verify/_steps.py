@@ -12,6 +12,8 @@ from answerable_verify._receipt import Receipt
 
 __all__ = ["Steps", "check_steps"]
 
+_OF_STEPS = frozenset({"intent", "outcome", "held", "denied"})
+
 
 @dataclass(slots=True)
 class _Step:
@@ -68,7 +70,9 @@ def check_steps(run: Sequence[Receipt], *, say: Say) -> Steps:
     asked: dict[str, _Asked] = {}  # by approval
     written_off: set[str] = set()
     for receipt in run:
-        step = steps.setdefault(receipt.step, _Step()) if receipt.step else _Step()
+        step = steps.get(receipt.step) or _Step()
+        if receipt.phase in _OF_STEPS:
+            steps[receipt.step] = step
         match receipt.phase:
             case "intent":
                 _check_intent(receipt, step, say)

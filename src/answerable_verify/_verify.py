@@ -325,38 +325,39 @@ def _check_runs(desk: Desk, filed: Filed, manifest: dict[str, Any], *, span: int
     for name in listed if isinstance(listed, list) else []:
         if str(name) not in filed.runs:
             desk.say("chain", f"no receipt of the run `{str(name)[:64]}` that the manifest lists")
-    summaries = []
-    for name in filed.runs:
-        run = filed.run(name)
-        faults = len(desk.findings)
-        _check_order(desk, run)
-        run.sort(key=lambda receipt: receipt.seq)
-        check_chain(run, damaged=desk.damaged, say=desk.say, may_begin_late=bool(span))
-        began_before = bool(span) and run[0].seq > 0
-        is_whole = len(desk.findings) == faults and desk.is_all_readable and desk.damaged.isdisjoint(r.id for r in run)
-        # Where receipts are missing, those that answer them are not to blame.
-        steps = check_steps(run, say=desk.say if is_whole and not began_before else _say_nothing)
-        if began_before:
-            desk.notes.append(f"the steps of `{name}` were not judged: it began before the older checkpoint")
-        elif not is_whole:
-            desk.notes.append(f"the steps of `{name}` were not judged: receipts of it are missing or damaged")
-        for check in ("chain", "time"):
-            desk.counts[check] += len(run)
-        if is_whole and not began_before:
-            desk.counts["steps"] += sum(1 for receipt in run if receipt.step)
-            desk.counts["approvals"] += steps.approvals
-            desk.counts["digests"] += steps.digests
-            desk.counts["erasures"] += check_erasures(run, say=desk.say)
-            check_closed(run, say=desk.say)
-        closed = next((receipt for receipt in run if receipt.phase == "run.close"), None)
-        state = str(closed.section("control").get("state", "closed")) if closed else "open"
-        if closed is None and span is not None:
-            desk.notes.append(f"`{name}` was open at the checkpoint")
-        elif closed is None and not name.startswith("control:"):
-            desk.questions.append(f"run `{name}` has no run.close: receipts after seq {run[-1].seq} may be missing")
-        unknown = () if began_before else tuple(intent.id for intent in steps.unknown)
-        summaries.append(RunSummary(run=name, receipts=len(run), state=state, unknown=unknown))
-    return tuple(summaries)
+    return tuple(_check_run(desk, filed, name, span=span) for name in filed.runs)
+
+
+def _check_run(desk: Desk, filed: Filed, name: str, *, span: int | None) -> RunSummary:
+    run = filed.run(name)
+    faults = len(desk.findings)
+    _check_order(desk, run)
+    run.sort(key=lambda receipt: receipt.seq)
+    check_chain(run, damaged=desk.damaged, say=desk.say, may_begin_late=bool(span))
+    began_before = bool(span) and run[0].seq > 0
+    is_whole = len(desk.findings) == faults and desk.is_all_readable and desk.damaged.isdisjoint(r.id for r in run)
+    # Where receipts are missing, those that answer them are not to blame.
+    steps = check_steps(run, say=desk.say if is_whole and not began_before else _say_nothing)
+    if began_before:
+        desk.notes.append(f"the steps of `{name}` were not judged: it began before the older checkpoint")
+    elif not is_whole:
+        desk.notes.append(f"the steps of `{name}` were not judged: receipts of it are missing or damaged")
+    for check in ("chain", "time"):
+        desk.counts[check] += len(run)
+    if is_whole and not began_before:
+        desk.counts["steps"] += sum(1 for receipt in run if receipt.step)
+        desk.counts["approvals"] += steps.approvals
+        desk.counts["digests"] += steps.digests
+        desk.counts["erasures"] += check_erasures(run, say=desk.say)
+        check_closed(run, say=desk.say)
+    closed = next((receipt for receipt in run if receipt.phase == "run.close"), None)
+    state = str(closed.section("control").get("state", "closed")) if closed else "open"
+    if closed is None and span is not None:
+        desk.notes.append(f"`{name}` was open at the checkpoint")
+    elif closed is None and not name.startswith("control:"):
+        desk.questions.append(f"run `{name}` has no run.close: receipts after seq {run[-1].seq} may be missing")
+    unknown = () if began_before else tuple(intent.id for intent in steps.unknown)
+    return RunSummary(run=name, receipts=len(run), state=state, unknown=unknown)
 
 
 def _say_nothing(check: str, what: str, receipt: Receipt | None) -> None:

@@ -1,6 +1,6 @@
 """What verifying a large bundle takes in memory.
 
-A bundle of 2,500 receipts beside one of 500 on every change; in `make soak` 10,000 beside 1,000.
+A bundle of 10,000 receipts beside one of 1,000 on every change; in `make soak` 50,000 beside 5,000.
 """
 
 import os
@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.requirement("EV-3"), pytest.mark.slow, pytest.mark.tim
 
 IS_SOAK = settings().max_examples > 1_000
 ROOT = Path(__file__).parents[2]
-MOST_BYTES_A_RECEIPT = 1_200
-"""What is kept of a receipt of 1.4 kB: MEASURED 980, of one with action, decision and texts 1,650."""
+MOST_BYTES_A_RECEIPT = 160
+"""What is kept in memory of a receipt of 1.8 kB beside those of the run that is judged: MEASURED 62 to 90."""
 PROGRAM = """
 import sys, tracemalloc
 from answerable_verify import _cores, verify
@@ -32,8 +32,8 @@ print(report.receipts, tracemalloc.get_traced_memory()[1])
 
 
 def a_bundle(directory: Path, count: int) -> tuple[Path, Path]:
-    """A bundle of so many receipts and ten runs' beginnings and ends, with its trust."""
-    runs = record(directory / "data", count, agents=10).runs
+    """A bundle of so many receipts in runs of a hundred, and their beginnings and ends, with its trust."""
+    runs = record(directory / "data", count, agents=count // 100).runs
     reader = Reader.open(directory / "data")
     try:
         return (
@@ -53,8 +53,8 @@ def peak_of(bundle: Path, trust: Path) -> tuple[int, int]:
     return receipts, peak_bytes
 
 
-def test_of_a_receipt_no_more_is_kept_than_later_checks_ask_for(tmp_path: Path) -> None:
-    counts = (1_000, 10_000) if IS_SOAK else (500, 2_500)
+def test_a_bundle_ten_times_as_large_takes_hardly_more_memory(tmp_path: Path) -> None:
+    counts = (5_000, 50_000) if IS_SOAK else (1_000, 10_000)
 
     (few, small_bytes), (many, large_bytes) = (peak_of(*a_bundle(tmp_path / str(count), count)) for count in counts)
 

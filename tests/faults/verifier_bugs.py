@@ -188,7 +188,7 @@ VERIFIER_BUGS = (
         file="answerable_verify/_long.py",
         right="        if item == following:",
         wrong="        if following and item[:24] == following[:24]:",
-        tests=(_BUNDLES,),
+        tests=("src/answerable_verify/_tests/test_long.py",),
     ),
     Bug(
         name="a manifest may list what is not there",

@@ -104,6 +104,17 @@ def test_a_list_that_is_not_of_the_outermost_object_is_not_believed(name: str) -
         assert not agree({**MEMBERS, name: said.encode()})
 
 
+@pytest.mark.parametrize("name", ["receipts/000001.json", "receipts/000002.json", "keys.json", "proofs.json"])
+def test_another_digest_of_a_member_is_not_believed(name: str) -> None:
+    manifest = json.loads(MEMBERS["manifest.json"])
+    digest = manifest["members"][name]
+    said = MEMBERS["manifest.json"].replace(
+        digest.encode(), digest[:-1].encode() + (b"0" if digest[-1] != "0" else b"1")
+    )
+
+    assert not agree({**MEMBERS, "manifest.json": said})
+
+
 def test_members_in_another_order_or_beside_the_list_are_left_to_the_other_reader() -> None:
     manifest = json.loads(MEMBERS["manifest.json"])
     listed = list(manifest["members"].items())
