@@ -132,7 +132,7 @@ class Container(Mapping[str, bytes]):
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self.descriptor = file.fileno()
         size = file.seek(0, 2)
         if size > _LARGEST_FILE_BYTES:
             raise BadContainer(f"the file is {size} bytes long, more than {_LARGEST_FILE_BYTES}")
@@ -157,15 +157,14 @@ class Container(Mapping[str, bytes]):
         if total > _LARGEST_TOTAL_BYTES:
             raise BadContainer(f"the members are larger than {_LARGEST_TOTAL_BYTES} bytes together")
 
-    @property
-    def descriptor(self) -> int:
-        """Of the open file."""
-        return self._file.fileno()
-
     def entry(self, name: str) -> Entry:
         """What the directory says of a member."""
-        place = self.receipts.place(name)
-        row = self._first + place if place >= 0 else self._others[name]
+        row = self._others.get(name, -1)
+        if row < 0:
+            place = self.receipts.place(name)
+            if place < 0:
+                raise KeyError(name)
+            row = self._first + place
         return Entry(name, *_ROW.unpack_from(self._packed, row * _ROW.size))
 
     def digest(self, name: str) -> bytes:
@@ -211,8 +210,8 @@ def read_container(path: os.PathLike[str] | str) -> dict[str, bytes]:
         return dict(Container(file))
 
 
-def _directory(file: int, whole: int) -> Iterator[Entry]:
-    """What the central directory says, entry by entry."""
+def _directory(file: int, whole: int) -> Iterator[tuple[str, int, int, int, int, int]]:
+    """What the central directory says, entry by entry, each like an `Entry`."""
     count, length, start, end = _outline(file, whole)
     if length > min(whole, _LARGEST_DIRECTORY_BYTES):
         raise BadContainer("the file's directory is larger than the file or than 64 MiB")
@@ -254,7 +253,7 @@ def _directory(file: int, whole: int) -> Iterator[Entry]:
             raise BadContainer(f"the member `{name}` is larger than {_LARGEST_MEMBER_BYTES} bytes", name)
         if before + place + _LOCAL.size + packed > whole:
             raise BadContainer(f"the member `{name}` is damaged or breaks off: it lies outside the file", name)
-        yield Entry(name, before + place, packed, size, method, crc)
+        yield name, before + place, packed, size, method, crc
     if at != len(raw) or left:
         raise BadContainer("the file is damaged: its directory holds more than it counts")
 

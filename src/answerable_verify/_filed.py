@@ -207,14 +207,15 @@ class Filed:
 
     def boots(self) -> Iterator[tuple[int, int]]:
         """Of each boot, how many receipts there are and the number of the last."""
-        names = [boot for _, boot in self._gates]
-        found: dict[str, tuple[int, int]] = {}
-        counts: Counter[str] = Counter()
-        for _, gate, n, _, length in self.lines():
-            if length:
-                counts[names[gate]] += 1
-                found[names[gate]] = counts[names[gate]], n
-        return iter(found.values())
+        counts, last = [0] * len(self._gates), [(0, 0)] * len(self._gates)
+        for met, (_, gate, n, _, _) in enumerate(self.lines()):
+            if gate != NO_GATE:
+                counts[gate] += 1
+                last[gate] = met, n
+        boots: dict[str, list[int]] = {}
+        for gate, (_, boot) in enumerate(self._gates):
+            boots.setdefault(boot, []).append(gate)
+        return ((sum(counts[gate] for gate in gates), max(last[gate] for gate in gates)[1]) for gates in boots.values())
 
     @property
     def runs(self) -> Collection[str]:

@@ -57,7 +57,8 @@ def read_envelopes(envelopes: Iterable[tuple[str, bytes]], keys: Mapping[str, by
             signed.append(None)
     for number, each in enumerate(signed):
         if each and (public := keys.get(each.key_id)):
-            reads[number] = reads[number]._replace(holds=is_signed(pae(each.body), each.signature, public))
+            digest, receipt, _, _ = reads[number]
+            reads[number] = Read(digest, receipt, is_signed(pae(each.body), each.signature, public))
     return reads
 
 

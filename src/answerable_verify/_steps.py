@@ -69,10 +69,9 @@ def check_steps(run: Sequence[Receipt], *, say: Say) -> Steps:
     by_id: dict[str, Receipt] = {}
     asked: dict[str, _Asked] = {}  # by approval
     written_off: set[str] = set()
+    of_none = _Step()
     for receipt in run:
-        step = steps.get(receipt.step) or _Step()
-        if receipt.phase in _OF_STEPS:
-            steps[receipt.step] = step
+        step = steps.setdefault(receipt.step, _Step()) if receipt.phase in _OF_STEPS else of_none
         match receipt.phase:
             case "intent":
                 _check_intent(receipt, step, say)
