@@ -32,8 +32,8 @@ from answerable.ledger._history import History, as_recorded
 from answerable.ledger._landing import Landing
 from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, RulingTx
-from answerable.ledger._receipt import Draft
-from answerable.ledger._record import Appended, Transaction
+from answerable.ledger._receipt import Appended, Draft
+from answerable.ledger._record import Transaction
 from answerable.ledger._said import action_members, authority_of, error_code
 from answerable.ledger._tombstones import is_erased
 from answerable.ledger._vault import commitment

@@ -13,6 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from answerable.core import Clock, RunId, format_time, parse_time
+from answerable.ledger._lately import Lately
 from answerable.ledger._ports import Tx, Writer
 from answerable.ledger._reader import Reader
 from answerable.ledger._record import Transaction
@@ -172,10 +173,11 @@ class Standing:
 class Leases:
     """Hands out slices and the fences that go with them."""
 
-    def __init__(self, writer: Writer[Transaction], reading: Reader, clock: Clock) -> None:
+    def __init__(self, writer: Writer[Transaction], reading: Reader, clock: Clock, lately: Lately) -> None:
         self._writer = writer
         self._reading = reading
         self._clock = clock
+        self._lately = lately
         self._listeners: list[tuple[Told, Hint | None]] = []
         self.serves = _ANYBODY
         """Builds and agents whose runs this worker goes on with, `|` before and after each; empty for all."""
@@ -299,8 +301,12 @@ class Leases:
 
     def place(self, run: RunId) -> tuple[str, int]:
         """The run's tenant and priority: whom it takes turns with, and when it is its turn there."""
-        rows = self._reading.rows(_PLACE, run=run)
-        return (rows[0][0], rows[0][1]) if rows else ("", 0)
+        known = self._lately.place(run)
+        if known is None:
+            rows = self._reading.rows(_PLACE, run=run)
+            known = (rows[0][0], rows[0][1]) if rows else ("", 0)
+            self._lately.placed(run, *known)
+        return known
 
     def standing(self, run: RunId) -> Standing | None:
         """How one run stands; None when it is over or there is no such run."""

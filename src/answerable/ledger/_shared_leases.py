@@ -96,7 +96,7 @@ class SharedLeases(Leases):
         presence: Presence,
         lookups: PostgresConnection,
     ) -> None:
-        super().__init__(writer, reading, clock)
+        super().__init__(writer, reading, clock, recorder.lately)
         self._recorder = recorder
         self._presence = presence
         self._lookups = lookups
@@ -175,12 +175,6 @@ class SharedLeases(Leases):
             self._taken[run] = Slice(tenant=tenant, run=run, fence=fence, seen=wake)
             self._recorder.fences[run] = fence
         return [row[1] for row in rows]
-
-    def place(self, run: RunId) -> tuple[str, int]:
-        """The run's tenant and priority, which never change."""
-        if run not in self._recorder.places:
-            self._recorder.remember_place(run, *super().place(run))
-        return self._recorder.places[run]
 
     def standing(self, run: RunId) -> Standing | None:
         """How one run stands; what this worker took and has not begun with is unserved."""
