@@ -178,6 +178,8 @@ class Leases:
         self._reading = reading
         self._clock = clock
         self._lately = lately
+        self._knows_due = False
+        self._due: datetime | None = None
         self._listeners: list[tuple[Told, Hint | None]] = []
         self.serves = _ANYBODY
         """Builds and agents whose runs this worker goes on with, `|` before and after each; empty for all."""
@@ -243,7 +245,14 @@ class Leases:
             tx.set_fence(taken.run, None)
             return Parked(until)
 
-        return self._writer.submit(work)
+        parking = self._writer.submit(work)
+        if until is not None:
+            parking.add_done_callback(lambda parked: self._is_due_at(until))
+        return parking
+
+    def _is_due_at(self, until: datetime) -> None:
+        if self._due is None or until < self._due:
+            self._due = until
 
     def release(self, taken: Slice) -> "asyncio.Future[bool]":
         """Give the run back unfinished, for whoever takes it next."""
@@ -325,6 +334,11 @@ class Leases:
         )
 
     def next_due(self) -> datetime | None:
-        """When the earliest parked timer is due."""
+        """When the earliest parked timer is due, or a moment earlier: nobody else parks runs."""
+        if not self._knows_due or (self._due is not None and self._due <= self._clock.now()):
+            self._due, self._knows_due = self._stored_due(), True
+        return self._due
+
+    def _stored_due(self) -> datetime | None:
         due = self._reading.rows(_NEXT_DUE)[0][0]
         return parse_time(due) if due else None

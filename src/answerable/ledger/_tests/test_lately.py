@@ -1,10 +1,21 @@
 """What a process remembers of the runs it opened and ended lately."""
 
-from answerable.core import RunId, TenantId
+from answerable.core import RunId, TenantId, canonical_json
 from answerable.ledger._lately import Lately
 from answerable.ledger._receipt import Draft, Phase
 
-BODY = b'{"predicate":{"agent":{"id":"clerk"},"at":"2026-01-01T00:00:00.000Z","id":"rcpt_1","phase":"run.open","run":"run_1","seq":0}}'
+BODY = canonical_json(
+    {
+        "predicate": {
+            "agent": {"id": "clerk"},
+            "at": "2026-01-01T00:00:00.000Z",
+            "id": "rcpt_1",
+            "phase": "run.open",
+            "run": "run_1",
+            "seq": 0,
+        }
+    }
+)
 
 
 def draft(phase: Phase, run: str = "run_1", *, text: bytes = b'"text"', **control: object) -> Draft:
