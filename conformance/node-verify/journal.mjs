@@ -25,7 +25,7 @@ export function checkChain(run, { damaged, mayBeginLate, say }) {
   for (const receipt of run)
     if (receipt.said.phase === 'run.close') {
       const { count, last } = section(receipt, 'control');
-      if (count !== receipt.said.seq || last !== receipt.said.prev) say('chain', 'count or last is wrong', receipt);
+      if (count !== receipt.said.seq || (last ?? undefined) !== receipt.said.prev) say('chain', 'count or last is wrong', receipt);
     }
 }
 

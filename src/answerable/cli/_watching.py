@@ -136,10 +136,10 @@ class Watching:
         place = self.folder / followed.place
         signed = place / "checkpoint"
         with contextlib.closing(Mirror(place / "mirror.sqlite3")) as mirror:
-            alerts = [dict(zip(("kind", "what", "receipt", "at"), each[:4], strict=True)) for each in mirror.alerts()]
+            alerts = [Alert(kind=k, what=w, receipt=r, at=at, evidence=e) for k, w, r, at, e in mirror.alerts()]
             size = mirror.head[0]
         vouched = parse_head(parse_note(signed.read_bytes())).size if signed.exists() else 0
-        return {**asdict(followed), "seen": size, "signed": vouched, "alerts": alerts}
+        return {**asdict(followed), "seen": size, "signed": vouched, "alerts": [alert.to_json() for alert in alerts]}
 
     def _sign(self, followed: Followed, raw: bytes) -> None:
         note = parse_note(raw)
