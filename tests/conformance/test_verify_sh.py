@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from tests.conformance.test_vectors import load, members_of
 
-pytestmark = pytest.mark.requirement("EV-3")
+pytestmark = [pytest.mark.requirement("EV-3"), pytest.mark.timeout(300)]
 
 SCRIPT = Path(__file__).parents[2] / "src" / "answerable" / "ledger" / "_verify_sh.sh"
 IS_SOAK = settings().max_examples > 1_000
@@ -38,8 +38,6 @@ OFTEN_BROKEN = {
     "a receipt by another name",
     "a member that is not the one listed",
     "a cosignature from before time",
-    "the same witness twice",
-    "cosigned by one witness of two",
     "nearly all of a large log was left out",
 }
 
@@ -74,7 +72,7 @@ JUDGED = [
 ]
 
 
-@pytest.mark.parametrize("case", drawn(JUDGED, 8))
+@pytest.mark.parametrize("case", drawn(JUDGED, 4))
 def test_a_bundle_gets_the_exit_code_that_the_vectors_say(case: dict[str, Any], tmp_path: Path) -> None:
     done = said_of(members_of(case), BUNDLES["trusts"].get(case["trust"], ""), tmp_path)
 
@@ -82,7 +80,7 @@ def test_a_bundle_gets_the_exit_code_that_the_vectors_say(case: dict[str, Any], 
     assert (done.returncode, done.stderr) == (expected, ""), done.stdout
 
 
-@pytest.mark.parametrize("case", drawn(load("trusts.json")["cases"], 5))
+@pytest.mark.parametrize("case", drawn(load("trusts.json")["cases"], 4))
 def test_a_trust_file_is_taken_or_refused_as_the_vectors_say(case: dict[str, Any], tmp_path: Path) -> None:
     members = members_of(next(each for each in BUNDLES["cases"] if each["name"] == "an ordinary run"))
 
@@ -104,6 +102,29 @@ def test_a_name_that_is_misspelt_and_one_behind_a_comment_are_not_passed_over(tm
     assert "`witnes`" in refused.stderr
     assert asked.returncode == 3
     assert "open question: the trust file asks for 2 witnesses, and 0 cosigned" in asked.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("checkpoint.txt", b"a/log\n1\nAAAA\n\n" + "\N{EM DASH} a/log AAAAAAA=\n".encode() * 3_000),
+        ("checkpoint.txt", b"\n" * 5_000_000),
+        ("x/a\nb", b""),
+        ("-rf", b""),
+        ("receipts/000001.json", b'{"payload":' + b"[" * 100_000),
+        ("manifest.json", b"[" * 100_000 + b"]" * 100_000),
+    ],
+    ids=["signatures", "lines", "line-end-in-a-name", "option", "depth", "depth-of-the-manifest"],
+)
+def test_what_is_made_to_exhaust_or_mislead_the_script_gets_its_verdict(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    case = next(each for each in BUNDLES["cases"] if each["name"] == "cosigned by both witnesses")
+
+    done = said_of({**members_of(case), name: content}, BUNDLES["trusts"][case["trust"]], tmp_path)
+
+    assert (done.returncode, done.stderr) == (4, "")
+    assert "DOES NOT VERIFY" in done.stdout
 
 
 def test_files_that_lie_beside_the_bundle_make_no_alarm(tmp_path: Path) -> None:
