@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from tests.conformance.test_vectors import load, members_of
 
-pytestmark = pytest.mark.requirement("EV-3")
+pytestmark = [pytest.mark.requirement("EV-3"), pytest.mark.timeout(300)]
 
 SCRIPT = Path(__file__).parents[2] / "src" / "answerable" / "ledger" / "_verify_sh.sh"
 IS_SOAK = settings().max_examples > 1_000
@@ -30,7 +30,6 @@ READ_BY_OPENSSL = {
 BESIDE_THE_BUNDLE = {"a member that is not listed"}
 """A stranger's file in the folder is told of; in a ZIP it is a fault."""
 OFTEN_BROKEN = {
-    "a signal after run.close",
     "a text that nobody committed to",
     "shorter than a salt",
     "another number of receipts",
@@ -38,8 +37,7 @@ OFTEN_BROKEN = {
     "a receipt by another name",
     "a member that is not the one listed",
     "a cosignature from before time",
-    "the same witness twice",
-    "cosigned by one witness of two",
+    "a signal after run.close and an erasure",
     "nearly all of a large log was left out",
 }
 
@@ -74,7 +72,7 @@ JUDGED = [
 ]
 
 
-@pytest.mark.parametrize("case", drawn(JUDGED, 8))
+@pytest.mark.parametrize("case", drawn(JUDGED, 4))
 def test_a_bundle_gets_the_exit_code_that_the_vectors_say(case: dict[str, Any], tmp_path: Path) -> None:
     done = said_of(members_of(case), BUNDLES["trusts"].get(case["trust"], ""), tmp_path)
 
@@ -82,7 +80,7 @@ def test_a_bundle_gets_the_exit_code_that_the_vectors_say(case: dict[str, Any], 
     assert (done.returncode, done.stderr) == (expected, ""), done.stdout
 
 
-@pytest.mark.parametrize("case", drawn(load("trusts.json")["cases"], 5))
+@pytest.mark.parametrize("case", drawn(load("trusts.json")["cases"], 4))
 def test_a_trust_file_is_taken_or_refused_as_the_vectors_say(case: dict[str, Any], tmp_path: Path) -> None:
     members = members_of(next(each for each in BUNDLES["cases"] if each["name"] == "an ordinary run"))
 
