@@ -104,6 +104,29 @@ def test_a_name_that_is_misspelt_and_one_behind_a_comment_are_not_passed_over(tm
     assert "open question: the trust file asks for 2 witnesses, and 0 cosigned" in asked.stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("checkpoint.txt", b"a/log\n1\nAAAA\n\n" + "\N{EM DASH} a/log AAAAAAA=\n".encode() * 3_000),
+        ("checkpoint.txt", b"\n" * 5_000_000),
+        ("x/a\nb", b""),
+        ("-rf", b""),
+        ("receipts/000001.json", b'{"payload":' + b"[" * 100_000),
+        ("manifest.json", b"[" * 100_000 + b"]" * 100_000),
+    ],
+    ids=["signatures", "lines", "line-end-in-a-name", "option", "depth", "depth-of-the-manifest"],
+)
+def test_what_is_made_to_exhaust_or_mislead_the_script_gets_its_verdict(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    case = next(each for each in BUNDLES["cases"] if each["name"] == "cosigned by both witnesses")
+
+    done = said_of({**members_of(case), name: content}, BUNDLES["trusts"][case["trust"]], tmp_path)
+
+    assert (done.returncode, done.stderr) == (4, "")
+    assert "DOES NOT VERIFY" in done.stdout
+
+
 def test_files_that_lie_beside_the_bundle_make_no_alarm(tmp_path: Path) -> None:
     case = next(each for each in BUNDLES["cases"] if each["name"] == "an ordinary run")
     beside = {f"note-{number}.txt": str(number).encode() for number in range(12)}

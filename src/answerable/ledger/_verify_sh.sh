@@ -9,9 +9,10 @@
 set -u -o pipefail
 export LC_ALL=C
 
+printable() { tr -d '\000-\011\013-\037\177'; }  # a bundle may be made to fool a terminal
 usage() {
   echo "usage: bash VERIFY.sh [--trust FILE] [FOLDER]" >&2
-  [ $# -eq 0 ] || echo "VERIFY.sh: $*" >&2
+  [ $# -eq 0 ] || printf 'VERIFY.sh: %s\n' "$*" | printable >&2
   exit 2
 }
 
@@ -40,7 +41,6 @@ cd "$folder" 2>/dev/null || usage "$folder is not a folder"
 
 : >"$work/faults"
 say() { printf '%s\n' "$1" >>"$work/faults"; }
-printable() { tr -d '\000-\011\013-\037\177'; }  # a bundle may be made to fool a terminal
 finish() {
   echo
   if [ -s "$work/faults" ]; then
@@ -154,6 +154,7 @@ while IFS= read -r root; do
 done < <(trusted 'tsa_root[_0-9]*') >"$work/roots.pem"
 
 # --- files against the manifest -----------------------------------------------------------------------
+if [ -n "$(find . -name $'*\n*')" ]; then say "container: a file name is not allowed"; finish; fi
 if [ -n "$(find . ! -type f ! -type d)" ]; then say "container: the bundle holds something that is no plain file"; finish; fi
 find . -type f | sed 's|^\./||' | sort >"$work/files"
 if grep -qvE '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$' "$work/files"; then
@@ -423,8 +424,9 @@ size='' root=''
 check_checkpoint() { # check_checkpoint FILE: sets size and root, and leaves the signed text in $work/note
   local file=$1 lines name_line encoded key_hash
   size='' root=''
-  mapfile -t lines <"$file"
-  if [ "${#lines[@]}" -lt 5 ] || [ -n "${lines[3]}" ] || ! [[ ${lines[1]} =~ ^(0|[1-9][0-9]{0,15})$ ]]; then
+  [ "$(wc -c <"$file")" -le 65536 ] && mapfile -t lines <"$file" || lines=()
+  # SECURITY: each signature costs a process; 100 are the most that a note may have.
+  if [ "${#lines[@]}" -lt 5 ] || [ "${#lines[@]}" -gt 104 ] || [ -n "${lines[3]}" ] || ! [[ ${lines[1]} =~ ^(0|[1-9][0-9]{0,15})$ ]]; then
     say "checkpoint: ($file): not a checkpoint"; return
   fi
   size=${lines[1]}
