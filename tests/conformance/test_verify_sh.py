@@ -30,7 +30,6 @@ READ_BY_OPENSSL = {
 BESIDE_THE_BUNDLE = {"a member that is not listed"}
 """A stranger's file in the folder is told of; in a ZIP it is a fault."""
 OFTEN_BROKEN = {
-    "a signal after run.close",
     "a text that nobody committed to",
     "shorter than a salt",
     "another number of receipts",
@@ -38,6 +37,7 @@ OFTEN_BROKEN = {
     "a receipt by another name",
     "a member that is not the one listed",
     "a cosignature from before time",
+    "a signal after run.close and an erasure",
     "nearly all of a large log was left out",
 }
 

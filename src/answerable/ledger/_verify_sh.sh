@@ -304,12 +304,13 @@ jq -n --arg since "$since" --slurpfile proofs <(jq -c . proofs.json 2>/dev/null 
            elif $a.seq != $b.seq + 1 then "fault chain: `\($a.run)` has no receipt at seq \($b.seq + 1)"
            elif $a.prev != $b.digest and ($damaged[$a.member] or $damaged[$b.member] | not)
              then at($a; "chain"; "prev does not name the receipt before it, \($b.id)") else empty end),
-          (if $b.phase == "run.close" and $a.phase != "observation" and $a.phase != "erasure"
-             then at($a; "chain"; "follows the run.close") else empty end),
           (if $a.at < $b.at and ($damaged[$a.member] or $damaged[$b.member] | not)
              then at($a; "time"; "written before \($b.id), which it follows") else empty end),
           (if $a.member < $b.member and $a.seq != $b.seq
              then at($b; "chain"; "stands after \($a.id), whose seq is higher") else empty end)),
+      (([range($run | length) | select($run[.].phase == "run.close")] | first) as $closed
+        | if $closed == null then empty else $run[$closed + 1:][] | select(.phase != "observation" and .phase != "erasure")
+            | at(.; "chain"; "follows the run.close") end),
       ($run[] | select(.phase == "run.close") | select(.control.count != .seq or .control.last != .prev)
         | at(.; "chain"; "run.close does not state its own seq as count and its prev as last")),
       (if ([$run[] | select(.phase == "run.close")] | length) == 0 and ($first.run | startswith("control:") | not)
