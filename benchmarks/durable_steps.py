@@ -11,6 +11,7 @@ bar is missed.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -28,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from benchmarks._rows import WORKERS, Cell, Row, import_row, rows_of, table  # noqa: E402 - run as a script
-from benchmarks._server import running_postgres  # noqa: E402
+from benchmarks._server import Databases, running_postgres  # noqa: E402
 
 CELLS: dict[str, tuple[str, str]] = {
     "raw": ("raw", ""),
@@ -64,7 +65,10 @@ def main() -> int:
     stores = (True,) if asked.only_postgres else (False,) if asked.quick else (False, True)
     engines = [name for name in engines if _is_on_postgres(name) in stores]
     repeats: dict[Cell, list[dict[str, Any]]] = defaultdict(list)
-    with running_postgres(Path(tempfile.gettempdir())) as databases:
+    with contextlib.ExitStack() as stack:
+        databases: Databases | None = None
+        if True in stores:
+            databases = stack.enter_context(running_postgres(Path(tempfile.gettempdir())))
         for repeat in range(asked.repeats):
             turn = engines[repeat % len(engines) :] + engines[: repeat % len(engines)]
             for concurrency in concurrencies:
@@ -74,7 +78,7 @@ def main() -> int:
                     ):
                         continue
                     _say(f"repeat {repeat + 1}/{asked.repeats}: {name}, {concurrency} at a time")
-                    url = databases.new() if _is_on_postgres(name) else ""
+                    url = databases.new() if databases and _is_on_postgres(name) else ""
                     repeats[name, concurrency].append(_measure(name, concurrency, asked.dir, url))
     ordered = {(name, n): repeats[name, n] for n in concurrencies for name in engines if (name, n) in repeats}
     rows = rows_of(ordered)

@@ -12,9 +12,28 @@ const MIB = 2 ** 20;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*(\/[A-Za-z0-9][A-Za-z0-9._-]*){0,7}$/;
 const SYMLINK = 0o120000;
 
-/** All members, by name. */
+export const LARGEST_FILE = 1024 * MIB;
+
+/** The members by name, like a Map of them; each is unpacked when it is asked for, and none is kept. */
+class Members {
+  constructor(file, before) {
+    this.file = file;
+    this.before = before;
+    this.entries = new Map();
+  }
+
+  has = (name) => this.entries.has(name);
+  get = (name) => (this.has(name) ? content(this.file, this.entries.get(name), this.before) : undefined);
+  keys = () => this.entries.keys();
+
+  *[Symbol.iterator]() {
+    for (const name of this.keys()) yield [name, this.get(name)];
+  }
+}
+
+/** All members, each found to be whole. */
 export function readContainer(file) {
-  if (file.length > 1024 * MIB) throw new BadContainer('the file is larger than 1 GiB');
+  if (file.length > LARGEST_FILE) throw new BadContainer('the file is larger than 1 GiB');
   const end = file.subarray(0).lastIndexOf('PK\x05\x06', undefined, 'latin1');
   if (end < 0 || end + 22 > file.length || end < file.length - 22 - 65535)
     throw new BadContainer('not a ZIP, or it breaks off');
@@ -38,7 +57,7 @@ export function readContainer(file) {
   const entries = [...directory(file, directoryEnd - directoryBytes, directoryEnd)];
   if (entries.length !== count || count > 250_000) throw new BadContainer('the directory states another count');
   if (entries.reduce((sum, entry) => sum + entry.size, 0) > 1024 * MIB) throw new BadContainer('more than 1 GiB');
-  const members = new Map();
+  const members = new Members(file, before);
   for (const entry of entries) {
     if (!NAME.test(entry.name) || entry.name.length > 200) throw new BadContainer('a name that is not allowed');
     if (members.has(entry.name)) throw new BadContainer('there twice', entry.name);
@@ -46,7 +65,8 @@ export function readContainer(file) {
     if (entry.flags & 1 || (entry.method !== 0 && entry.method !== 8))
       throw new BadContainer('encrypted, or packed in an unknown way', entry.name);
     if (entry.size > 64 * MIB) throw new BadContainer('larger than 64 MiB', entry.name);
-    members.set(entry.name, content(file, entry, before));
+    members.entries.set(entry.name, entry);
+    members.get(entry.name);
   }
   return members;
 }

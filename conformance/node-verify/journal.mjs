@@ -12,20 +12,22 @@ export function checkChain(run, { damaged, mayBeginLate, say }) {
   if (first.said.seq !== 0) {
     if (!mayBeginLate) say('chain', `no receipt at seq 0 of ${first.said.run}`);
   } else if (!isControl && first.said.phase !== 'run.open') say('chain', 'the first is not its run.open', first);
+  let isClosed = false;
   run.slice(1).forEach((after, at) => {
     const before = run[at];
+    isClosed ||= before.said.phase === 'run.close';
     const isJudged = !damaged.has(before.said.id) && !damaged.has(after.said.id);
     if (after.said.seq === before.said.seq) return say('chain', 'seq is taken twice', after);
     if (after.said.seq !== before.said.seq + 1) say('chain', `no receipt at seq ${before.said.seq + 1}`);
     else if (isJudged && after.said.prev !== before.digest) say('chain', 'prev does not name the one before', after);
     if (isJudged && after.said.at < before.said.at) say('time', 'written before the one it follows', after);
     const mayFollow = ['observation', 'erasure'].includes(after.said.phase);
-    if (before.said.phase === 'run.close' && !mayFollow) say('chain', 'it follows the run.close', after);
+    if (isClosed && !mayFollow) say('chain', 'it follows the run.close', after);
   });
   for (const receipt of run)
     if (receipt.said.phase === 'run.close') {
       const { count, last } = section(receipt, 'control');
-      if (count !== receipt.said.seq || last !== receipt.said.prev) say('chain', 'count or last is wrong', receipt);
+      if (count !== receipt.said.seq || (last ?? undefined) !== receipt.said.prev) say('chain', 'count or last is wrong', receipt);
     }
 }
 

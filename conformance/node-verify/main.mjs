@@ -2,11 +2,12 @@
 // node main.mjs BUNDLE [--trust FILE]   the report as JSON; exit codes as docs/formats/bundle.md says
 // node main.mjs --lines                 one case a line on standard input, one report a line on standard output:
 //                                       {"file": base64} or {"members": {name: base64}}, and "trust": text
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 
+import { LARGEST_FILE } from './container.mjs';
 import { BadTrust, readTrust } from './trust.mjs';
-import { verifyFile, verifyMembers } from './verify.mjs';
+import { unread, verifyFile, verifyMembers } from './verify.mjs';
 
 const usage = 'usage: node main.mjs BUNDLE [--trust FILE] | node main.mjs --lines\n';
 
@@ -22,7 +23,10 @@ async function main(words) {
     return 2;
   }
   try {
-    const report = verifyFile(readFileSync(bundle), file ? readTrust(readFileSync(file)) : null);
+    const trust = file ? readTrust(readFileSync(file)) : null;
+    const found = statSync(bundle);
+    if (!found.isFile()) throw new BadTrust(`${bundle} is no regular file`);
+    const report = found.size > LARGEST_FILE ? unread('the file is larger than 1 GiB') : verifyFile(readFileSync(bundle), trust);
     process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
     return report.exitCode;
   } catch (error) {

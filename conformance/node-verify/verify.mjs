@@ -25,10 +25,15 @@ export function verifyFile(bytes, trust = null) {
     return verifyProof(readProof(bytes), trust);
   } catch (error) {
     if (!(error instanceof BadContainer || error instanceof Malformed)) throw error;
-    const desk = new Desk(new Map(), trust);
-    desk.say('container', error.message, undefined, error.member);
-    return desk.report();
+    return unread(error.message, error.member);
   }
+}
+
+/** The report on a file that is no bundle. */
+export function unread(what, member) {
+  const desk = new Desk(new Map(), null);
+  desk.say('container', what, undefined, member);
+  return desk.report();
 }
 
 /** The report on a bundle's members, by name. */
@@ -395,12 +400,12 @@ function checkCheckpoint(desk, checkpoint, receipts, keys, member) {
 
 /** When authorities of the trust stamped the checkpoint. One that they do not know is a fault if none of theirs is there. */
 function stampedTimes(desk, checkpoint, trust) {
-  const stamps = [...desk.members].filter(([name]) => name.startsWith('timestamps/')).sort();
+  const stamps = [...desk.members.keys()].filter((name) => name.startsWith('timestamps/')).sort();
   const times = [];
   const faults = [];
-  for (const [name, answer] of trust.tsaRoots.length ? stamps : []) {
+  for (const name of trust.tsaRoots.length ? stamps : []) {
     try {
-      times.push(stampedAt(answer, checkpoint.signed, trust.tsaRoots));
+      times.push(stampedAt(desk.members.get(name), checkpoint.signed, trust.tsaRoots));
     } catch (error) {
       if (!(error instanceof Malformed)) throw error;
       faults.push([name, error.message]);

@@ -286,6 +286,10 @@ def trusts() -> list[Said]:
         ("a root that is no certificate", False, trust_text(tsa_root=pem(STRANGER))),
         ("a name twice", False, plain + 'origin = "x"\n'),
         ("a value without quotes", False, plain.replace('"', "")),
+        ("a value in single quotes", False, plain.replace(f'"{ORIGIN}"', f"'{ORIGIN}'")),
+        ("a value of several lines", False, plain.replace(f'"{ORIGIN}"', f'"""\n{ORIGIN}"""')),
+        ("another escape than the end of a line", False, plain.replace("answerable.", "answerable\\u002e")),
+        ("white space and comments behind values", True, plain.replace('"\n', '" # by letter\n').replace("\n", "\n  ")),
         ("not a table", False, "{}"),
     ]
     return [{"name": name, "valid": valid, "trust": text} for name, valid, text in cases]

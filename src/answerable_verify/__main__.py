@@ -29,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--html", metavar="FILE", help="also write the report as a page")
     parser.add_argument("--json", action="store_true", help="the whole report as JSON")
     chosen = parser.parse_args(arguments)
+    # A pipe would never end, and a socket never begin: nothing is opened that is no file.
+    if Path(chosen.bundle).exists() and not Path(chosen.bundle).is_file():
+        sys.stderr.write(f"answerable-verify: `{chosen.bundle}` cannot be read: it is no regular file\n")
+        return 2
     try:
         report = verify(chosen.bundle, chosen.trust)
     except BadTrust as error:
@@ -38,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"answerable-verify: `{chosen.bundle}` cannot be read: {error.strerror}\n")
         return 2
     if chosen.html:
-        Path(chosen.html).write_text(page(report, of=Path(chosen.bundle).name), "utf-8")
+        try:
+            Path(chosen.html).write_text(page(report, of=Path(chosen.bundle).name), "utf-8")
+        except OSError as error:
+            sys.stderr.write(f"answerable-verify: `{chosen.html}` cannot be written: {error.strerror}\n")
+            return 2
     text = json.dumps(report.to_json(), indent=2) if chosen.json else "\n".join(report.lines())
     sys.stdout.write(text + "\n")
     return report.exit_code

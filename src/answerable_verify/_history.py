@@ -16,7 +16,9 @@ Say = Callable[[str, str, Receipt | None], None]
 _MAY_FOLLOW_CLOSE = frozenset({"observation", "erasure"})
 
 
-def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say, may_begin_late: bool = False) -> None:
+def check_chain(
+    run: Sequence[Receipt], *, damaged: set[str], say: Say, may_begin_late: bool = False, is_closed: bool = False
+) -> None:
     """Check seq, prev, time and the closing count of one run.
 
     Args:
@@ -25,6 +27,7 @@ def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say, may_begi
             that the receipts around it are not blamed.
         say: is told each fault.
         may_begin_late: its beginning may lie before what there is of the log.
+        is_closed: its run.close stands before these.
     """
     name = run[0].run
     if run[0].seq != 0 and may_begin_late:
@@ -34,6 +37,7 @@ def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say, may_begi
     elif not name.startswith("control:") and run[0].phase != "run.open":
         say("chain", "the first receipt of a run is not its run.open", run[0])
     for before, after in pairwise(run):
+        is_closed = is_closed or before.phase == "run.close"
         if after.seq == before.seq:
             say("chain", f"seq {after.seq} of `{name}` is taken twice: `{before.id}` has it too", after)
             continue
@@ -43,7 +47,7 @@ def check_chain(run: Sequence[Receipt], *, damaged: set[str], say: Say, may_begi
             say("chain", f"`prev` does not name the receipt before it, `{before.id}`", after)
         if after.at < before.at and not {before.id, after.id} & damaged:
             say("time", f"written before `{before.id}`, which it follows", after)
-        if before.phase == "run.close" and after.phase not in _MAY_FOLLOW_CLOSE:
+        if is_closed and after.phase not in _MAY_FOLLOW_CLOSE:
             say("chain", f"a receipt of phase `{after.phase}` follows the run.close", after)
     for receipt in run:
         if receipt.phase == "run.close":

@@ -15,8 +15,9 @@ from typing import Any
 from answerable_verify._checkpoint import BadCheckpoint, Checkpoint, read_checkpoint
 from answerable_verify._erasures import check_erasures
 from answerable_verify._history import check_chain
-from answerable_verify._keys import is_signed
+from answerable_verify._keys import is_signed, key_id
 from answerable_verify._mirror import Mirror, boot_of
+from answerable_verify._people import check_people
 from answerable_verify._receipt import BadReceipt, Receipt, pae, read_envelope, read_statement
 from answerable_verify._steps import check_steps
 from answerable_verify._trust import Trust
@@ -85,7 +86,7 @@ class Monitor:
 
     Args:
         trust: whose log and gate it is.
-        retired: when gate keys went out of use, by key id, as the log of keys says.
+        retired: when gate and log keys went out of use, by key id, as the log of keys says.
         silence: how long the log may stay without a new checkpoint; None for as long as it likes.
     """
 
@@ -96,12 +97,16 @@ class Monitor:
     silence: timedelta | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _new: list[Alert] = field(default_factory=list)
+    _newest: str = ""
 
     def look(self, *, witnesses: Sequence[tuple[str, Fetch]] = ()) -> Round:
         """Take in what is new, check it, and compare with what witnesses were shown."""
         self._new = []
         shown = self._follow()
+        self._newest = ""
         is_whole = self._look_at_receipts()
+        if shown is not None:
+            self._check_signer(shown)
         for name, fetch in witnesses:
             self._compare(name, fetch(f"{hashlib.sha256(self.trust.origin.encode()).hexdigest()}/checkpoint"))
         return Round(
@@ -205,11 +210,29 @@ class Monitor:
         elif not is_signed(pae(signed.body), signed.signature, public):
             self._alert("signature", "the signature does not hold", receipt.id)
         at = receipt.at
-        start, until = self.trust.periods.get(receipt.key_id, ("", ""))
-        ends = [time for time in (until, self.retired.get(receipt.key_id, "")) if time]
-        if (start and at < start) or any(at > time for time in ends):
+        if not self._was_in_use(receipt.key_id, at):
             self._alert("key", f"written at {at}, when its key was not in use", receipt.id)
+        self._newest = max(self._newest, at)
+        if check_people([receipt], pinned=self.trust.people_keys, say=self._say):
+            signature = receipt.section("control")["signature"]
+            person = signature.get("key") if isinstance(signature, dict) else None
+            if isinstance(person, str) and not self._was_in_use(person, at):
+                self._alert("key", f"answered at {at}, when the person's key was not in use", receipt.id)
         return receipt
+
+    def _was_in_use(self, key: str, at: str) -> bool:
+        """Whether a key, named by its id, was in use then, by the trust file and by the log of keys."""
+        start, until = self.trust.periods.get(key, ("", ""))
+        return not (start and at < start) and not any(time and at > time for time in (until, self.retired.get(key)))
+
+    def _check_signer(self, shown: Checkpoint) -> None:
+        """Check that the log key that signed the newest checkpoint was in use when what it added was written.
+
+        SECURITY: a retired key that fell into other hands could sign a longer log than it ever did.
+        """
+        signers = [key for key in self.trust.log_keys if shown.is_signed_by(key)]
+        if self._newest and not any(self._was_in_use(key_id(key), self._newest) for key in signers):
+            self._alert("key", f"a log key out of use signed for {shown.size} entries, the newest of {self._newest}")
 
     def _check_order(self, receipts: Sequence[Receipt]) -> None:
         """Check chains and counters over the edge of what is known already."""
@@ -221,7 +244,14 @@ class Monitor:
         for run, new in runs.items():
             before = self.mirror.last_of_run(run)
             known = [before, *new] if before else new
-            check_chain(known, damaged=set(), say=self._say, may_begin_late=before is not None)
+            check_chain(
+                known,
+                damaged=set(),
+                say=self._say,
+                may_begin_late=before is not None,
+                is_closed=not run.startswith("control:")
+                and any(each.phase == "run.close" for each in self.mirror.run(run)),
+            )
         for boot, new in boots.items():
             before = self.mirror.last_of_boot(boot)
             wanted = before.n + 1 if before else 0

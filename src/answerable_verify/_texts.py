@@ -68,7 +68,8 @@ def check_requests(members: Mapping[str, bytes], receipts: Iterable[Receipt], *,
     count = 0
     for receipt in receipts:
         if receipt.phase == "run.open":
-            chains[receipt.run] = receipt.section("control").get("chain", [])
+            chain = receipt.section("control").get("chain")
+            chains[receipt.run] = chain if isinstance(chain, list) else []  # in a text, any part of it would be found
         name = str(receipt.section("authority").get("request", "")).removeprefix("sha256:")
         if f"disclosed/{name}" not in members:
             continue

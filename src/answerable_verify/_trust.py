@@ -24,6 +24,8 @@ FORMAT = "answerable-trust/1"
 _DATED = ("gate_key", "log_key", "person_key")
 _NUMBERED = re.compile(r"(gate_key|log_key|person_key|witness|monitor|tsa_root)(_[0-9]+)?(_from|_until)?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
+_LINE = re.compile(r"""[ \t]*([A-Za-z0-9_]+[ \t]*=[ \t]*"([^"\\]|\\n)*"[ \t]*)?(#.*)?""")
+"""What a shell reads as well as a reader of TOML does."""
 _LARGEST_BYTES = 1024 * 1024
 
 
@@ -80,9 +82,13 @@ def read_trust(path: Path | str) -> Trust:
     if len(body) > _LARGEST_BYTES:
         raise BadTrust(f"trust file `{path}` is larger than 1 MiB")
     try:
-        said = tomllib.loads(body.decode("utf-8"))
+        text = body.decode("utf-8")
+        said = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadTrust(f"trust file `{path}` is not TOML: {error}") from None
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        if not _LINE.fullmatch(line):
+            raise BadTrust(f'trust file `{path}` has a line that is not name = "value": line {number}')
     if said.get("format") != FORMAT:
         raise BadTrust(f'trust file `{path}` does not say format = "{FORMAT}"')
     where = f"trust file `{path}`"

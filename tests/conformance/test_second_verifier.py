@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import random
 import re
 import subprocess
@@ -124,6 +125,9 @@ def test_its_command_ends_as_ours_does(tmp_path: Path) -> None:
     vectors = load("containers.json")["cases"]
     (tmp_path / "good.zip").write_bytes(base64.b64decode(vectors[0]["zip"]))
     (tmp_path / "cut.zip").write_bytes(base64.b64decode(vectors[0]["zip"])[:-40])
+    with (tmp_path / "huge.zip").open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    os.mkfifo(tmp_path / "pipe.zip")
     (tmp_path / "trust.toml").write_text(load("bundles.json")["trusts"]["plain"])
 
     def code(*words: str) -> int:
@@ -133,6 +137,7 @@ def test_its_command_ends_as_ours_does(tmp_path: Path) -> None:
     assert code("good.zip", "--trust", "trust.toml") == 0
     assert code("good.zip") == 3
     assert code("cut.zip") == 4
-    assert code("nowhere.zip") == 2
+    assert code("huge.zip") == 4
+    assert code("nowhere.zip") == code("pipe.zip") == code(".") == 2
     assert code("good.zip", "--trust", "good.zip") == 2
     assert code() == 2

@@ -228,6 +228,7 @@ def _approval(said: dict[str, Any]) -> bool:
         (lambda said: said["phase"] == "intent", lambda said: said["action"].update(target="order:9"), "digests"),
         (lambda said: said["phase"] == "run.close", lambda said: said["control"].update(count=3), "chain"),
         (lambda said: said["seq"] == 4, lambda said: said.update(phase="rumour"), "statement"),
+        (_approval, lambda said: said["control"].update(signature={"kind": "file", "sig": "AAAA"}), "people"),
     ],
 )
 def test_a_receipt_against_the_rules_of_the_journal_is_named_though_every_signature_holds(
@@ -271,6 +272,42 @@ def test_a_receipt_by_a_foreign_key_is_named(operator: Operator, monitor: Monito
     operator.show()
 
     assert "key" in kinds(monitor.look())
+
+
+@pytest.mark.requirement("EV-2")
+def test_what_follows_the_end_of_a_run_is_found_whenever_it_comes(operator: Operator, monitor: Monitor) -> None:
+    end = place_of(operator, lambda said: said["phase"] == "run.close")
+    operator.show()
+    assert monitor.look().is_clean
+    for number, (phase, control) in enumerate([("observation", {}), ("signal", {"name": "late"})], 1):
+        said = _statement(operator.envelopes[end])
+        last = _statement(operator.envelopes[-1])["predicate"]
+        before = operator.envelopes[-1] if number > 1 else operator.envelopes[end]
+        said["predicate"] |= {"id": f"rcpt_{number:024x}", "phase": phase, "control": control, "at": last["at"]}
+        said["predicate"]["boundary"]["n"] = last["boundary"]["n"] + 1
+        said["predicate"]["seq"] += number
+        said["predicate"]["prev"] = f"sha256:{hashlib.sha256(before).hexdigest()}"
+        operator.envelopes.append(operator.sign(said))
+
+        operator.show()
+
+        assert kinds(monitor.look()) == ({"chain"} if phase == "signal" else set())
+
+
+@pytest.mark.requirement("EV-2")
+@pytest.mark.parametrize("by", ["trust", "retired"])
+def test_a_log_key_that_signs_after_its_time_is_found(operator: Operator, monitor: Monitor, by: str) -> None:
+    end = _statement(operator.envelopes[49])["predicate"]["at"]
+    if by == "trust":
+        monitor.trust = _with_period(monitor.trust, operator.log.key_id, end)
+    else:
+        monitor.retired = {operator.log.key_id: end}
+    operator.show(50)
+    assert monitor.look().is_clean
+
+    operator.show()
+
+    assert kinds(monitor.look()) == {"key"}
 
 
 @pytest.mark.requirement("EV-2")

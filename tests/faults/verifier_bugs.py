@@ -74,8 +74,22 @@ VERIFIER_BUGS = (
     Bug(
         name="anything may follow the end of a run",
         file="answerable_verify/_history.py",
-        right='        if before.phase == "run.close" and after.phase not in _MAY_FOLLOW_CLOSE:',
+        right="        if is_closed and after.phase not in _MAY_FOLLOW_CLOSE:",
         wrong="        if False:",
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="anything may follow an erasure after the end of a run",
+        file="answerable_verify/_history.py",
+        right='        is_closed = is_closed or before.phase == "run.close"',
+        wrong='        is_closed = before.phase == "run.close"',
+        tests=(_BUNDLES,),
+    ),
+    Bug(
+        name="a part of a word counts as an agent that delegated",
+        file="answerable_verify/_texts.py",
+        right="            chains[receipt.run] = chain if isinstance(chain, list) else []",
+        wrong="            chains[receipt.run] = chain if isinstance(chain, (list, str)) else []",
         tests=(_BUNDLES,),
     ),
     Bug(

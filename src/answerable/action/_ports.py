@@ -34,6 +34,7 @@ class Step:
     wait: str = ""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What the record holds of a step: its outcome, an intent in doubt, or nothing yet.

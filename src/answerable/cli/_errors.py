@@ -13,7 +13,7 @@ class FileUnusable(ConfigError):
 
     code = "config.file_unusable"
     what = "`{file}` cannot be used: {reason}"
-    fix = "name a file that is there and is what the command takes"
+    fix = "name a file that is there and is what the command takes, or one that can be written"
 
     file: str
     reason: str

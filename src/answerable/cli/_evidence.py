@@ -1,6 +1,9 @@
 """`answerable evidence export RUN …`."""
 
 import contextlib
+import json
+import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +22,7 @@ from answerable.core import RunId, TenantId, format_time
 from answerable.ledger import Reader, export_bundle, export_span, standing_holds, write_trust
 from answerable.standing import FRAMEWORKS, PackScope, read_mapping, write_pack
 from answerable.witness import NoteMalformed, parse_head, parse_note, parse_vkey
+from answerable_verify import BadTrust, read_trust
 
 __all__ = ["command"]
 
@@ -39,7 +43,11 @@ def export(
         ),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every receipt of the tenant's log: nothing left out.")
+        bool,
+        typer.Option("--all", help="Every receipt up to the checkpoint that most others signed: nothing left out."),
+    ] = False,
+    newest: Annotated[
+        bool, typer.Option("--newest", help="With `--all`: up to the newest checkpoint, whoever signed it.")
     ] = False,
     since: Annotated[
         Path | None, typer.Option("--since", metavar="FILE", help="With `--all`: from this checkpoint on.")
@@ -65,17 +73,26 @@ def export(
     """
     if bool(runs) == everything:
         raise typer.BadParameter("name runs, or ask for `--all`")
+    if (newest or since) and not everything:
+        raise typer.BadParameter("`--since` and `--newest` go with `--all`")
     chosen.set(of_tenant or tenant())
     whose = tenant()
     reader = Reader.open(data)
     shown: bool | list[str] = disclose if disclose else not withhold
     if everything:
         older = _checkpoint(since) if since else ""
-        path = export_span(reader, out, tenant=whose, since=older, disclose=shown)
+        path = export_span(reader, out, tenant=whose, since=older, newest=newest, disclose=shown)
     else:
         path = export_bundle(reader, [_own(reader, run, data) for run in runs or ()], out, disclose=shown)
     written: dict[str, Any] = {"bundle": str(path), "runs": runs or []}
     lines = [str(path)]
+    if everything:
+        written |= {"entries": (size := _entries(path)), "later": reader.head(whose).size - size}
+    if written.get("later"):
+        lines.append(
+            f"  up to entry {written['entries']}, the checkpoint that most others signed; "
+            f"{written['later']} later receipts are not in it (`--newest` takes them in)"
+        )
     if trust is not None:
         written["trust"] = str(write_trust(reader, trust, tenant=whose))
         lines.append(f"{trust}: give it to the verifier by a way they trust, not with the bundle")
@@ -107,16 +124,24 @@ def trust_file(
     data: Data = DATA,
 ) -> None:
     """Write this gate's and log's public keys as a trust file, with those of others that the reader believes."""
-    written = write_trust(
+    # Read before it is handed on: what no verifier takes is found here, not at whoever gets it.
+    fresh = write_trust(
         Reader.open(data),
-        out,
+        out.with_name(f".{out.name}.{os.getpid()}"),
         tenant=TenantId(of_tenant or tenant()),
         witnesses=[str(parse_vkey(vkey, role="witness")) for vkey in witness or ()],
         quorum=quorum,
         monitors=[str(parse_vkey(vkey, role="witness")) for vkey in monitor or ()],
         tsa_roots=[_text(path) for path in tsa_root or ()],
     )
-    typer.echo(written)
+    try:
+        read_trust(fresh)
+        fresh.replace(out)
+    except BadTrust as error:
+        raise FileUnusable(file=str(out), reason=str(error).replace(str(fresh), str(out))) from None
+    finally:
+        fresh.unlink(missing_ok=True)
+    typer.echo(out)
 
 
 @command.command()
@@ -235,6 +260,13 @@ def _time(text: str) -> str:
     except ValueError:
         raise typer.BadParameter(f"`{text}` is no date or time such as 2026-11-21 or 2026-11-21T08:00:00Z") from None
     return format_time(found if found.tzinfo else found.replace(tzinfo=UTC))
+
+
+def _entries(bundle: Path) -> int:
+    """How many entries the log has at the checkpoint of a complete bundle."""
+    with zipfile.ZipFile(bundle) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    return int(manifest["complete"]["from"] + manifest["receipts"])
 
 
 def _checkpoint(path: Path) -> str:

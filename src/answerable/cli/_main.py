@@ -16,6 +16,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from answerable.cli._errors import FileUnusable
 from answerable.cli._tenant import chosen
 from answerable.core import AnswerableError, ConfigError, EvidenceError
 
@@ -120,6 +121,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _exit_code(error)
     except BrokenPipeError:  # the reader (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _tell(FileUnusable(file=str(error.filename), reason=str(error.strerror)), as_json="--json" in words)
+        return 2
     return 0
 
 

@@ -78,7 +78,7 @@ def run(
 
 @command.command()
 def show(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
-    """Show the monitor's verifier key, and how each log stands.
+    """Show the monitor's verifier key, and how each log stands; under each alert, the signed heads that prove it.
 
     Exit 1: there are alerts.
     """
@@ -87,7 +87,11 @@ def show(folder: Folder = FOLDER, as_json: AsJson = False) -> None:
     lines = [str(watching.vkey)]
     for each in found:
         lines.append(f"{each['origin']}: {each['seen']} entries seen, signed up to {each['signed']}")
-        lines += [f"  ALERT {alert['kind']}: {alert['receipt']} {alert['what']}" for alert in each["alerts"]]
+        for alert in each["alerts"]:
+            named = f"{alert['receipt']} " if alert["receipt"] else ""
+            lines.append(f"  ALERT {alert['kind']}, {alert['at']}: {named}{alert['what']}")
+            # Signed notes: whoever has the log's key can check them. SECURITY: their writer may fool a terminal.
+            lines += ("".join(c for c in line if c.isprintable()) for line in alert["evidence"].split("\n"))
     say({"vkey": str(watching.vkey), "logs": found}, lines, as_json=as_json)
     raise typer.Exit(1 if any(each["alerts"] for each in found) else 0)
 

@@ -31,10 +31,13 @@ def verify_bundle(
     Without `--trust` the keys are the bundle's own, so the best verdict is "self-consistent only" (exit 3).
     Exit 4: it does not verify; the first thing wrong is named.
     """
+    # A pipe would never end, and a socket never begin: nothing is opened that is no file.
+    if bundle.exists() and not bundle.is_file():
+        raise FileUnusable(file=str(bundle), reason="it is no regular file")
     try:
         report = verify(bundle, trust)
     except BadTrust as error:
-        raise FileUnusable(file=str(trust), reason=str(error)) from None
+        raise FileUnusable(file=str(trust or bundle), reason=str(error)) from None
     except OSError as error:
         raise FileUnusable(file=str(error.filename or bundle), reason=str(error.strerror)) from None
     if html is not None:

@@ -136,10 +136,10 @@ class Watching:
         place = self.folder / followed.place
         signed = place / "checkpoint"
         with contextlib.closing(Mirror(place / "mirror.sqlite3")) as mirror:
-            alerts = [dict(zip(("kind", "what", "receipt", "at"), each[:4], strict=True)) for each in mirror.alerts()]
+            alerts = [Alert(kind=k, what=w, receipt=r, at=at, evidence=e) for k, w, r, at, e in mirror.alerts()]
             size = mirror.head[0]
         vouched = parse_head(parse_note(signed.read_bytes())).size if signed.exists() else 0
-        return {**asdict(followed), "seen": size, "signed": vouched, "alerts": alerts}
+        return {**asdict(followed), "seen": size, "signed": vouched, "alerts": [alert.to_json() for alert in alerts]}
 
     def _sign(self, followed: Followed, raw: bytes) -> None:
         note = parse_note(raw)
@@ -147,7 +147,7 @@ class Watching:
         self._files.put(f"{followed.place}/checkpoint", str(replace(note, lines=(*note.lines, line))).encode())
 
     def _retired(self, trust: Trust) -> dict[str, str]:
-        """When gate keys went out of use, as the log of keys of the same gate says, if it is followed."""
+        """When gate and log keys went out of use, as the log of keys of the same gate says, if it is followed."""
         system = Followed(origin=f"{trust.origin.rpartition('/')[0]}/_system", url="")
         path = self.folder / system.place / "mirror.sqlite3"
         if not path.exists():
@@ -159,5 +159,5 @@ class Watching:
 def _ends(mirror: Mirror) -> Iterator[tuple[str, str]]:
     for receipt in mirror.key_receipts():
         control = receipt.section("control")
-        if control.get("role") == "gate" and control.get("state") == "retired":
+        if control.get("role") in ("gate", "log") and control.get("state") == "retired":
             yield str(control.get("id")), receipt.at

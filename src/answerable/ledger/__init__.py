@@ -25,6 +25,7 @@ from answerable.ledger._journal import RunJournal, SliceLost
 from answerable.ledger._key_files import KeyLost, KeyRetired, KeyRoleTaken, check_key, find_in_ssh_agent, write_key
 from answerable.ledger._key_lives import KeyLife
 from answerable.ledger._keys import FileSigner, KeyFileUnsafe, read_or_make_secret
+from answerable.ledger._lately import USUAL_PRIORITY
 from answerable.ledger._leases import CALLED, Again, Busy, Gone, Leases, Parked, Queued, Slice, Stale, Standing
 from answerable.ledger._ledger import DirectoryInUse, Ledger
 from answerable.ledger._merkle import inclusion_path, leaf_hash, root_hash
@@ -41,8 +42,7 @@ from answerable.ledger._published import (
 )
 from answerable.ledger._reader import NoStore, Reader, Texts
 from answerable.ledger._rebuild import TableRebuilt, compare, rebuild
-from answerable.ledger._receipt import SYSTEM, Draft, Phase, Receipt, control_run, envelope_json, pae
-from answerable.ledger._record import USUAL_PRIORITY, Appended
+from answerable.ledger._receipt import SYSTEM, Appended, Draft, Phase, Receipt, control_run, envelope_json, pae
 from answerable.ledger._restore import DirectoryNotEmpty, Restored, restore
 from answerable.ledger._rotation import KeyShared, retire_key, rotate_key
 from answerable.ledger._said import action_digest

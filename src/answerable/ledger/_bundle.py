@@ -90,6 +90,7 @@ def export_span(
     *,
     tenant: TenantId = TenantId("default"),
     since: str = "",
+    newest: bool = False,
     disclose: bool | Container[str] = True,
     extra: Sequence[Member] = (),
 ) -> Path:
@@ -97,6 +98,7 @@ def export_span(
 
     Args:
         since: the older checkpoint, a signed note of this log; from the log's beginning where it is empty.
+        newest: up to the record's newest checkpoint, whoever signed it; else up to the one that most others signed.
         out: the file to write, or a directory, where it is called `<tenant>-<older size>-<size>.evidence.zip`.
 
     Raises:
@@ -105,7 +107,7 @@ def export_span(
     """
     older = read_head(since) if since else None
     start = older.size if older else 0
-    note = _checkpoint(reader, tenant, start + 1)
+    note = _checkpoint(reader, tenant, reader.head(tenant).size if newest else start + 1)
     head = read_head(note) if note else None
     if head is None or start >= head.size or (older and older.origin != head.origin):
         raise NothingToExport(run=f"log:{tenant}", reason=f"its log has nothing after entry {start} of that checkpoint")

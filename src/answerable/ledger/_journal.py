@@ -32,8 +32,8 @@ from answerable.ledger._history import History, as_recorded
 from answerable.ledger._landing import Landing
 from answerable.ledger._leases import Slice
 from answerable.ledger._ports import Ruling, RulingTx
-from answerable.ledger._receipt import Draft
-from answerable.ledger._record import Appended, Transaction
+from answerable.ledger._receipt import Appended, Draft
+from answerable.ledger._record import Transaction
 from answerable.ledger._said import action_members, authority_of, error_code
 from answerable.ledger._tombstones import is_erased
 from answerable.ledger._vault import commitment
@@ -86,7 +86,7 @@ class RunJournal:
         opening = _Opening(self._ledger, self._slice, action, decision, before.attempt + 1 if before else 1)
         if opening.is_unrecorded:
             ruling = opening.rule(self._ledger.glance)
-            if ruling == _FREE:
+            if ruling is _FREE:
                 return opening.admitted
         reach(FaultPoint.BEFORE_INTENT)
         step, appended = await self._ledger.writer.submit(opening.record)
@@ -183,6 +183,7 @@ class RunJournal:
 
 
 _FREE = Ruling()
+"""Nothing stands in the way, and nothing is taken."""
 
 
 class _Opening:
@@ -221,6 +222,8 @@ class _Opening:
             budget += ruling.budget
         if self._decision.verdict == "hold" and not approvals and not wait:
             wait = "new"  # SECURITY: nobody discharged the obligation, so it is open
+        if not wait and not approvals and not budget:
+            return _FREE
         return Ruling(hold=bool(wait), wait="" if wait == "new" else wait, approvals=approvals, budget=budget)
 
     def record(self, tx: Transaction) -> tuple[Step, Appended | None]:

@@ -13,6 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from answerable.core import Clock, RunId, format_time, parse_time
+from answerable.ledger._lately import Lately
 from answerable.ledger._ports import Tx, Writer
 from answerable.ledger._reader import Reader
 from answerable.ledger._record import Transaction
@@ -172,10 +173,13 @@ class Standing:
 class Leases:
     """Hands out slices and the fences that go with them."""
 
-    def __init__(self, writer: Writer[Transaction], reading: Reader, clock: Clock) -> None:
+    def __init__(self, writer: Writer[Transaction], reading: Reader, clock: Clock, lately: Lately) -> None:
         self._writer = writer
         self._reading = reading
         self._clock = clock
+        self._lately = lately
+        self._knows_due = False
+        self._due: datetime | None = None
         self._listeners: list[tuple[Told, Hint | None]] = []
         self.serves = _ANYBODY
         """Builds and agents whose runs this worker goes on with, `|` before and after each; empty for all."""
@@ -241,7 +245,14 @@ class Leases:
             tx.set_fence(taken.run, None)
             return Parked(until)
 
-        return self._writer.submit(work)
+        parking = self._writer.submit(work)
+        if until is not None:
+            parking.add_done_callback(lambda parked: self._is_due_at(until))
+        return parking
+
+    def _is_due_at(self, until: datetime) -> None:
+        if self._due is None or until < self._due:
+            self._due = until
 
     def release(self, taken: Slice) -> "asyncio.Future[bool]":
         """Give the run back unfinished, for whoever takes it next."""
@@ -299,8 +310,12 @@ class Leases:
 
     def place(self, run: RunId) -> tuple[str, int]:
         """The run's tenant and priority: whom it takes turns with, and when it is its turn there."""
-        rows = self._reading.rows(_PLACE, run=run)
-        return (rows[0][0], rows[0][1]) if rows else ("", 0)
+        known = self._lately.place(run)
+        if known is None:
+            rows = self._reading.rows(_PLACE, run=run)
+            known = (rows[0][0], rows[0][1]) if rows else ("", 0)
+            self._lately.placed(run, *known)
+        return known
 
     def standing(self, run: RunId) -> Standing | None:
         """How one run stands; None when it is over or there is no such run."""
@@ -319,6 +334,11 @@ class Leases:
         )
 
     def next_due(self) -> datetime | None:
-        """When the earliest parked timer is due."""
+        """When the earliest parked timer is due, or a moment earlier: nobody else parks runs."""
+        if not self._knows_due or (self._due is not None and self._due <= self._clock.now()):
+            self._due, self._knows_due = self._stored_due(), True
+        return self._due
+
+    def _stored_due(self) -> datetime | None:
         due = self._reading.rows(_NEXT_DUE)[0][0]
         return parse_time(due) if due else None

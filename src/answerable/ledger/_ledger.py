@@ -33,8 +33,8 @@ from answerable.ledger._key_files import key_draft, key_path, open_signers
 from answerable.ledger._leases import Leases, Slice
 from answerable.ledger._ports import Projection, RulingProjection, Signer, Store, Writer
 from answerable.ledger._reader import Reader
-from answerable.ledger._receipt import SYSTEM, Draft
-from answerable.ledger._record import Appended, Recorder, Transaction
+from answerable.ledger._receipt import SYSTEM, Appended, Draft
+from answerable.ledger._record import Recorder, Transaction
 from answerable.ledger._said import action_digest
 from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._standstill import Standstill, check_may_go_on, stand_still
@@ -160,7 +160,7 @@ class Ledger:
         else:
             assert isinstance(self._recorder.connection, SqliteConnection)
             self.writer = SqliteWriter(self._recorder.connection, self._recorder.transaction)
-            self.leases = Leases(self.writer, self.reader, self._recorder.clock)
+            self.leases = Leases(self.writer, self.reader, self._recorder.clock, self._recorder.lately)
         self._recorder.woken = self.leases.told
         await self.leases.end_earlier()
         for role, signer in self.signers.items():
@@ -241,7 +241,18 @@ class Ledger:
 
     async def journal(self, slice_: Slice) -> RunJournal:
         """The journal of the run that a slice may advance."""
-        return RunJournal(self, slice_, self.reader.history(slice_.run))
+        head = self._recorder.heads.get(slice_.run)
+        opened = self._recorder.lately.history(slice_.run) if head is not None and not head[0] else None
+        return RunJournal(self, slice_, opened or self.reader.history(slice_.run))
+
+    def is_open(self, run: RunId) -> bool:
+        """Whether the run is known not to be over without a look at the record; never, where others may end it."""
+        recorder = self._recorder
+        return not self._store.is_shared and (run in recorder.names or run in recorder.fences)
+
+    def ending(self, run: RunId) -> tuple[str, bytes] | None:
+        """How a run ended that this process ended lately: its state, and its result or error as JSON."""
+        return self._recorder.lately.ending(run)
 
     async def write_off(self, action: Action, intent: ReceiptId, why: str, *, by: str = "") -> Appended:
         """Record that an attempt in doubt did not happen: the step may be tried again."""
@@ -313,6 +324,7 @@ class Ledger:
         """
         result = await self.writer.submit(lambda tx: work(tx, self._recorder.vault))
         self._inputs.clear()
+        self._recorder.lately.forget_texts()
         for pause_s in _SCRUB_PAUSES_S:
             await asyncio.sleep(pause_s)
             if await asyncio.to_thread(self._store.scrub):

@@ -17,10 +17,11 @@ import sqlalchemy as sa
 from answerable.core import TenantId
 from answerable.ledger._checkpoint import line_of, origin_of
 from answerable.ledger._drivers._failures import StoreWentBack
+from answerable.ledger._lately import Lately
 from answerable.ledger._merkle import Frontier
 from answerable.ledger._ports import Batch, Connection, Forgetful
-from answerable.ledger._receipt import Draft, Receipt
-from answerable.ledger._record import Appended, Recorder, Transaction, priority_of
+from answerable.ledger._receipt import Appended, Draft, Receipt
+from answerable.ledger._record import Recorder, Transaction
 from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._tables import NOW, logs, receipts, subject_keys, workers
 from answerable.ledger._vault import Keyset
@@ -32,7 +33,6 @@ Query = tuple[Prepared, Sequence[Any]]
 CHANNEL = "answerable"
 NO_RUN = "-"
 _MOST_NEWS = 5_000
-_MOST_PLACES = 10_000
 _MOST_PAYLOAD_BYTES = 7_000  # Postgres allows 8,000
 _PLAIN = frozenset({"intent", "outcome"})
 _P = sa.bindparam
@@ -85,6 +85,7 @@ class SharedRecorder(Recorder):
 
     def __init__(self, *args: Any, address: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.lately = Lately(keeps_texts=False)  # others may erase them
         self._address = address
         self.worker = ""
         """Under which the fences that are remembered were given out; another one holds none of them."""
@@ -99,7 +100,6 @@ class SharedRecorder(Recorder):
         self.is_careful = False
         """After a batch met what was there already: look before each receipt."""
         self.others: dict[str, int] = {}
-        self.places: dict[str, tuple[str, int]] = {}
         self.lost: Callable[[], None] = lambda: None
         self.appended: Callable[[], None] = lambda: None
         """Called after a commit that appended receipts."""
@@ -175,12 +175,6 @@ class SharedRecorder(Recorder):
         self.names.clear()
         self.frontiers.clear()
 
-    def remember_place(self, run: str, tenant: str, priority: int) -> None:
-        """A run's tenant and priority, which never change: the engine asks for them at once."""
-        if len(self.places) >= _MOST_PLACES:
-            self.places.pop(next(iter(self.places)))
-        self.places[run] = tenant, priority
-
     @property
     def lookups(self) -> Connection:
         """A connection for what is asked outside the transaction."""
@@ -202,16 +196,6 @@ class SharedRecorder(Recorder):
             self._lookups.run(_SAVE_SUBJECT, tenant=tenant, subject=subject, wrapped=wrapped)
             found = self._stored_key(tenant, subject)
         return found
-
-    def keyset_inside(self, draft: Draft) -> Keyset:
-        """The same, inside a transaction: a new run's key is stored with its first receipt, and not looked for."""
-        tenant, subjects = draft.tenant, draft.subjects
-        if not subjects:
-            return self.vault.keyset(tenant, (draft.run,), _no_key if draft.phase == "run.open" else self._stored_key)
-        return self.vault.keyset(tenant, self.vault.called(tenant, subjects), self._wrapped)
-
-    def _stored_key(self, tenant: TenantId, subject: str) -> bytes | None:
-        return super()._wrapped(tenant, subject)
 
 
 class SharedTransaction(Transaction):
@@ -237,11 +221,7 @@ class SharedTransaction(Transaction):
         self, draft: Draft, *, keyset: Keyset | None = None, committed: dict[str, str] | None = None
     ) -> Appended:
         """As in a store of one's own."""
-        if keyset is None and (draft.input is not None or draft.output is not None):
-            keyset = self._shared.keyset_inside(draft)
         self._is_told = self._is_told or draft.phase not in _PLAIN
-        if draft.phase == "run.open":
-            self._shared.remember_place(draft.run, draft.tenant, priority_of(draft))
         return super().append(draft, keyset=keyset, committed=committed)
 
     def _is_on_record(self, once: str) -> bool:
@@ -324,10 +304,6 @@ class SharedTransaction(Transaction):
                 line = head
             line += f" {run}"
         return [*payloads, line]
-
-
-def _no_key(tenant: TenantId, subject: str) -> None:
-    """Of a run that is new."""
 
 
 @functools.lru_cache(maxsize=256)

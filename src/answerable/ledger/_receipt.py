@@ -3,10 +3,12 @@
 Format: `docs/formats/receipt.md`.
 """
 
+import functools
+import hashlib
 from binascii import b2a_base64
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -17,9 +19,11 @@ __all__ = [
     "PREDICATE_TYPE",
     "STATEMENT_TYPE",
     "SYSTEM",
+    "Appended",
     "Draft",
     "Phase",
     "Receipt",
+    "artefact",
     "control_run",
     "envelope_json",
     "is_replayed",
@@ -121,6 +125,18 @@ class Receipt:
         return envelope_json(self.body, self.signature, self.key_id)
 
 
+class Appended(NamedTuple):
+    """What became of a draft.
+
+    `dup`: its `once` name was taken before; `stale`: another slice has the run now; `closed`: the run is over.
+    """
+
+    status: Literal["ok", "dup", "stale", "closed"]
+    id: ReceiptId = ReceiptId("")
+    seq: int = -1
+    at: str = ""
+
+
 _REPLAYED = frozenset({"run.open", "outcome", "denied", "signal", "approval"})
 
 
@@ -133,6 +149,12 @@ def is_replayed(receipt: Receipt) -> bool:
 def control_run(tenant: TenantId) -> RunId:
     """The run that a tenant's receipts belong to when they belong to no agent's run."""
     return RunId(f"control:{tenant}")
+
+
+@functools.lru_cache(maxsize=4096)
+def artefact(name: str) -> dict[str, Any]:
+    """A subject of an in-toto Statement that is named, and stands for nothing but its name."""
+    return {"name": name, "digest": {"sha256": hashlib.sha256(name.encode()).hexdigest()}}
 
 
 def pae(body: bytes) -> bytes:

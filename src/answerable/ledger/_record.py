@@ -1,10 +1,9 @@
 """The one place where receipts are numbered, chained, signed and entered in the log."""
 
 import copy
-import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,21 +18,30 @@ from answerable.core import (
     new_receipt_id,
 )
 from answerable.ledger._checkpoint import line_of, origin_of, sign_checkpoint
+from answerable.ledger._lately import Lately, priority_of
 from answerable.ledger._merkle import Frontier
 from answerable.ledger._ports import Connection, Projection, Signer
-from answerable.ledger._receipt import PREDICATE_TYPE, STATEMENT_TYPE, Draft, Phase, Receipt, envelope_json, pae
+from answerable.ledger._receipt import (
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    Appended,
+    Draft,
+    Phase,
+    Receipt,
+    artefact,
+    envelope_json,
+    pae,
+)
 from answerable.ledger._signing import Busyness, SignQueue
 from answerable.ledger._sql import Prepared, insert
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._texts import commitments, join_texts, object_salt
 from answerable.ledger._vault import Keyset, Vault, commitment
 
-__all__ = ["USUAL_PRIORITY", "Appended", "Recorder", "Transaction", "priority_of"]
+__all__ = ["Recorder", "Transaction"]
 
 # By `_journal`, from typed fields: no float can be in them.
 _BUILT_HERE = frozenset({"action", "authority", "basis", "labels", "usage"})
-USUAL_PRIORITY = 5
-"""Of a run whose `run.open` gives none; the lower goes first."""
 # Whoever inserts them rolls back if that fails. MEASURED: unless SQLite is told so, it keeps a copy of every page that
 # a statement of many rows changes, in a temporary file: a tenth of what an append costs.
 _INSERT = Prepared(sa.insert(receipts).prefix_with("OR ROLLBACK", dialect="sqlite"))
@@ -73,18 +81,6 @@ _OPEN_SLICE = Prepared(sa.insert(slices))
 _CLOSE_SLICE = Prepared(
     sa.update(slices).where(slices.c.run == sa.bindparam("of_run")).values(state="closed", due=None)
 )
-
-
-class Appended(NamedTuple):
-    """What became of a draft.
-
-    `dup`: its `once` name was taken before; `stale`: another slice has the run now; `closed`: the run is over.
-    """
-
-    status: Literal["ok", "dup", "stale", "closed"]
-    id: ReceiptId = ReceiptId("")
-    seq: int = -1
-    at: str = ""
 
 
 # A receipt that has its number, and waits for its signature: tenant, run, seq, id, once, body, sealed, subjects.
@@ -131,6 +127,7 @@ class Recorder:
         self.names: dict[str, set[str]] = {}
         """The `once` names of every run that this process opened and has leased since: none need be looked up."""
         self.stored: dict[bytes, str] = {}
+        self.lately = Lately()
         self.woken: Callable[[Sequence[str]], None] = lambda runs: None
         self.key_changes = 0  # receipts about keys that have come to be on disk
         self.last_at = self._last_at()
@@ -152,7 +149,17 @@ class Recorder:
         """Keys for texts concerning these people, or the run itself."""
         return self.vault.keyset(tenant, self.vault.called(tenant, subjects) if subjects else (run,), self._wrapped)
 
+    def keyset_inside(self, draft: Draft) -> Keyset:
+        """The same, inside a transaction: a new run's key is stored with its first receipt, and not looked for."""
+        tenant, subjects = draft.tenant, draft.subjects
+        if not subjects:
+            return self.vault.keyset(tenant, (draft.run,), _no_key if draft.phase == "run.open" else self._stored_key)
+        return self.vault.keyset(tenant, self.vault.called(tenant, subjects), self._wrapped)
+
     def _wrapped(self, tenant: TenantId, subject: str) -> bytes | None:
+        return self._stored_key(tenant, subject)
+
+    def _stored_key(self, tenant: TenantId, subject: str) -> bytes | None:
         rows = self._lookups.rows(_FIND_SUBJECT, tenant=tenant, subject=subject)
         return rows[0][0] if rows else None
 
@@ -186,7 +193,7 @@ class Transaction:
         self._stored: dict[bytes, str] = {}
         self._forgotten: set[tuple[TenantId, str]] = set()
         self._woken: list[str] = []
-        self._closed: list[str] = []
+        self._closed: dict[str, Draft] = {}
         self._opened: list[str] = []
         self._key_changes = 0
         self.rows, self.run = recorder.connection.rows, recorder.connection.run
@@ -266,7 +273,7 @@ class Transaction:
 
         sealed = subjects = None
         if draft.input is not None or draft.output is not None:
-            keyset = keyset or of.keyset(tenant, draft.subjects, run)
+            keyset = keyset or of.keyset_inside(draft)
             committed = committed or commitments(keyset, draft, receipt_id)
             sealed = keyset.encrypt(join_texts(draft.input, draft.output), receipt_id)
             subjects = "\n".join(of.vault.called(tenant, draft.subjects)) if draft.subjects else run
@@ -284,7 +291,7 @@ class Transaction:
             vars(receipt)["predicate"] = statement["predicate"]  # spares projections parsing what was just built
             for projection in followers:
                 projection.apply(self, receipt)
-        self._move_slice(draft)
+        self._move_slice(draft, body)
         return Appended("ok", receipt_id, seq, self.now)
 
     def let_go(self) -> None:
@@ -366,13 +373,13 @@ class Transaction:
             predicate["control"] = {**predicate["control"], "subjects": list(named)}
         if draft.phase == "run.close":
             predicate["control"] = {**predicate.get("control", {}), "count": seq, "last": head[1] if head else ""}
-        subject = [_artefact(draft.run)]
+        subject = [artefact(draft.run)]
         target = draft.members.get("action", {}).get("target")
         if target:
-            subject.append(_artefact(target))
+            subject.append(artefact(target))
         return {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": PREDICATE_TYPE, "predicate": predicate}
 
-    def _move_slice(self, draft: Draft) -> None:
+    def _move_slice(self, draft: Draft, body: bytes) -> None:
         if draft.phase == "run.open":
             control = draft.members.get("control", {})
             self.run(
@@ -393,10 +400,11 @@ class Transaction:
             )
             self._woken.append(draft.run)
             self._opened.append(draft.run)
+            self._of.lately.opened(draft, body)
         elif draft.phase == "run.close":
             self.run(_CLOSE_SLICE, of_run=draft.run)
             self._fences[draft.run] = None
-            self._closed.append(draft.run)
+            self._closed[draft.run] = draft
             self._woken.append(draft.run)
         elif draft.wake:
             self.wake(draft.run)
@@ -474,21 +482,18 @@ class Transaction:
         of.stored.update(self._stored)
         while len(of.stored) > 4096:
             of.stored.pop(next(iter(of.stored)))
-        for run in self._closed:
+        for run, draft in self._closed.items():
             of.heads.pop(run, None)
+            of.lately.ended(draft)
         of.vault.saved(self._subjects)
         of.vault.forget(self._forgotten)
+        if self._forgotten:
+            of.lately.forget_texts()
         of.last_at = self.now
         of.key_changes += self._key_changes
         if self._woken:
             of.woken(self._woken)
 
 
-def priority_of(draft: Draft) -> int:
-    """The priority that a `run.open` gives its run."""
-    return int(draft.members.get("control", {}).get("priority", USUAL_PRIORITY))
-
-
-@functools.lru_cache(maxsize=4096)
-def _artefact(name: str) -> dict[str, Any]:
-    return {"name": name, "digest": {"sha256": hashlib.sha256(name.encode()).hexdigest()}}
+def _no_key(tenant: TenantId, subject: str) -> None:
+    """Of a run that is new."""

@@ -17,14 +17,11 @@ from answerable.ledger._leases import (
     IS_OURS,
     IS_UNSERVED,
     SET,
-    Again,
     Busy,
     Gone,
     Leases,
-    Parked,
     Queued,
     Slice,
-    Stale,
     Standing,
 )
 from answerable.ledger._many import SharedRecorder
@@ -96,13 +93,13 @@ class SharedLeases(Leases):
         presence: Presence,
         lookups: PostgresConnection,
     ) -> None:
-        super().__init__(writer, reading, clock)
+        super().__init__(writer, reading, clock, recorder.lately)
         self._recorder = recorder
         self._presence = presence
         self._lookups = lookups
         self._taken: dict[str, Slice] = {}
         self._is_unsure = False
-        self._due: tuple[float, datetime | None] = (0.0, None)
+        self._asked_at = 0.0
 
     @property
     def is_held(self) -> bool:
@@ -146,13 +143,6 @@ class SharedLeases(Leases):
 
         return self._writer.submit(work)
 
-    def park(self, taken: Slice, until: datetime | None) -> "asyncio.Future[Parked | Again | Stale]":
-        """Let go until a wake or `until`; `Again` where a wake came in meanwhile."""
-        at, due = self._due
-        if until is not None and (due is None or until < due):
-            self._due = (at, until)
-        return super().park(taken, until)
-
     def take(self, limit: int, *, besides: int = 0) -> list[RunId]:
         """Runs that nobody advanced and somebody should: they are this worker's now, and `claim` gives their slices.
 
@@ -175,12 +165,6 @@ class SharedLeases(Leases):
             self._taken[run] = Slice(tenant=tenant, run=run, fence=fence, seen=wake)
             self._recorder.fences[run] = fence
         return [row[1] for row in rows]
-
-    def place(self, run: RunId) -> tuple[str, int]:
-        """The run's tenant and priority, which never change."""
-        if run not in self._recorder.places:
-            self._recorder.remember_place(run, *super().place(run))
-        return self._recorder.places[run]
 
     def standing(self, run: RunId) -> Standing | None:
         """How one run stands; what this worker took and has not begun with is unserved."""
@@ -205,11 +189,9 @@ class SharedLeases(Leases):
 
     def next_due(self) -> datetime | None:
         """When the earliest parked timer is due; others' timers may be known a moment later."""
-        at, due = self._due
-        if time.monotonic() - at > _DUE_FOR_S:
-            due = super().next_due()
-            self._due = (time.monotonic(), due)
-        return due
+        if time.monotonic() - self._asked_at > _DUE_FOR_S:
+            self._due, self._asked_at = self._stored_due(), time.monotonic()
+        return self._due
 
     def forget(self) -> None:
         """The lease is over: what was taken under it is others'."""

@@ -305,19 +305,17 @@ class Runs:
             RunUnknown: there is no such run.
             AnswerableError: what the run failed with.
         """
-        while True:
-            row = self._find(run)
-            if row.result is not None:
-                break
-            ended = asyncio.get_running_loop().create_future()
-            self._awaited.setdefault(run, []).append(ended)
-            await ended
-        if row.state == "continued":
+        ending = None if self._ledger.is_open(run) else self._ending(run)
+        while ending is None:
+            told = asyncio.get_running_loop().create_future()
+            self._awaited.setdefault(run, []).append(told)
+            await told
+            ending = self._ending(run)
+        state, text = ending
+        if state == "continued":
             return await self.result(self._latest(run))
-        receipt = self._ledger.reader.find(row.result)
-        text = self._ledger.reader.text(receipt).output if receipt is not None else None
-        said = orjson.loads(text or b"null")
-        if row.state != "done":
+        said = orjson.loads(text)
+        if state != "done":
             raise error_from_json(said)
         return said
 
@@ -436,6 +434,17 @@ class Runs:
             links = links_from(self._ledger.reader, run)
             run = next(link.run for link in links if link.how in ("continue", "hand-over"))
         return run
+
+    def _ending(self, run: RunId) -> tuple[str, bytes] | None:
+        """State and result, or error, of a run that is over."""
+        if (known := self._ledger.ending(run)) is not None:
+            return known
+        row = self._find(run)
+        if row.result is None:
+            return None
+        receipt = self._ledger.reader.find(row.result)
+        text = self._ledger.reader.text(receipt).output if receipt is not None else None
+        return row.state, text or b"null"
 
     def _find(self, run: RunId) -> RunRow:
         row = find_run(self._ledger.reader, run)

@@ -293,8 +293,8 @@ class Slice:
         self._working += 1
         if not self._versions and not self._back.may_have_some:
             self._watch.hush()  # `_on_still` would find nothing before this is done
-        # A copy each, as asyncio itself makes: what a tool sets in its context must not reach the next.
-        call.task = self._loop.create_task(self._do(call, work, action), context=self._context.copy())
+        # A copy each, as asyncio makes: what a tool sets must not reach the next. The factory is for the agents' tasks.
+        call.task = asyncio.Task(self._do(call, work, action), loop=self._loop, context=self._context.copy())
         self._tasks.add(call.task)
 
     async def _do(self, call: Call, work: Coroutine[Any, Any, object], action: Action | None) -> None:

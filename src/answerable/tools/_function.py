@@ -22,6 +22,7 @@ from answerable.tools._outcomes import ended_badly, lost, succeeded, told
 
 __all__ = ["NOT_DONE", "FunctionTool"]
 
+_MOST_READ, _LARGEST_READ = 256, 4096
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -52,14 +53,23 @@ class FunctionTool:
         self.schema: dict[str, Any] = self._arguments.json_schema()
         self._schema_name = sha256_name(stable_json(self.schema))
         self._described = declaration.describe(name, {}, self._schema_name) if declaration.is_constant else None
+        self._read: dict[bytes, dict[str, Any]] = {}
+        """Arguments that were checked when a call was described, for the one that carries it out."""
 
     def describe(self, arguments: bytes) -> Description:
         parsed = self._parsed(arguments)
-        return self._described or self.declaration.describe(self.name, parsed, self._schema_name)
+        if self._described is None:
+            return self.declaration.describe(self.name, parsed, self._schema_name)
+        # SECURITY: only here, where nobody else has seen them: what is carried out is what is on the record.
+        if len(arguments) <= _LARGEST_READ:
+            if len(self._read) >= _MOST_READ:
+                self._read.pop(next(iter(self._read)))
+            self._read[arguments] = parsed
+        return self._described
 
     async def execute(self, action: Action) -> Outcome:
         try:
-            arguments = self._parsed(action.arguments)
+            arguments = self._read.pop(action.arguments, None) or self._parsed(action.arguments)
         except ArgumentsInvalid as error:
             return told(error)
         if self.declaration.idempotency is not None:

@@ -1,6 +1,7 @@
 """The command: what it prints, and its exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -45,6 +46,21 @@ def test_a_bundle_that_verifies_ends_with_0_and_says_what_that_does_not_show(
     assert said.startswith("VERIFIED against your trust file")
     assert "unknown: intent rcpt_" in said
     assert "not established by a pass" in said
+
+
+def test_a_pipe_is_not_waited_for_and_a_page_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe.zip")
+    bundle = write_bundle(tmp_path, "an ordinary run")
+
+    assert main([str(tmp_path / "pipe.zip")]) == 2
+    assert main([str(bundle), "--html", str(bundle / "report.html")]) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "it is no regular file" in said.err
+    assert "report.html` cannot be written" in said.err
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,15 @@ def test_a_gate_that_waits_most_of_the_time_signs_by_itself(signer: FileSigner) 
 
 def test_a_thread_is_busy_if_it_worked_most_of_the_time_since_it_was_last_asked() -> None:
     now_s, worked_s = iter([0, 10, 20, 30]), iter([0, 9, 11, 18])
-    is_busy = Busyness(now_s=lambda: next(now_s), worked_s=lambda: next(worked_s))
+    is_busy = Busyness(now_s=lambda: next(now_s), worked_s=lambda: next(worked_s), cores=lambda: 2)
 
     assert [is_busy(), is_busy(), is_busy()] == [True, False, True]
+
+
+def test_on_one_core_nobody_else_is_asked_to_sign() -> None:
+    now_s, worked_s = iter([0, 10]), iter([0, 9])
+
+    assert not Busyness(now_s=lambda: next(now_s), worked_s=lambda: next(worked_s), cores=lambda: 1)()
 
 
 @pytest.mark.parametrize("after", [0, 16, 60])

@@ -88,6 +88,21 @@ def test_a_coroutine_runs_on_the_loop_and_a_plain_function_in_a_thread() -> None
     assert seen["loop"] == threading.get_ident() != seen["thread"]
 
 
+@pytest.mark.parametrize("declared", [{}, {"resource": lambda said: said["names"].pop()}])
+def test_what_is_carried_out_is_what_is_on_the_record_whatever_was_done_to_the_arguments(
+    declared: dict[str, Any],
+) -> None:
+    def sort(names: list[str]) -> int:
+        count = len(names)
+        names.clear()
+        return count
+
+    toolbox = box_of(sort, effect="read", **declared)
+    first, second = step(toolbox, "sort", names=["b", "a"]), step(toolbox, "sort", names=["b", "a"])
+
+    assert [asyncio.run(toolbox.execute(each)).result for each in (first, second, first)] == [2, 2, 2]
+
+
 def test_results_of_a_trusted_tool_carry_no_label() -> None:
     def read() -> str:
         return "ours"
