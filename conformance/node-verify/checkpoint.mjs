@@ -69,7 +69,7 @@ export function readProof(bytes) {
   const gap = bytes.indexOf('\n\n');
   if (gap < 0) throw new Malformed('no checkpoint');
   const [, extra, index, ...path] = bytes.toString('latin1', 0, gap).split('\n');
-  if (!extra?.startsWith('extra ') || !/^index (0|[1-9][0-9]{0,15})$/.test(index ?? '') || path.length > 64)
+  if (!extra?.startsWith('extra ') || !/^index (0|[1-9][0-9]{0,18})$/.test(index ?? '') || path.length > 64)
     throw new Malformed('no receipt or no index');
   const nodes = path.map(readBase64);
   if (nodes.some((node) => node.length !== 32)) throw new Malformed('a line that is no hash');

@@ -3,7 +3,10 @@ import { canonical, isObject } from './json.mjs';
 import { sha256Hex } from './tree.mjs';
 
 const section = (receipt, name) => receipt.said[name] ?? {};
-const digestOf = (receipt) => section(receipt, 'action').digest ?? '';
+const digestOf = (receipt) => {
+  const { digest = '' } = section(receipt, 'action');
+  return text(digest);
+};
 
 /** Chain and time of one run, in the order of seq. */
 export function checkChain(run, { damaged, mayBeginLate, say }) {

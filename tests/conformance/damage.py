@@ -6,9 +6,9 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from conformance.vectors.making import canonical, envelope, sha256
+from conformance.vectors.making import bundle, canonical, envelope, sha256
 
-__all__ = ["damaged", "disturb"]
+__all__ = ["damaged", "disturb", "forged"]
 
 WEIRD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2, 2**53 - 1, 2**53, 1.5),
@@ -16,6 +16,8 @@ WEIRD: tuple[Any, ...] = (
     *("approve", "lead", "read", "refused", "approve:n=2", "2026-13-01T00:00:00.000000Z"),
     *([], {}, [[]], ["a", 1], {"id": {}}, {"é": 1}, {"__proto__": 1}),
 )
+_SECTIONS = ("control", "control", "authority", "action", "effect")
+_MADE_ANEW = ("manifest.json", "checkpoint.txt", "proofs.json", "keys.json")
 _STRANGE_NAMES = ("__proto__", "x", "constructor", "toString")
 
 
@@ -28,6 +30,37 @@ def damaged(members: Mapping[str, bytes], chance: random.Random) -> dict[str, by
     if chance.random() < 0.7:
         _heal(found)
     return found
+
+
+def forged(members: Mapping[str, bytes], chance: random.Random) -> dict[str, bytes]:
+    """A whole log whose receipts say something odd, chained and signed anew by whoever has all of its keys.
+
+    Nothing but what the receipts say is wrong with it, so what it says is judged.
+
+    Args:
+        members: of a bundle of a whole log.
+    """
+    names = sorted(name for name in members if name.startswith("receipts/"))
+    said = [json.loads(base64.b64decode(json.loads(members[name])["payload"])) for name in names]
+    for _ in range(chance.choice((1, 2, 3))):
+        predicate = chance.choice(said)["predicate"]
+        section = predicate.get(chance.choice(_SECTIONS))
+        disturb(section if isinstance(section, dict) else predicate, chance)
+    newest: dict[str, str] = {}
+    log = []
+    for statement in said:
+        predicate = statement["predicate"]
+        run, control = str(predicate.get("run")), predicate.get("control")
+        if "prev" in predicate and run in newest:
+            predicate["prev"] = newest[run]
+            if isinstance(control, dict) and "last" in control:
+                control["last"] = newest[run]
+        log.append(envelope(_written(statement)))
+        newest[run] = "sha256:" + sha256(log[-1].encode())
+    others = {n: content for n, content in members.items() if n not in _MADE_ANEW and not n.startswith("receipts/")}
+    complete = json.loads(members["manifest.json"]).get("complete")
+    found = bundle(log, complete=complete, changed=others)
+    return {name: content if isinstance(content, bytes) else content.encode() for name, content in found.items()}
 
 
 def disturb(value: Any, chance: random.Random) -> None:
@@ -75,8 +108,13 @@ def _reworded(content: bytes, chance: random.Random, *, is_receipt: bool) -> byt
     except (ValueError, KeyError, TypeError, RecursionError):
         return content  # damaged before
     disturb(value, chance)
-    body = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    body = _written(value)
     return envelope(body).encode() if is_receipt else body
+
+
+def _written(value: Any) -> bytes:
+    """As canonical as it can be said: lone surrogates stay what they are."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _heal(members: dict[str, bytes]) -> None:

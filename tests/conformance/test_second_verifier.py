@@ -17,7 +17,7 @@ from conformance.vectors.logs import TRUSTS as LOG_TRUSTS
 from conformance.vectors.logs import log_cases
 from conformance.vectors.runs import TRUSTS as RUN_TRUSTS
 from conformance.vectors.runs import run_cases
-from tests.conformance.damage import damaged
+from tests.conformance.damage import damaged, forged
 from tests.conformance.second_opinion import in_base64, nodes_opinions, ours, theirs
 from tests.conformance.test_vectors import load, members_of, trusted
 
@@ -98,6 +98,34 @@ def test_it_finds_the_same_faults_in_bundles_damaged_at_random(seed: int, tmp_pa
         assert json.loads(json.dumps(ours(report))) == json.loads(json.dumps(theirs(said))), (
             f"seed {seed}: {case['name']}"
         )
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(20 if IS_SOAK else 1))
+def test_it_finds_the_same_in_logs_that_whoever_has_their_keys_wrote_anew(seed: int) -> None:
+    chance = random.Random(seed)
+    whole = [members for case in load("bundles.json")["cases"] if _is_of_a_whole_log(members := members_of(case))]
+    drawn = (_forged(chance.choice(whole), chance) for _ in range(1_000 if IS_SOAK else 400))
+    bundles = [members for members in drawn if members]
+
+    found = nodes_opinions([{"members": in_base64(members), "trust": ""} for members in bundles])
+
+    for members, said in zip(bundles, found, strict=True):
+        assert json.loads(json.dumps(ours(verify_members(members)))) == json.loads(json.dumps(theirs(said))), members
+
+
+def _forged(members: dict[str, bytes], chance: random.Random) -> dict[str, bytes] | None:
+    """None where that cannot be written: a part of the bundle is missing, or the run has no name any more."""
+    try:
+        return forged(members, chance)
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError):
+        return None
+
+
+def _is_of_a_whole_log(members: dict[str, bytes]) -> bool:
+    if not _forged(members, random.Random(0)):
+        return False
+    return bool(json.loads(members["manifest.json"]).get("complete", {"from": 0})["from"] == 0)
 
 
 @pytest.mark.parametrize("name", ["stamped", "stamped by an authority below another"])
