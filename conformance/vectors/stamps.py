@@ -75,10 +75,11 @@ def _signed(key: Key, said: bytes, digest: str = "sha256") -> bytes:
     return key.sign(said, ec.ECDSA(algorithm, deterministic_signing=True))
 
 
-def _signature_algorithm(key: Key) -> bytes:
-    if isinstance(key, rsa.RSAPrivateKey):
-        return sequence(oid("1.2.840.113549.1.1.11"), der(0x05))  # sha256WithRSAEncryption
-    return sequence(oid("1.2.840.10045.4.3.2"))  # ecdsa-with-SHA256
+def _signature_algorithm(key: Key, digest: str = "sha256") -> bytes:
+    kinds = ("1.2.840.113549.1.1", (5, 11, 12, 13)), ("1.2.840.10045.4.3", (1, 2, 3, 4))
+    is_rsa = isinstance(key, rsa.RSAPrivateKey)
+    family, numbers = kinds[0 if is_rsa else 1]
+    return sequence(oid(f"{family}.{numbers[list(DIGESTS).index(digest)]}"), der(0x05) if is_rsa else b"")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +225,7 @@ def stamp(
     signature = _signed(key or by.leaf.key, set_of(*attributes), under)
     signer = sequence(
         *(number(1), sequence(name(by.leaf.issuer), number(by.leaf.serial)), digest_algorithm(under)),
-        *(set_of(*attributes, tag=0xA0), _signature_algorithm(by.leaf.key), octets(signature)),
+        *(set_of(*attributes, tag=0xA0), _signature_algorithm(by.leaf.key, under), octets(signature)),
     )
     bodies = sorted(each.body for each in ((by.leaf, *by.between) if carried is None else carried))
     signed = sequence(
