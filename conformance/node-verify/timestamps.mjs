@@ -32,11 +32,12 @@ export function stampedAt(answer, text, roots) {
   if (!key || !signer.kinds.includes(key.asymmetricKeyType) || !verify(signer.digest, signer.signed, key, signer.signature))
     throw new Malformed('the signature does not hold');
   if (!leaf.isForStamps) throw new Malformed('the certificate is not for timestamps');
-  if (!leadsToRoot(leaf, certificates, readable(roots), stamp.at)) throw new Malformed('no path to a root of the trust file');
+  const trusted = readable(roots);
+  if (!leadsToRoot(leaf, [...certificates, ...trusted], trusted, stamp.at)) throw new Malformed('no path to a root of the trust file');
   return stamp.at;
 }
 
-/** The roots that can be read as certificates of a token are; nothing leads to the others. */
+/** The certificates that can be read as certificates of a token are; nothing leads to the others. */
 function readable(roots) {
   return roots.flatMap((root) => {
     try {

@@ -128,8 +128,7 @@ def _signed_data(answer: bytes) -> tuple[Value, Value, Sequence[Value], Value]:
     _require(len(certificates) <= _MOST_CERTIFICATES, f"more than {_MOST_CERTIFICATES} certificates")
     if rest and rest[0].tag == Tag.PLACE_1:
         rest.pop(0)  # revocations, which are not looked at
-    (infos,) = at_least(1, rest)[:1]
-    signers = values_in_set(expect(infos, Tag.SET).content)
+    signers = values_in_set(expect(at_least(1, rest)[0], Tag.SET).content)
     _require(len(signers) == len(rest) == 1, "not one signature")
     return expect(digests, Tag.SET), expect(content, Tag.SEQUENCE), certificates, expect(signers[0], Tag.SEQUENCE)
 

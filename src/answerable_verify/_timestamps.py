@@ -46,7 +46,8 @@ def stamped_at(answer: bytes, text: bytes, roots: Sequence[bytes]) -> datetime:
         stamp = read_stamp(answer)
         if not stamp.is_of(text):
             raise BadTimestamp("of another text")
-        found = path_to(stamp.leaf, stamp.certificates, _readable(roots), stamp.at)
+        trusted = _readable(roots)
+        found = path_to(stamp.leaf, [*stamp.certificates, *trusted], trusted, stamp.at)
         if not found:
             raise BadTimestamp("no path to a root of the trust file")
         path, root = found
@@ -58,14 +59,14 @@ def stamped_at(answer: bytes, text: bytes, roots: Sequence[bytes]) -> datetime:
 
 
 def _readable(roots: Sequence[bytes]) -> list[Certificate]:
-    """The roots that something can lead to: those that are read as certificates of a token are."""
+    """The certificates that something can lead to: those that are read as certificates of a token are."""
     from cryptography.hazmat.primitives.serialization import Encoding
-    from cryptography.x509 import load_pem_x509_certificate
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 
     found = []
     for pem in dict.fromkeys(roots):
         try:
             found.append(read_certificate(load_pem_x509_certificate(pem).public_bytes(Encoding.DER)))
-        except NotDer:
+        except (NotDer, InvalidVersion):
             continue
     return found
