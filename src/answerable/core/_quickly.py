@@ -22,7 +22,7 @@ def quickly_made(cls: type[T]) -> type[T]:
     fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cls)  # type: ignore[arg-type]
     assert all(each.kw_only for each in fields), "fields are given by name"
     assert not hasattr(cls, "__post_init__"), "nothing is looked at after the fields are written"
-    writable = type(cls.__name__, (cls,), {"__slots__": (), "__setattr__": object.__setattr__})
+    writable = type(cls.__name__, (cls,), {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__})
     known = {"become": _become, "writable": writable, "frozen": cls, "MISSING": _MISSING}
     parameters, body = [], ["become(self, writable)"]
     for number, each in enumerate(fields):
