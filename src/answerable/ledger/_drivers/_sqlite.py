@@ -85,14 +85,16 @@ class SqliteConnection:
         """Insert rows of values, given in the order of the statement's parameters.
 
         MEASURED: each of fifty rows in one statement takes a fifth to a third less than by itself, if the statement
-        begins with `INSERT OR ROLLBACK`. Else SQLite copies every page that it changes, and it takes a third more.
+        begins with `INSERT OR ROLLBACK`. Else SQLite copies every page that it changes, and it takes a third more. As
+        `bytearray`, because of `bytes` the driver asks twice each time whether they are of a type of ours: 0.6 µs.
         """
         done = 0
         try:
             for size in _AT_ONCE:
                 while len(rows) - done >= size:
                     values = itertools.chain.from_iterable(rows[done : done + size])
-                    self.raw.execute(statement.of_rows(size), tuple(values))
+                    given = [bytearray(value) if type(value) is bytes else value for value in values]
+                    self.raw.execute(statement.of_rows(size), given)
                     done += size
             self.raw.executemany(statement.sqlite, rows[done:])
         except sqlite3.DatabaseError as error:
