@@ -16,7 +16,7 @@ const DIGESTS = {
   '2.16.840.1.101.3.4.2.3': 'sha512',
 };
 const [OPTIONAL_0, OPTIONAL_1] = [0xa0, 0xa1];
-const MOST_CERTIFICATES = 16;
+const [MOST_CERTIFICATES, LARGEST] = [16, 1 << 18];
 
 /** When the authority saw the text, in whole seconds since 1970. */
 export function stampedAt(answer, text, roots) {
@@ -50,6 +50,7 @@ function readable(roots) {
 }
 
 function readAnswer(answer) {
+  if (answer.length > LARGEST) throw new Malformed('larger than 256 KiB');
   const [status, token] = several(only(answer, TAGS.sequence).content, TAGS.sequence, TAGS.sequence);
   // a text for people may follow
   if (!status.content.subarray(0, 3).equals(Buffer.of(TAGS.integer, 1, 0))) throw new Malformed('it was not granted');

@@ -224,6 +224,7 @@ def stamp(
     carried: Sequence[Certificate] | None = None,
     is_sorted: bool = True,
     passed_over: bool = False,
+    words: bytes = b"Here you are",
 ) -> bytes:
     """A response of the authority over a text.
 
@@ -233,7 +234,7 @@ def stamp(
         kind: of content, as it is signed; `named`: the certificate that is signed to be the signer's, if not the leaf.
         signed_with: the algorithm of the signature that stands beside it, where it is not the real one.
         carried: the certificates in it, where they are not those of the authority.
-        passed_over: with a text for people, revocations and attributes, none of which anybody signs.
+        passed_over: with a text for people (`words`), revocations and attributes, none of which anybody signs.
     """
     imprint = sequence(digest_algorithm(digest), octets(hashlib.new(digest, text).digest()))
     content = sequence(number(1), oid("1.3.6.1.4.1.99999.2"), imprint, number(77), der(0x18, at.encode()))
@@ -262,5 +263,5 @@ def stamp(
         set_of(signer),
     )
     token = sequence(oid("1.2.840.113549.1.7.2"), der(0xA0, signed))
-    words = sequence(der(0x0C, b"Here you are")) if passed_over else b""
-    return sequence(sequence(number(status), words), token)
+    text_for_people = sequence(der(0x0C, words)) if passed_over else b""
+    return sequence(sequence(number(status), text_for_people), token)

@@ -41,7 +41,7 @@ _DIGESTS = {
     "2.16.840.1.101.3.4.2.2": "sha384",
     "2.16.840.1.101.3.4.2.3": "sha512",
 }
-_MOST_CERTIFICATES = 16
+_MOST_CERTIFICATES, _LARGEST = 16, 1 << 18
 _ZERO, _THREE = b"\x02\x01\x00", b"\x02\x01\x03"
 
 
@@ -118,6 +118,7 @@ def read_stamp(answer: bytes) -> Stamp:
 
 def _signed_data(answer: bytes) -> tuple[Value, Value, Sequence[Value], Value]:
     """Kinds of digests, content, certificates and the one `SignerInfo`."""
+    _require(len(answer) <= _LARGEST, "larger than 256 KiB")
     status, token = several(only(answer, Tag.SEQUENCE).content, Tag.SEQUENCE, Tag.SEQUENCE)
     _require(status.content.startswith(_ZERO), "it was not granted")  # a text for people may follow
     kind, wrapped = several(token.content, Tag.OID, Tag.PLACE_0)

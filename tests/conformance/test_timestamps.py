@@ -57,10 +57,20 @@ def test_what_nobody_signs_may_be_changed_and_is_passed_over(tmp_path: Path) -> 
     assert [opinion["verdict"] for opinion in found] == ["verified", "verified"]
 
 
+def test_both_read_as_much_as_they_may_and_no_more(tmp_path: Path) -> None:
+    text = _stamped_text()
+    least = len(stamp(text, passed_over=True, words=bytes(70_000))) - 70_000
+    sizes = ((1 << 18) - least, (1 << 18) - least + 1)
+
+    found = _said_by_both("stamped", [stamp(text, passed_over=True, words=b"." * size) for size in sizes], tmp_path)
+
+    assert [opinion["verdict"] for opinion in found] == ["verified", "does not verify"]
+
+
 @pytest.mark.timeout(1800)
 def test_both_find_the_same_path_among_certificates_in_any_order(tmp_path: Path) -> None:
     chance = random.Random("paths")
-    text = members_of(_case("stamped"))["checkpoint.txt"].split(b"\n\n")[0] + b"\n"
+    text = _stamped_text()
     carried = [_drawn_authority(chance) for _ in range(3_000 if IS_SOAK else 250)]
 
     found = _said_by_both("stamped", [stamp(text, by, carried=certificates) for by, certificates in carried], tmp_path)
@@ -70,6 +80,10 @@ def test_both_find_the_same_path_among_certificates_in_any_order(tmp_path: Path)
 
 def _case(name: str) -> dict[str, Any]:
     return next(case for case in VECTORS["cases"] if case["name"] == name)
+
+
+def _stamped_text() -> bytes:
+    return members_of(_case("stamped"))["checkpoint.txt"].split(b"\n\n")[0] + b"\n"
 
 
 def _said_by_both(name: str, answers: Sequence[bytes], folder: Path) -> list[dict[str, Any]]:
