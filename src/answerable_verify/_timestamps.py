@@ -4,7 +4,7 @@ An answer is read here strictly, and only what has to hold is handed on: `rfc316
 gets it with the certificates that lead to a root, and with nothing that nobody signed. Both have to agree.
 `VERIFY.sh` checks timestamps with `openssl ts` alone.
 
-Format: `docs/formats/log.md`, "Timestamps".
+Format: `docs/formats/log.md`, "Timestamps". Why both: `docs/decisions/0041`.
 """
 
 from collections.abc import Sequence
