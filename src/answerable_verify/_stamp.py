@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from answerable_verify._certificates import Certificate, kind_of_key, read_certificate, signature_of
 from answerable_verify._der import (
@@ -91,6 +90,7 @@ def read_stamp(answer: bytes) -> Stamp:
     Raises:
         NotDer: it is none, or of another form than the format's page states.
     """
+    _require(len(answer) <= _LARGEST, "larger than 256 KiB")
     digests, content, carried, info = _signed_data(answer)
     kind, place = several(content.content, Tag.OID, Tag.PLACE_0)
     _require(dotted(kind) == _TST_INFO, "no timestamp in it")
@@ -107,8 +107,11 @@ def read_stamp(answer: bytes) -> Stamp:
     _require(_is_named(leaf, signer.attributes), "by another certificate than it names")
     _require(kind_of_key(leaf) in signer.kinds, "a signature of another kind than it says")
     _require(leaf.is_for_stamps, "the certificate is not for timestamps")
+    text_digest, digest, at = _read_content(octets)
     return Stamp(
-        **_read_content(octets),
+        text_digest=text_digest,
+        digest=digest,
+        at=at,
         leaf=leaf,
         certificates=certificates,
         said=digests.whole + content.whole,
@@ -118,7 +121,6 @@ def read_stamp(answer: bytes) -> Stamp:
 
 def _signed_data(answer: bytes) -> tuple[Value, Value, Sequence[Value], Value]:
     """Kinds of digests, content, certificates and the one `SignerInfo`."""
-    _require(len(answer) <= _LARGEST, "larger than 256 KiB")
     status, token = several(only(answer, Tag.SEQUENCE).content, Tag.SEQUENCE, Tag.SEQUENCE)
     _require(status.content.startswith(_ZERO), "it was not granted")  # a text for people may follow
     kind, wrapped = several(token.content, Tag.OID, Tag.PLACE_0)
@@ -134,14 +136,14 @@ def _signed_data(answer: bytes) -> tuple[Value, Value, Sequence[Value], Value]:
     return expect(digests, Tag.SET), expect(content, Tag.SEQUENCE), certificates, expect(signers[0], Tag.SEQUENCE)
 
 
-def _read_content(octets: bytes) -> dict[str, Any]:
-    """What a `TSTInfo` says of the text and the time."""
+def _read_content(octets: bytes) -> tuple[bytes, str, datetime]:
+    """The text's digest, of which kind it is, and the time, as a `TSTInfo` says them."""
     version, policy, imprint, serial, at = at_least(5, values_in(only(octets, Tag.SEQUENCE).content))[:5]
     _require(count(version) == 1, "a timestamp of another version")
     dotted(policy)
     expect(serial, Tag.INTEGER)
     algorithm, text_digest = several(expect(imprint, Tag.SEQUENCE).content, Tag.SEQUENCE, Tag.OCTETS)
-    return {"text_digest": text_digest.content, "digest": _digest(algorithm), "at": time(expect(at, Tag.TIME))}
+    return text_digest.content, _digest(algorithm), time(expect(at, Tag.TIME))
 
 
 def _read_signer(info: Value) -> _Signer:
