@@ -456,7 +456,7 @@ def _stamps(cases: Cases) -> None:
     case("a certificate changed beside one of the trust file", wrong, of(carried=(two,)), trust="two authorities")
     later = replace(AUTHORITY.root, version=9)
     case("a certificate of a version to come", wrong, of(carried=(AUTHORITY.leaf, later)))
-    others = [replace(AUTHORITY.root, serial=serial) for serial in range(2, 18)]
+    others = [replace(AUTHORITY.root, serial=serial) for serial in range(20, 36)]
     case("more certificates than are looked at", wrong, of(carried=(AUTHORITY.leaf, *others)))
     case("a certificate that may encipher, too", wrong, of(authority(usage=0xA0)))
     case("a certificate that ended at that second", wrong, of(authority(until="261121040100Z")))
