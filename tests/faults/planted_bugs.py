@@ -263,13 +263,6 @@ BUGS = (
         tests=("tests/faults/test_watched_evidence.py",),
     ),
     Bug(
-        name="a timestamp of another text counts",
-        file="answerable_verify/_timestamps.py",
-        right="builder.build().verify_message(response, text)",
-        wrong="builder.build().verify(response, response.tst_info.message_imprint.message)",
-        tests=("tests/faults/test_watched_evidence.py",),
-    ),
-    Bug(
         name="a path may lead from any index",
         file="answerable_verify/_proof.py",
         right='    if root != checkpoint.root:\n        desk.say("inclusion", "receipt and path',
