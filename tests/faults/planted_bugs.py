@@ -75,9 +75,9 @@ BUGS = (
     ),
     Bug(
         name="the chain names the receipt itself instead of the one before",
-        file="answerable/ledger/_record.py",
-        right='            predicate["prev"] = head[1]',
-        wrong='            predicate["prev"] = "sha256:" + "0" * 64',
+        file="answerable/ledger/_statement.py",
+        right='        predicate["prev"] = prev',
+        wrong='        predicate["prev"] = "sha256:" + "0" * 64',
         tests=("src/answerable/ledger",),
     ),
     Bug(
