@@ -216,8 +216,8 @@ BUGS = (
     Bug(
         name="the verifier takes any text for the one committed to",
         file="answerable_verify/_texts.py",
-        right="        if digest.hex() != name:",
-        wrong="        if False:",
+        right="        digest = hashlib.sha256(content).digest()",
+        wrong="        digest = bytes.fromhex(name)",
         tests=("tests/faults/test_tampering.py",),
     ),
     Bug(
