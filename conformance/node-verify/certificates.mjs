@@ -22,7 +22,9 @@ const LONGEST_PATH = 8;
 /** Kind of key and digest that a signature's algorithm names; undefined if it is none that is taken. */
 export function signatureOf(algorithm) {
   try {
-    return SIGNATURES[identified(algorithm)];
+    const found = SIGNATURES[identified(algorithm)];
+    const isBare = valuesIn(algorithm.content).length === 1;
+    return isBare || found?.kind === 'rsa' ? found : undefined; // RFC 5758 §3.2: ECDSA has no parameters, not `NULL`
   } catch (error) {
     if (error instanceof Malformed) return undefined;
     throw error;

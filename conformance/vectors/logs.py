@@ -39,6 +39,9 @@ from conformance.vectors.stamps import (
     TIME_STAMPING,
     Authority,
     authority,
+    der,
+    oid,
+    sequence,
     signature_algorithm,
     stamp,
 )
@@ -447,6 +450,8 @@ def _stamps(cases: Cases) -> None:
     rsa, sha384 = signature_algorithm(BY_RSA.leaf.key), signature_algorithm(AUTHORITY.leaf.key, "sha384")
     case("a timestamp signed with another key than it says", wrong, of(signed_with=rsa))
     case("a timestamp signed over another digest than it says", wrong, of(signed_with=sha384))
+    with_null = sequence(oid("1.2.840.10045.4.3.2"), der(0x05))
+    case("a timestamp signed by an algorithm with parameters that it has not", wrong, of(signed_with=with_null))
     case("a timestamp in signed data of another version", wrong, of(version=1))
     case("a timestamp that was signed as something else", wrong, of(kind="1.2.840.113549.1.7.1"))
     case("a timestamp that names no certificate", wrong, of(names=False))

@@ -115,9 +115,11 @@ def read_certificate(whole: bytes) -> Certificate:
 def signature_of(algorithm: Value) -> Signature:
     """What an `AlgorithmIdentifier` of a signature says; of no kind if it is none that is taken here."""
     try:
-        return _SIGNATURES.get(identified(algorithm), ("", ""))
+        found = _SIGNATURES.get(identified(algorithm), ("", ""))
+        is_bare = len(values_in(algorithm.content)) == 1
     except NotDer:
         return "", ""
+    return found if is_bare or found[0] == "rsa" else ("", "")  # RFC 5758 §3.2: ECDSA has no parameters, not `NULL`
 
 
 def kind_of_key(certificate: Certificate) -> str:
