@@ -3,11 +3,11 @@
     python benchmarks/durable_steps.py [--quick] [--json PATH] [--without-ours]
 
 Ten-step runs of trivial steps with 400-byte results. Each engine is measured in a process of its
-own on a fresh database on the same disk; repeats are interleaved, ratios are taken within a repeat
-and their median is reported. Equal durability is checked, not assumed: an engine whose own
-connection does not fsync each commit (SQLite in WAL, `synchronous=FULL`; Postgres with `fsync` and
-`synchronous_commit` on), or whose database lacks a result afterwards, ends the run. Ends with 1 if a
-bar is missed.
+own on a fresh database on the same disk, and does the work again if it is done within a second;
+repeats are interleaved, ratios are taken within a repeat and their median is reported. Equal
+durability is checked, not assumed: an engine whose own connection does not fsync each commit (SQLite
+in WAL, `synchronous=FULL`; Postgres with `fsync` and `synchronous_commit` on), or whose database
+lacks a result afterwards, ends the run. Ends with 1 if a bar is missed.
 """
 
 import argparse

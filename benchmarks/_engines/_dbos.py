@@ -38,14 +38,14 @@ def timed(work: Work, url: str) -> Stopwatch:
     DBOS.launch()
     _workflow(-1, work.steps, work.result())
 
-    _watch.start()
-    if work.concurrency == 1:
-        for run in range(work.runs):
-            _workflow(run, work.steps, work.result())
-    else:
-        handles = [DBOS.start_workflow(_workflow, run, work.steps, work.result()) for run in range(work.runs)]
-        for handle in handles:
-            handle.get_result()
+    for numbers in _watch.rounds(work):
+        if work.concurrency == 1:
+            for run in numbers:
+                _workflow(run, work.steps, work.result())
+        else:
+            handles = [DBOS.start_workflow(_workflow, run, work.steps, work.result()) for run in numbers]
+            for handle in handles:
+                handle.get_result()
     return _watch
 
 

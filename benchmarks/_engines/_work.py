@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,10 +33,6 @@ class Work:
     def database(self) -> Path:
         return self.directory / "engine.sqlite3"
 
-    @property
-    def all_steps(self) -> int:
-        return self.runs * self.steps
-
     def result(self) -> str:
         """What a step returns: text, so that no engine's serialiser has an easy day."""
         return ("the quick brown fox jumps over the lazy dog; " * 10)[: self.result_bytes]
@@ -62,11 +58,13 @@ class Measured:
     """What one engine did.
 
     Args:
+        runs: how many were done: those of the work, as often as it was done (`Stopwatch.rounds`).
         records: step results found in its database afterwards, by a connection of our own.
         latencies_s: of single steps, from the call to its durable result.
     """
 
     elapsed_s: float
+    runs: int
     latencies_s: list[float]
     records: int
     durability: Durability
@@ -75,9 +73,15 @@ class Measured:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Collects step latencies; the warm-up's are dropped by `start`."""
+    """Collects step latencies; the warm-up's are dropped by `start`.
 
+    Args:
+        least_s: the work is done again and again until it has taken so long.
+    """
+
+    least_s: float = 1.0
     latencies_s: list[float] = field(default_factory=list)
+    runs: int = 0
     stopped_s: float = 0.0
     _started: float = 0.0
 
@@ -87,6 +91,19 @@ class Stopwatch:
 
     def stop(self) -> None:
         self.stopped_s = self.elapsed_s()
+
+    def rounds(self, work: Work) -> Iterator[range]:
+        """Starts; gives the numbers of the work's runs, and of as many others while the least time is not over; stops.
+
+        A second, because an engine that is done in a third of one is measured by what else the machine did just then.
+        """
+        self.start()
+        while True:
+            yield range(self.runs, self.runs + work.runs)
+            self.runs += work.runs
+            if self.elapsed_s() >= self.least_s:
+                break
+        self.stop()
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self._started
@@ -104,12 +121,12 @@ def durability_of(connection: sqlite3.Connection) -> Durability:
     )
 
 
-def threads_drive(work: Work, one: Callable[[int], object]) -> None:
-    """Every run once, `concurrency` at a time, each on a thread."""
+def threads_drive(work: Work, numbers: Sequence[int], one: Callable[[int], object]) -> None:
+    """Every one of these runs once, `concurrency` at a time, each on a thread."""
     if work.concurrency == 1:
-        for run in range(work.runs):
+        for run in numbers:
             one(run)
         return
     threading.stack_size(512 * 1024)  # a thousand default stacks would be counted as the engine's memory
     with ThreadPoolExecutor(work.concurrency) as pool:
-        list(pool.map(one, range(work.runs)))
+        list(pool.map(one, numbers))

@@ -32,25 +32,25 @@ def measure(work: Work) -> Measured:
 
     starting.spawn("bench", {"run": -1}, queue="default")
     clients[0].absurd.work_batch()
-    watch.start()
     left = threading.Semaphore(0)
     with ThreadPoolExecutor(len(clients)) as pool:
         ends = [pool.submit(client.serve, work, left, len(clients)) for client in clients]
-        for run in range(work.runs):
-            starting.spawn("bench", {"run": run}, queue="default")
-        for _ in range(work.runs):
-            left.acquire()
+        for numbers in watch.rounds(work):
+            for run in numbers:
+                starting.spawn("bench", {"run": run}, queue="default")
+            for _ in numbers:
+                left.acquire()
         for client in clients:
             client.absurd.stop_worker()
         for end in ends:
             end.result()
-    elapsed_s = watch.elapsed_s()
     commits = clients[0].absurd._conn.execute("SHOW synchronous_commit").fetchone()
     assert commits is not None
     done = count(work.url, "SELECT count(*) FROM absurd.t_default WHERE state = 'completed'")
-    assert done == work.runs + 1, f"{done} runs are done"
+    assert done == watch.runs + 1, f"{done} runs are done"
     return Measured(
-        elapsed_s=elapsed_s,
+        elapsed_s=watch.stopped_s,
+        runs=watch.runs,
         latencies_s=watch.latencies_s,
         records=count(work.url, "SELECT count(*) FROM absurd.c_default") - work.steps,
         durability=durability_of_server(work.url, synchronous_commit=str(commits[0])),

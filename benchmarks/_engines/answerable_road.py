@@ -8,7 +8,7 @@ cache helps), `cached` (the same with requests that repeat), `reads` (outcome on
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ def measure(work: Work) -> Measured:
     versions = {name: version(name) for name in ("answerable", "cedarpy", "pynacl")}
     return Measured(
         elapsed_s=watch.stopped_s,
+        runs=watch.runs,
         latencies_s=watch.latencies_s,
         records=outcomes - work.steps,
         durability=durability[0],
@@ -95,15 +96,14 @@ async def drive(
         durability.append(_durability(gate.desk.ledger._recorder.connection, work.url))
         await gate.result(await gate.start("bench", -1))
         ready()
-        watch.start()
-        numbers = iter(range(first, first + work.runs))
 
-        async def one_after_another() -> None:
+        async def one_after_another(numbers: Iterator[int]) -> None:
             for number in numbers:
-                await gate.result(await gate.start("bench", number))
+                await gate.result(await gate.start("bench", first + number))
 
-        await asyncio.gather(*(one_after_another() for _ in range(work.concurrency)))
-        watch.stop()
+        for numbers in watch.rounds(work):
+            left = iter(numbers)
+            await asyncio.gather(*(one_after_another(left) for _ in range(work.concurrency)))
 
 
 def _durability(connection: Any, url: str) -> Durability:

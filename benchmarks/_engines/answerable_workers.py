@@ -21,7 +21,7 @@ def measure(work: Work) -> Measured:
     """Start the gates, warm each with one run, have them go at once, and wait for the last."""
     workers = int(work.variant)
     share = replace(work, runs=work.runs // workers, concurrency=work.concurrency // workers)
-    asyncio.run(drive(replace(share, runs=0), Stopwatch(), []))
+    asyncio.run(drive(replace(share, runs=0), Stopwatch(least_s=0), []))
     gates = []
     for number in range(workers):
         data = work.directory / f"gate-{number}"
@@ -44,6 +44,7 @@ def measure(work: Work) -> Measured:
     outcomes = sum(receipt.phase == "outcome" for receipt in Reader.open(work.directory / "data").receipts())
     return Measured(
         elapsed_s=watch.stopped_s,
+        runs=share.runs * workers,
         latencies_s=[float(each) for line in said for each in line.split()],
         records=outcomes - (workers + 1) * work.steps,
         durability=durability_of_server(work.url),  # each gate's own connection is asked where there is one
@@ -72,6 +73,6 @@ def _ready() -> None:
 if __name__ == "__main__":
     directory, url, runs, concurrency, first = sys.argv[1:]
     work = Work(concurrency=int(concurrency), runs=int(runs), directory=Path(directory).parent, url=url)
-    own = Stopwatch()
+    own = Stopwatch(least_s=0)
     asyncio.run(drive(work, own, [], data=Path(directory).name, first=int(first), ready=_ready))
     _tell(" ".join(f"{latency_s:.6f}" for latency_s in own.latencies_s))

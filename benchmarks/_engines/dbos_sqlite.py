@@ -13,11 +13,11 @@ def measure(work: Work) -> Measured:
     made.execute("PRAGMA journal_mode=WAL")  # a property of the file: DBOS's connections inherit it
     made.close()
     watch = timed(work, f"sqlite:///{work.database}")
-    elapsed_s = watch.elapsed_s()
 
     journal_mode, synchronous = asked_of_its_engine("PRAGMA journal_mode", "PRAGMA synchronous")
     return Measured(
-        elapsed_s=elapsed_s,
+        elapsed_s=watch.stopped_s,
+        runs=watch.runs,
         latencies_s=watch.latencies_s,
         records=_records(work),
         durability=Durability(journal_mode=journal_mode, synchronous=synchronous),

@@ -34,14 +34,14 @@ def measure(work: Work) -> Measured:
 
         one(-1)
         marks.began.clear()
-        watch.start()
-        threads_drive(work, one)
-        elapsed_s = watch.elapsed_s()
+        for numbers in watch.rounds(work):
+            threads_drive(work, numbers, one)
     records = count(work.url, "SELECT count(*) FROM checkpoints WHERE thread_id <> 'run--1'")
     return Measured(
-        elapsed_s=elapsed_s,
+        elapsed_s=watch.stopped_s,
+        runs=watch.runs,
         latencies_s=marks.latencies_s(),
-        records=records - 2 * work.runs,
+        records=records - 2 * watch.runs,
         durability=durability_of_server(work.url),
         versions={name: version(name) for name in ("langgraph", "langgraph-checkpoint-postgres")},
     )

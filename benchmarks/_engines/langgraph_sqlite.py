@@ -9,6 +9,7 @@ import itertools
 import sqlite3
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypedDict
 
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -60,9 +61,9 @@ def _measure_threads(work: Work) -> Measured:
 
         one(-1)
         marks.began.clear()
-        watch.start()
-        threads_drive(work, one)
-        return _measured(work, watch.elapsed_s(), marks, durability_of(saver.conn))
+        for numbers in watch.rounds(work):
+            threads_drive(work, numbers, one)
+        return _measured(work.database, watch, marks, durability_of(saver.conn))
 
 
 async def _measure_async(work: Work) -> Measured:
@@ -81,14 +82,13 @@ async def _measure_async(work: Work) -> Measured:
 
         await one(-1)
         marks.began.clear()
-        watch.start()
-        await asyncio.gather(*[one(run) for run in range(work.runs)])
-        elapsed_s = watch.elapsed_s()
+        for numbers in watch.rounds(work):
+            await asyncio.gather(*[one(run) for run in numbers])
         found = {}
         for pragma in ("journal_mode", "synchronous"):
             async with saver.conn.execute(f"PRAGMA {pragma}") as cursor:
                 found[pragma] = next(iter(await cursor.fetchall()))[0]
-        return _measured(work, elapsed_s, marks, Durability(**found))
+        return _measured(work.database, watch, marks, Durability(**found))
 
 
 def chain(work: Work, node: Any) -> Any:
@@ -109,14 +109,15 @@ def config(run: int) -> Any:
     return {"configurable": {"thread_id": f"run-{run}"}}
 
 
-def _measured(work: Work, elapsed_s: float, marks: Marks, durability: Durability) -> Measured:
-    reader = sqlite3.connect(work.database)
+def _measured(database: Path, watch: Stopwatch, marks: Marks, durability: Durability) -> Measured:
+    reader = sqlite3.connect(database)
     # One checkpoint for the input, one for the start, one after every node.
     records = reader.execute("SELECT count(*) FROM checkpoints WHERE thread_id <> 'run--1'").fetchone()[0]
     return Measured(
-        elapsed_s=elapsed_s,
+        elapsed_s=watch.stopped_s,
+        runs=watch.runs,
         latencies_s=marks.latencies_s(),
-        records=records - 2 * work.runs,
+        records=records - 2 * watch.runs,
         durability=durability,
         versions={name: version(name) for name in ("langgraph", "langgraph-checkpoint-sqlite")},
     )

@@ -18,20 +18,20 @@ def measure(work: Work) -> Measured:
     connection.execute("CREATE TABLE result (run INTEGER, step INTEGER, text TEXT, PRIMARY KEY (run, step))")
     watch = Stopwatch()
 
-    watch.start()
-    for first in range(0, work.runs, work.concurrency):
-        batch = range(first, min(first + work.concurrency, work.runs))
-        for step in range(work.steps):
-            began = time.perf_counter()
-            connection.execute("BEGIN IMMEDIATE")
-            for run in batch:
-                connection.execute("INSERT INTO result VALUES (?, ?, ?)", (run, step, work.result()))
-            connection.execute("COMMIT")
-            watch.since(began)
-    elapsed_s = watch.elapsed_s()
+    for numbers in watch.rounds(work):
+        for first in range(0, work.runs, work.concurrency):
+            batch = numbers[first : first + work.concurrency]
+            for step in range(work.steps):
+                began = time.perf_counter()
+                connection.execute("BEGIN IMMEDIATE")
+                for run in batch:
+                    connection.execute("INSERT INTO result VALUES (?, ?, ?)", (run, step, work.result()))
+                connection.execute("COMMIT")
+                watch.since(began)
 
     return Measured(
-        elapsed_s=elapsed_s,
+        elapsed_s=watch.stopped_s,
+        runs=watch.runs,
         latencies_s=watch.latencies_s,
         records=connection.execute("SELECT count(*) FROM result").fetchone()[0],
         durability=durability_of(connection),

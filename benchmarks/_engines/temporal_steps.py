@@ -7,6 +7,7 @@ worker runs workflows outside the sandbox and activities on the same loop, which
 import asyncio
 import sqlite3
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -49,6 +50,7 @@ def measure(work: Work) -> Measured:
         journal_mode = _journal_mode(work)
     return Measured(
         elapsed_s=_watch.stopped_s,
+        runs=_watch.runs,
         latencies_s=_watch.latencies_s,
         records=records,
         # `synchronous` belongs to the server's own connection, which cannot be asked: it is what it was told.
@@ -73,18 +75,16 @@ async def _drive(work: Work, address: str) -> int:
         asked = [number, work.steps, work.result()]
         await client.execute_workflow(Bench.run, args=asked, id=f"bench-{number}", task_queue="bench")
 
+    async def one_after_another(numbers: Iterator[int]) -> None:
+        for number in numbers:
+            await one(number)
+
     async with worker:
         await one(-1)
-        _watch.start()
-        numbers = iter(range(work.runs))
-
-        async def one_after_another() -> None:
-            for number in numbers:
-                await one(number)
-
-        await asyncio.gather(*(one_after_another() for _ in range(work.concurrency)))
-        _watch.stop()
-        return sum([await _recorded(client, f"bench-{number}") for number in range(work.runs)])
+        for numbers in _watch.rounds(work):
+            left = iter(numbers)
+            await asyncio.gather(*(one_after_another(left) for _ in range(work.concurrency)))
+        return sum([await _recorded(client, f"bench-{number}") for number in range(_watch.runs)])
 
 
 async def _recorded(client: Client, run: str) -> int:

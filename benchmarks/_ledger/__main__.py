@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import gc
 import hashlib
+import itertools
 import json
 import os
 import resource
@@ -43,6 +44,7 @@ from benchmarks._ledger.event import event
 TENANT = TenantId("default")
 AGENTS = 100
 TURNS = 10
+_AT_ONCE = 50  # rows that one statement of the floor inserts
 STORE = "answerable.sqlite3"
 Figures = dict[str, Any]
 
@@ -184,7 +186,9 @@ class _Floor:
         self._store.execute(self._record.execute("SELECT sql FROM sqlite_master WHERE name = 'receipts'").fetchone()[0])
         columns = [row[1] for row in self._record.execute("PRAGMA table_info(receipts)")]
         self._body, self._place = columns.index("body"), columns.index("position")
-        self._insert = f"INSERT OR ROLLBACK INTO receipts VALUES ({', '.join('?' * len(columns))})"
+        row = f"({', '.join('?' * len(columns))})"
+        self._insert = f"INSERT OR ROLLBACK INTO receipts VALUES {row}"
+        self._insert_many = f"INSERT OR ROLLBACK INTO receipts VALUES {', '.join([row] * _AT_ONCE)}"
 
     def take_in(self) -> list[bytes]:
         """What the record has had since the last time, as it was signed."""
@@ -202,7 +206,11 @@ class _Floor:
                 signature = crypto_sign(pae(row[self._body]), self._secret)[:64]
                 hashlib.sha256(envelope_json(row[self._body], signature, "0" * 64)).digest()
             self._store.execute("BEGIN IMMEDIATE")
-            self._store.executemany(self._insert, batch)
+            whole = len(batch) - len(batch) % _AT_ONCE
+            for first in range(0, whole, _AT_ONCE):
+                values = itertools.chain.from_iterable(batch[first : first + _AT_ONCE])
+                self._store.execute(self._insert_many, tuple(values))
+            self._store.executemany(self._insert, batch[whole:])
             self._store.execute("COMMIT")
         return time.process_time() - start
 

@@ -40,6 +40,21 @@ export function expect(value, tag) {
   return value;
 }
 
+/** The values that some bytes are: as many as there are tags, each of its own. */
+export function several(bytes, ...tags) {
+  const found = valuesIn(bytes);
+  if (found.length !== tags.length) throw new Malformed('another ASN.1 type than expected');
+  return found.map((value, at) => expect(value, tags[at]));
+}
+
+/** Values that may each be there, in the order of these tags, at its tag's place. */
+export function inOrder(values, ...tags) {
+  const left = [...values];
+  const found = tags.map((tag) => (left[0]?.tag === tag ? left.shift() : undefined));
+  if (left.length) throw new Malformed('another ASN.1 type than expected');
+  return found;
+}
+
 /** The values in a set, which DER sorts by their encoding. */
 export function valuesInSet(bytes) {
   const found = valuesIn(bytes);
@@ -68,11 +83,26 @@ export function oid(value) {
   return [top, first - top * 40n, ...rest].join('.');
 }
 
+/** The object identifier of an AlgorithmIdentifier without parameters, or with NULL. */
+export function identified(algorithm) {
+  const [kind, parameters, more] = valuesIn(expect(algorithm, TAGS.sequence).content);
+  if (more || (parameters && (parameters.tag !== TAGS.null || parameters.content.length)))
+    throw new Malformed('an algorithm with parameters');
+  return oid(kind);
+}
+
+/** The octets of a whole number, which are as few as can be. */
+export function integer(value) {
+  const { content } = expect(value, TAGS.integer);
+  const isLong = content.length > 1 && [0, 0xff].includes(content[0]) && content[0] >> 7 === content[1] >> 7;
+  if (!content.length || isLong) throw new Malformed('not a number');
+  return content;
+}
+
 /** A whole number of at most 48 bits that is not negative. */
 export function count(value) {
-  const { content } = expect(value, TAGS.integer);
-  if (!content.length || content.length > 6 || content[0] >= 0x80) throw new Malformed('not a small number');
-  if (content.length > 1 && content[0] === 0 && content[1] < 0x80) throw new Malformed('a number with leading zeros');
+  const content = integer(value);
+  if (content.length > 6 || content[0] >= 0x80) throw new Malformed('not a small number');
   return content.readUIntBE(0, content.length);
 }
 
@@ -81,7 +111,7 @@ export function time(value) {
   const text = value.content.toString('latin1');
   const century = Number(text.slice(0, 2)) >= 50 ? '19' : '20';
   const digits = value.tag === 0x17 ? century + text : value.tag === 0x18 ? text : '';
-  const parts = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(digits);
+  const parts = /^(?!0000)(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(digits);
   const said = parts && `${parts[1]}-${parts[2]}-${parts[3]}T${parts[4]}:${parts[5]}:${parts[6]}`;
   const at = said ? Date.parse(`${said}Z`) : NaN;
   if (Number.isNaN(at) || new Date(at).toISOString().slice(0, 19) !== said) throw new Malformed('not a time');

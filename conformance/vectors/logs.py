@@ -31,7 +31,17 @@ from conformance.vectors.making import (
     verifier_key,
 )
 from conformance.vectors.runs import Cases, an_ordinary_run
-from conformance.vectors.stamps import AUTHORITY, BY_RSA, BY_TWO, SERVER, TIME_STAMPING, Authority, authority, stamp
+from conformance.vectors.stamps import (
+    AUTHORITY,
+    BY_RSA,
+    BY_TWO,
+    SERVER,
+    TIME_STAMPING,
+    Authority,
+    authority,
+    signature_algorithm,
+    stamp,
+)
 
 __all__ = ["TRUSTS", "log_cases", "of_a_large_log"]
 
@@ -49,7 +59,11 @@ TRUSTS |= {
     "a log key until three": trust_text(log_key_until="2026-11-21T03:00:00Z"),
     "a log key until five": trust_text(log_key_until="2026-11-21T05:00:00Z"),
 }
+_ITSELF = replace(AUTHORITY.leaf, subject="Time, alone", issuer="Time, alone", issuer_key=AUTHORITY.leaf.key)
+_ALONE = Authority(root=_ITSELF, leaf=_ITSELF)
 TRUSTS |= {
+    "an authority alone": trust_text(tsa_root=_ITSELF.pem),
+    "both of two hops": trust_text(tsa_root=BY_TWO.between[0].pem, tsa_root_2=BY_TWO.root.pem),
     "an authority": trust_text(tsa_root=AUTHORITY.root.pem),
     "two authorities": trust_text(tsa_root=AUTHORITY.leaf.pem, tsa_root_2=AUTHORITY.root.pem),
     "an authority that is no root": trust_text(tsa_root=BY_TWO.between[0].pem),
@@ -414,6 +428,7 @@ def _stamps(cases: Cases) -> None:
     other = of(authority(issuer="Elsewhere", issuer_key=BY_TWO.between[0].key))
     case("stamped by an unknown authority", wrong, other)
     case("stamped by an unknown authority and by one that is known", "", other, good)
+    case("stamped by an authority whose certificate ended since", "", of(authority(until="261121050000Z")))
     case("a timestamp of another text", wrong, stamp(b"another\n"))
     case("a timestamp that was not granted", wrong, of(status=2))
     case("a timestamp signed by another key", wrong, of(key=BY_RSA.leaf.key))
@@ -423,6 +438,28 @@ def _stamps(cases: Cases) -> None:
     case("a timestamp without its certificate", wrong, of(carried=()))
     case("a timestamp without the certificate between", wrong, of(BY_TWO, carried=(BY_TWO.leaf,)))
     case("a timestamp whose certificates are not sorted", wrong, of(BY_TWO, is_sorted=False))
+    case("stamped, with words and revocations that nobody signs", "", of(passed_over=True))
+    case(
+        "stamped below an authority of the trust file", "", of(BY_TWO, carried=(BY_TWO.leaf,)), trust="both of two hops"
+    )
+    case("stamped by an authority that is its own root", "", of(_ALONE), trust="an authority alone")
+    case("stamped with certificates of others beside", "", of(carried=(AUTHORITY.leaf, *BY_TWO.between, _ALONE.leaf)))
+    rsa, sha384 = signature_algorithm(BY_RSA.leaf.key), signature_algorithm(AUTHORITY.leaf.key, "sha384")
+    case("a timestamp signed with another key than it says", wrong, of(signed_with=rsa))
+    case("a timestamp signed over another digest than it says", wrong, of(signed_with=sha384))
+    case("a timestamp in signed data of another version", wrong, of(version=1))
+    case("a timestamp that was signed as something else", wrong, of(kind="1.2.840.113549.1.7.1"))
+    case("a timestamp that names no certificate", wrong, of(names=False))
+    case("a timestamp that names another certificate", wrong, of(named=AUTHORITY.root))
+    two = replace(AUTHORITY.leaf, told=sha384)
+    case("a certificate that states two algorithms", wrong, of(replace(AUTHORITY, leaf=two)))
+    case("a certificate changed beside one of the trust file", wrong, of(carried=(two,)), trust="two authorities")
+    later = replace(AUTHORITY.root, version=9)
+    case("a certificate of a version to come", wrong, of(carried=(AUTHORITY.leaf, later)))
+    others = [replace(AUTHORITY.root, serial=serial) for serial in range(20, 36)]
+    case("more certificates than are looked at", wrong, of(carried=(AUTHORITY.leaf, *others)))
+    case("a certificate that may encipher, too", wrong, of(authority(usage=0xA0)))
+    case("a certificate that ended at that second", wrong, of(authority(until="261121040100Z")))
     case("a certificate that was not for timestamps", wrong, of(authority(purposes=(SERVER,))))
     case("a certificate for timestamps among others", wrong, of(authority(purposes=(TIME_STAMPING, SERVER))))
     case("a certificate for nothing in particular", wrong, of(authority(purposes=())))

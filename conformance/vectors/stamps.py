@@ -14,7 +14,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from conformance.vectors.making import b64
 
-__all__ = ["AUTHORITY", "BY_RSA", "BY_TWO", "SERVER", "TIME_STAMPING", "Authority", "authority", "stamp"]
+__all__ = [
+    "AUTHORITY",
+    "BY_RSA",
+    "BY_TWO",
+    "SERVER",
+    "TIME_STAMPING",
+    "Authority",
+    "authority",
+    "signature_algorithm",
+    "stamp",
+]
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 DIGESTS: dict[str, tuple[str, Any]] = {
@@ -23,6 +33,7 @@ DIGESTS: dict[str, tuple[str, Any]] = {
     "sha384": ("2.16.840.1.101.3.4.2.2", SHA384),
     "sha512": ("2.16.840.1.101.3.4.2.3", SHA512),
 }
+TST_INFO = "1.2.840.113549.1.9.16.1.4"
 TIME_STAMPING, SERVER = "1.3.6.1.5.5.7.3.8", "1.3.6.1.5.5.7.3.1"
 
 
@@ -75,10 +86,12 @@ def _signed(key: Key, said: bytes, digest: str = "sha256") -> bytes:
     return key.sign(said, ec.ECDSA(algorithm, deterministic_signing=True))
 
 
-def _signature_algorithm(key: Key) -> bytes:
+def signature_algorithm(key: Key, digest: str = "sha256") -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
-        return sequence(oid("1.2.840.113549.1.1.11"), der(0x05))  # sha256WithRSAEncryption
-    return sequence(oid("1.2.840.10045.4.3.2"))  # ecdsa-with-SHA256
+        number = {"sha1": 5, "sha256": 11, "sha384": 12, "sha512": 13}[digest]
+        return sequence(oid(f"1.2.840.113549.1.1.{number}"), der(0x05))  # sha256WithRSAEncryption, …
+    member = {"sha1": "1", "sha256": "3.2", "sha384": "3.3", "sha512": "3.4"}[digest]
+    return sequence(oid(f"1.2.840.10045.4.{member}"))  # ecdsa-with-SHA256, …
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,18 +112,21 @@ class Certificate:
     purposes_are_critical: bool = True
     strange: bool = False
     """Whether it has a critical extension that nobody knows."""
+    version: int = 3
+    told: bytes = b""
+    """The algorithm of its signature as it stands beside it, where that is not the one that is signed."""
 
     @property
     def body(self) -> bytes:
-        sign = _signature_algorithm(self.issuer_key)
+        sign = signature_algorithm(self.issuer_key)
         public = self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         said = sequence(
-            der(0xA0, number(2)),
+            der(0xA0, number(self.version - 1)),
             *(number(self.serial), sign, name(self.issuer)),
             sequence(der(0x17, self.since.encode()), der(0x17, self.until.encode())),
             *(name(self.subject), public, der(0xA3, sequence(*self._extensions()))),
         )
-        return sequence(said, sign, der(0x03, b"\0", _signed(self.issuer_key, said)))
+        return sequence(said, self.told or sign, der(0x03, b"\0", _signed(self.issuer_key, said)))
 
     @property
     def pem(self) -> str:
@@ -198,39 +214,54 @@ def stamp(
     digest: str = "sha256",
     under: str = "",
     status: int = 0,
+    version: int = 3,
     key: Key | None = None,
     attested: bytes = b"",
+    kind: str = TST_INFO,
+    named: Certificate | None = None,
+    names: bool = True,
+    signed_with: bytes = b"",
     carried: Sequence[Certificate] | None = None,
     is_sorted: bool = True,
+    passed_over: bool = False,
+    words: bytes = b"Here you are",
 ) -> bytes:
     """A response of the authority over a text.
 
     Args:
         under: the digest of what is signed, where it is not that of the text.
         key: signs in place of the leaf's; `attested`: the content whose digest is signed, where it is not the real one.
+        kind: of content, as it is signed; `named`: the certificate that is signed to be the signer's, if not the leaf.
+        signed_with: the algorithm of the signature that stands beside it, where it is not the real one.
         carried: the certificates in it, where they are not those of the authority.
+        passed_over: with a text for people (`words`), revocations and attributes, none of which anybody signs.
     """
     imprint = sequence(digest_algorithm(digest), octets(hashlib.new(digest, text).digest()))
     content = sequence(number(1), oid("1.3.6.1.4.1.99999.2"), imprint, number(77), der(0x18, at.encode()))
-    certificate = by.leaf.body
-    named = sequence(sequence(sequence(octets(hashlib.sha256(certificate).digest()))))  # RFC 5816, signingCertificateV2
+    certificate = (named or by.leaf).body
+    first = sequence(octets(hashlib.sha256(certificate).digest()))  # RFC 5816, signingCertificateV2
     under = under or digest
     told = hashlib.new(under, attested or content).digest()
     attributes = [
-        sequence(oid("1.2.840.113549.1.9.3"), set_of(oid("1.2.840.113549.1.9.16.1.4"))),
+        sequence(oid("1.2.840.113549.1.9.3"), set_of(oid(kind))),
         sequence(oid("1.2.840.113549.1.9.4"), set_of(octets(told))),
-        sequence(oid("1.2.840.113549.1.9.16.2.47"), set_of(named)),
+        *([sequence(oid("1.2.840.113549.1.9.16.2.47"), set_of(sequence(sequence(first))))] if names else []),
     ]
     signature = _signed(key or by.leaf.key, set_of(*attributes), under)
+    name_of_it = signed_with or signature_algorithm(by.leaf.key, under)
     signer = sequence(
         *(number(1), sequence(name(by.leaf.issuer), number(by.leaf.serial)), digest_algorithm(under)),
-        *(set_of(*attributes, tag=0xA0), _signature_algorithm(by.leaf.key), octets(signature)),
+        *(set_of(*attributes, tag=0xA0), name_of_it, octets(signature)),
+        der(0xA1, sequence(oid("1.3.6.1.4.1.99999.3"), set_of(octets(b"anything")))) if passed_over else b"",
     )
     bodies = sorted(each.body for each in ((by.leaf, *by.between) if carried is None else carried))
     signed = sequence(
-        *(number(3), set_of(digest_algorithm(under))),
-        sequence(oid("1.2.840.113549.1.9.16.1.4"), der(0xA0, octets(content))),
-        *(der(0xA0, *(bodies if is_sorted else reversed(bodies))), set_of(signer)),
+        *(number(version), set_of(digest_algorithm(under))),
+        sequence(oid(TST_INFO), der(0xA0, octets(content))),
+        der(0xA0, *(bodies if is_sorted else reversed(bodies))),
+        der(0xA1) if passed_over else b"",
+        set_of(signer),
     )
     token = sequence(oid("1.2.840.113549.1.7.2"), der(0xA0, signed))
-    return sequence(sequence(number(status)), token)
+    text_for_people = sequence(der(0x0C, words)) if passed_over else b""
+    return sequence(sequence(number(status), text_for_people), token)

@@ -1,17 +1,20 @@
 """RFC 3161 timestamps of a checkpoint, against the verifier's own roots.
 
-They need `rfc3161-client` (the extra `timestamps`); `VERIFY.sh` checks them with `openssl ts` alone.
+An answer is read here strictly, and only what has to hold is handed on: `rfc3161-client` (the extra `timestamps`)
+gets it with the certificates that lead to a root, and with nothing that nobody signed. Both have to agree.
+`VERIFY.sh` checks timestamps with `openssl ts` alone.
 
-Format: `docs/formats/log.md`, "Timestamps".
+Format: `docs/formats/log.md`, "Timestamps". Why both: `docs/decisions/0041`.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
-__all__ = ["BadTimestamp", "can_read", "stamped_at"]
+from answerable_verify._certificates import Certificate, path_to, read_certificate
+from answerable_verify._der import NotDer
+from answerable_verify._stamp import read_stamp
 
-_DIGESTS = frozenset({"2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3"})
-"""SHA-256, SHA-384 and SHA-512: the library takes SHA-1 too."""
+__all__ = ["BadTimestamp", "can_read", "stamped_at"]
 
 
 class BadTimestamp(ValueError):
@@ -36,18 +39,34 @@ def stamped_at(answer: bytes, text: bytes, roots: Sequence[bytes]) -> datetime:
     Raises:
         BadTimestamp: it is none, of another text, or of no authority under these roots.
     """
-    from cryptography.x509 import load_pem_x509_certificate
-    from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
+    from cryptography.x509 import load_der_x509_certificate
+    from rfc3161_client import VerifierBuilder, decode_timestamp_response
 
-    builder = VerifierBuilder()
-    for pem in dict.fromkeys(roots):
-        builder = builder.add_root_certificate(load_pem_x509_certificate(pem))
     try:
-        response = decode_timestamp_response(answer)
-        if any(each.dotted_string not in _DIGESTS for each in response.signed_data.digest_algorithms):
-            raise BadTimestamp("a digest other than SHA-256, SHA-384 and SHA-512")
-        builder.build().verify_message(response, text)
-        at = response.tst_info.gen_time
-    except (ValueError, VerificationError) as error:
+        stamp = read_stamp(answer)
+        if not stamp.is_of(text):
+            raise BadTimestamp("of another text")
+        trusted = _readable(roots)
+        found = path_to(stamp.leaf, [*stamp.certificates, *trusted], trusted, stamp.at)
+        if not found:
+            raise BadTimestamp("no path to a root of the trust file")
+        path, root = found
+        verifier = VerifierBuilder().add_root_certificate(load_der_x509_certificate(root.whole)).build()
+        verifier.verify_message(decode_timestamp_response(stamp.anew(path)), text)
+    except Exception as error:  # noqa: BLE001 - libraries raise what they please at hostile bytes: none of it holds
         raise BadTimestamp(str(error)[:200]) from None
-    return at
+    return stamp.at
+
+
+def _readable(roots: Sequence[bytes]) -> list[Certificate]:
+    """The certificates that something can lead to: those that are read as certificates of a token are."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
+
+    found = []
+    for pem in dict.fromkeys(roots):
+        try:
+            found.append(read_certificate(load_pem_x509_certificate(pem).public_bytes(Encoding.DER)))
+        except (NotDer, InvalidVersion):
+            continue
+    return found

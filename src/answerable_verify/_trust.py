@@ -3,6 +3,7 @@
 Format: `docs/formats/trust.md`.
 """
 
+import contextlib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 
 from answerable_verify._json import NotCanonical, read_json
 from answerable_verify._keys import BadKey, key_id, read_pem
@@ -206,7 +207,8 @@ def _period(where: str, said: Mapping[str, Any], name: str) -> tuple[str, str]:
 
 def _certificate(where: str, pem: str) -> bytes:
     try:
-        load_pem_x509_certificate(pem.encode())
+        with contextlib.suppress(InvalidVersion):  # which timestamps pass over, as they do one of version 1
+            load_pem_x509_certificate(pem.encode())
     except ValueError:
         raise BadTrust(f"{where} has a `tsa_root` that is not a certificate in PEM") from None
     return pem.encode()

@@ -8,7 +8,7 @@ from typing import Any
 
 from conformance.vectors.making import bundle, canonical, envelope, sha256
 
-__all__ = ["damaged", "disturb", "forged"]
+__all__ = ["damaged", "disturb", "forged", "heal"]
 
 WEIRD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2, 2**53 - 1, 2**53, 1.5),
@@ -28,7 +28,7 @@ def damaged(members: Mapping[str, bytes], chance: random.Random) -> dict[str, by
         if found:
             _damage(found, chance)
     if chance.random() < 0.7:
-        _heal(found)
+        heal(found)
     return found
 
 
@@ -117,7 +117,8 @@ def _written(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def _heal(members: dict[str, bytes]) -> None:
+def heal(members: dict[str, bytes]) -> None:
+    """Write the manifest anew to match the members."""
     try:
         manifest = json.loads(members["manifest.json"])
         manifest["members"] = {name: sha256(body) for name, body in members.items() if name != "manifest.json"}

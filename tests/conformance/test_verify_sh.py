@@ -26,6 +26,12 @@ READ_BY_OPENSSL = {
     "a timestamp with something behind it",
     "a timestamp whose certificates are not sorted",
     "a timestamp signed over SHA-1",
+    "a timestamp signed with another key than it says",
+    "a timestamp signed over another digest than it says",
+    "a timestamp in signed data of another version",
+    "a timestamp that was signed as something else",
+    "a certificate of a version to come",
+    "more certificates than are looked at",
 }
 BESIDE_THE_BUNDLE = {"a member that is not listed"}
 """A stranger's file in the folder is told of; in a ZIP it is a fault."""

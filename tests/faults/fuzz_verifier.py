@@ -25,6 +25,8 @@ with atheris.instrument_imports(include=["answerable_verify"]):
     )
 
 from conformance.vectors.generate import all_vectors
+from conformance.vectors.logs import TRUSTS as LOG_TRUSTS
+from conformance.vectors.logs import log_cases
 from conformance.vectors.making import bundle
 from conformance.vectors.runs import TRUSTS, an_ordinary_run
 
@@ -68,9 +70,14 @@ def members(data: bytes, scratch: Path) -> None:
     _judge(verify_members(found, given.PickValueInList([None, PINNED])))
 
 
+def timestamp(data: bytes, scratch: Path) -> None:
+    """Bytes as a timestamp of an honest bundle's checkpoint."""
+    _judge(verify_members({**STAMPED, "timestamps/1.tsr": data}, STAMPED_UNDER))
+
+
 def everything(data: bytes, scratch: Path) -> None:
     """One of the others, by the first byte."""
-    others = (container, members, proof, trust)
+    others = (container, members, proof, timestamp, trust)
     others[data[0] % len(others) if data else 0](data[1:], scratch)
 
 
@@ -85,11 +92,17 @@ TARGETS: Mapping[str, Callable[[bytes, Path], None]] = {
     "everything": everything,
     "members": members,
     "proof": proof,
+    "timestamp": timestamp,
     "trust": trust,
 }
 HONEST = {name: text.encode() for name, text in bundle(an_ordinary_run().envelopes()).items()}
 NAMES = sorted(HONEST)
 PINNED: Trust
+CASES = {case["name"]: case for case in log_cases()}
+STAMPED = {
+    name: text if isinstance(text, bytes) else text.encode() for name, text in CASES["stamped"]["members"].items()
+}
+STAMPED_UNDER: Trust
 
 
 def _seeds(target: str) -> list[bytes]:
@@ -101,22 +114,27 @@ def _seeds(target: str) -> list[bytes]:
             return [raw for raw in found if len(raw) < 20_000]
         case "proof":
             return [case["proof"].partition("\n")[2].encode() for case in vectors["proofs.json"]["cases"]]
+        case "timestamp":
+            answers = [case["members"].get("timestamps/1.tsr") for case in CASES.values()]
+            return [answer for answer in answers if answer]
         case "trust":
             return [case["trust"].encode() for case in vectors["trusts.json"]["cases"]]
         case "members":
             return [bytes(range(256))]
         case _:
-            parts = ("container", "members", "proof", "trust")
+            parts = ("container", "members", "proof", "timestamp", "trust")
             return [bytes([number]) + seed for number, part in enumerate(parts) for seed in _seeds(part)]
 
 
 def main(words: list[str]) -> None:
     """Fuzz one target until libFuzzer has enough."""
-    global PINNED
+    global PINNED, STAMPED_UNDER
     target = TARGETS[words[1]]
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "trust.toml").write_text(TRUSTS["plain"])
         PINNED = read_trust(Path(folder) / "trust.toml")
+        (Path(folder) / "stamped.toml").write_text(LOG_TRUSTS["an authority"])
+        STAMPED_UNDER = read_trust(Path(folder) / "stamped.toml")
         corpus = Path(folder) / "corpus"
         corpus.mkdir()
         for number, seed in enumerate(_seeds(words[1])):

@@ -125,7 +125,9 @@ def test_a_bomb_of_bombs_is_refused_by_what_it_would_be_together(tmp_path: Path)
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("target", ["container", "members", "proof", "trust"] if IS_SOAK else ["everything"])
+@pytest.mark.parametrize(
+    "target", ["container", "members", "proof", "timestamp", "trust"] if IS_SOAK else ["everything"]
+)
 def test_nothing_that_a_fuzzer_finds_makes_the_verifier_fail(target: str, tmp_path: Path) -> None:
     enough = "-max_total_time=300" if IS_SOAK else "-runs=1500"
     done = subprocess.run(

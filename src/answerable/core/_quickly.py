@@ -17,12 +17,14 @@ def quickly_made(cls: type[T]) -> type[T]:
     A frozen dataclass writes each field past its own `__setattr__`, by a call. Here an object is of a class that may be
     written until all its fields are, and then becomes one of `cls`: the same fields, the same memory.
 
-    MEASURED: an object of 20 fields takes 2 µs instead of 5, and a step on the road makes about ten such objects.
+    MEASURED: an object of 20 fields takes 1 µs instead of 5, and a read on the road makes seven of them, a write ten.
+    `__delattr__` is part of it: while one of the two is Python's, CPython writes every field by way of looking it up.
     """
     fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cls)  # type: ignore[arg-type]
     assert all(each.kw_only for each in fields), "fields are given by name"
     assert not hasattr(cls, "__post_init__"), "nothing is looked at after the fields are written"
-    writable = type(cls.__name__, (cls,), {"__slots__": (), "__setattr__": object.__setattr__})
+    by_c = {name: getattr(object, name) for name in ("__setattr__", "__delattr__")}
+    writable = type(cls.__name__, (cls,), {"__slots__": (), **by_c})
     known = {"become": _become, "writable": writable, "frozen": cls, "MISSING": _MISSING}
     parameters, body = [], ["become(self, writable)"]
     for number, each in enumerate(fields):

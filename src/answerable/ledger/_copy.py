@@ -127,7 +127,8 @@ def _copy(source: Connection, target: Connection) -> None:
             if table in (workers, homes):  # of one place, and not of the record
                 continue
             columns = [column.name for column in table.columns]
-            into = Prepared(sa.insert(table).values({name: sa.bindparam(name) for name in columns}))
+            whole = sa.insert(table).values({name: sa.bindparam(name) for name in columns})
+            into = Prepared(whole.prefix_with("OR ROLLBACK", dialect="sqlite"))
             for rows in _chunks(source.each(Prepared(sa.select(table)))):
                 target.insert(into, rows)  # its values are in the order of the columns, for either database
                 target.rows(_SENT)  # has them sent, so that they do not gather in memory

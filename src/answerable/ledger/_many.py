@@ -58,6 +58,7 @@ _NEXT_LEAF = Prepared(
 _ORIGINS = Prepared(sa.select(logs.c.origin))
 _TENANTS = Prepared(sa.select(logs.c.tenant))
 _RENAME = Prepared(sa.update(logs).where(logs.c.tenant == _P("of_tenant")).values(origin=_P("name")))
+_INSERT = Prepared(sa.insert(receipts))  # with their positions, which are given at the commit
 _NEW_LOG = Prepared(sa.insert(logs))
 _NEW_SUBJECT = Prepared(sa.insert(subject_keys))
 _SAVE_SUBJECT = Prepared(insert(subject_keys).on_conflict_do_nothing())
@@ -201,6 +202,8 @@ class SharedRecorder(Recorder):
 class SharedTransaction(Transaction):
     """One batch among those of all workers."""
 
+    insertion = _INSERT
+
     def __init__(self, recorder: SharedRecorder) -> None:
         super().__init__(recorder)
         self._shared = recorder
@@ -257,7 +260,7 @@ class SharedTransaction(Transaction):
         if self._unsigned:
             self._seal()
         first = of.position + 1
-        self._rows = [(first + at, *row[1:]) for at, row in enumerate(self._rows)]
+        self._rows = [(first + at, *row) for at, row in enumerate(self._rows)]
         line = max((line_of(row[0]) for row in self.rows(_ORIGINS)), default=1) if self._new_logs else 1
         for tenant in self._new_logs:
             origin = origin_of(of.log_name, tenant, line)

@@ -22,18 +22,16 @@ from answerable.ledger._lately import Lately, priority_of
 from answerable.ledger._merkle import Frontier
 from answerable.ledger._ports import Connection, Projection, Signer
 from answerable.ledger._receipt import (
-    PREDICATE_TYPE,
-    STATEMENT_TYPE,
     Appended,
     Draft,
     Phase,
     Receipt,
-    artefact,
     envelope_json,
     pae,
 )
 from answerable.ledger._signing import Busyness, SignQueue
 from answerable.ledger._sql import Prepared, insert
+from answerable.ledger._statement import statement_of
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._texts import commitments, join_texts, object_salt
 from answerable.ledger._vault import Keyset, Vault, commitment
@@ -44,7 +42,11 @@ __all__ = ["Recorder", "Transaction"]
 _BUILT_HERE = frozenset({"action", "authority", "basis", "labels", "usage"})
 # Whoever inserts them rolls back if that fails. MEASURED: unless SQLite is told so, it keeps a copy of every page that
 # a statement of many rows changes, in a temporary file: a tenth of what an append costs.
-_INSERT = Prepared(sa.insert(receipts).prefix_with("OR ROLLBACK", dialect="sqlite"))
+_INSERT = Prepared(
+    sa.insert(receipts)
+    .values({each.name: sa.bindparam(each.name) for each in receipts.c if each.name != "position"})
+    .prefix_with("OR ROLLBACK", dialect="sqlite")
+)
 _HEAD = Prepared(
     sa.select(receipts.c.seq, receipts.c.digest)
     .where(receipts.c.run == sa.bindparam("run"))
@@ -59,7 +61,7 @@ _SAVE_LOG = Prepared(
         set_={name: _PUT_LOG.excluded[name] for name in ("origin", "size", "peaks", "checkpoint")},
     )
 )
-_SAVE_OBJECT = Prepared(insert(objects).on_conflict_do_nothing())
+_SAVE_OBJECT = Prepared(insert(objects).prefix_with("OR ROLLBACK", dialect="sqlite").on_conflict_do_nothing())
 _SAVE_SUBJECT = Prepared(insert(subject_keys).on_conflict_do_nothing())
 _TAKEN = Prepared(sa.select(receipts.c.position).where(receipts.c.once == sa.bindparam("once")))
 _OF_SUBJECT = (subject_keys.c.tenant == sa.bindparam("tenant"), subject_keys.c.subject == sa.bindparam("subject"))
@@ -76,6 +78,7 @@ _WAKE = Prepared(
     )
 )
 _CLOSED = Prepared(sa.select(slices.c.run).where(slices.c.run == sa.bindparam("run"), slices.c.state == "closed"))
+_MOVING: frozenset[Phase] = frozenset({"run.open", "run.close"})
 _AFTER_CLOSE: frozenset[Phase] = frozenset({"observation", "erasure"})
 _OPEN_SLICE = Prepared(sa.insert(slices))
 _CLOSE_SLICE = Prepared(
@@ -176,6 +179,8 @@ class Transaction:
             somebody may have been told of them.
     """
 
+    insertion = _INSERT
+
     def __init__(self, recorder: Recorder, again: "Transaction | None" = None) -> None:
         self._of = recorder
         moment = again.now if again else format_time(recorder.clock.now())
@@ -247,16 +252,16 @@ class Transaction:
 
         Where the caller has the texts' keys and commitments already, it passes them.
         """
-        of, run, tenant = self._of, draft.run, draft.tenant
+        of, run, tenant, phase, members = self._of, draft.run, draft.tenant, draft.phase, draft.members
         if of.halted is not None:
             raise copy.copy(of.halted)
         if draft.fence is not None and self.fence(run) != draft.fence:
             return Appended("stale")
         head, is_over = self._heads.get(run) or of.heads.get(run), run in self._closed
-        if head is None and draft.phase != "run.open":  # not advanced by this boot so far, or over
+        if head is None and phase != "run.open":  # not advanced by this boot so far, or over
             head = self._stored_head(run)
             is_over = head is not None and self.is_closed(run)
-        if is_over and draft.phase not in _AFTER_CLOSE:
+        if is_over and phase not in _AFTER_CLOSE:
             return Appended("closed")
         if draft.once:
             if self._is_taken(draft.once, run):
@@ -277,21 +282,24 @@ class Transaction:
             committed = committed or commitments(keyset, draft, receipt_id)
             sealed = keyset.encrypt(join_texts(draft.input, draft.output), receipt_id)
             subjects = "\n".join(of.vault.called(tenant, draft.subjects)) if draft.subjects else run
-        statement = self._statement(draft, receipt_id, seq, head, n, committed)
-        given = [part for name, part in draft.members.items() if name not in _BUILT_HERE]
+        boundary, prev = {**of.boundary, "n": n}, head[1] if head else ""
+        statement = statement_of(draft, receipt_id, seq, prev, self.now, boundary, committed, of.vault)
+        is_given = _BUILT_HERE.isdisjoint(members)
+        given = members.values() if is_given else [members[name] for name in members.keys() - _BUILT_HERE]
         body = canonical_json(statement, unproven=given)
         of.signing.put(pae(body))
         self._unsigned.append((tenant, run, seq, receipt_id, draft.once or None, body, sealed, subjects))
         self._heads[run] = (seq, "")
         self._counters[tenant] = n + 1
-        self._key_changes += draft.phase == "key"
-        followers = of.by_phase.get(draft.phase)
+        self._key_changes += phase == "key"
+        followers = of.by_phase.get(phase)
         if followers:
             receipt = Receipt(position=0, body=body, signature=b"", key_id=of.gate.key_id, digest="")
             vars(receipt)["predicate"] = statement["predicate"]  # spares projections parsing what was just built
             for projection in followers:
                 projection.apply(self, receipt)
-        self._move_slice(draft, body)
+        if draft.wake or phase in _MOVING:
+            self._move_slice(draft, body)
         return Appended("ok", receipt_id, seq, self.now)
 
     def let_go(self) -> None:
@@ -317,67 +325,23 @@ class Transaction:
 
     def _seal(self) -> None:
         """Sign what was appended, chain it and enter it in the logs, in the order it was appended."""
-        of = self._of
+        of, unsigned = self._of, self._unsigned
         key_id, gate_row = of.gate.key_id, of.gate_row
+        signatures = of.signing.take()
         # One step for all, then the next. MEASURED: receipt by receipt, a processor's cache misses a tenth more code.
-        signed = list(zip(self._unsigned, of.signing.take(), strict=True))
-        envelopes = [envelope_json(one[5], signature, key_id) for one, signature in signed]
+        envelopes = [
+            envelope_json(one[5], signature, key_id) for one, signature in zip(unsigned, signatures, strict=True)
+        ]
         digests = [hashlib.sha256(envelope).digest() for envelope in envelopes]
-        for (one, signature), digest in zip(signed, digests, strict=True):
+        for one, signature, digest in zip(unsigned, signatures, digests, strict=True):
             tenant, run, seq, receipt_id, once, body, sealed, subjects = one
             frontier = self._frontiers.get(tenant) or self._own_frontier(tenant)
             leaf = frontier.append(digest)
             self._heads[run] = (seq, "sha256:" + digest.hex())
             self._rows.append(
-                (None, tenant, leaf, run, seq, receipt_id, once, digest, body, signature, gate_row, sealed, subjects)
+                (tenant, leaf, run, seq, receipt_id, once, digest, body, signature, gate_row, sealed, subjects)
             )
         self._unsigned.clear()
-
-    def _statement(
-        self,
-        draft: Draft,
-        receipt_id: ReceiptId,
-        seq: int,
-        head: tuple[int, str] | None,
-        n: int,
-        committed: dict[str, str] | None,
-    ) -> dict[str, Any]:
-        members = draft.members
-        predicate: dict[str, Any] = {
-            "id": receipt_id,
-            "tenant": draft.tenant,
-            "run": draft.run,
-            "seq": seq,
-            "boundary": {**self._of.boundary, "n": n},
-            "phase": draft.phase,
-            "at": self.now,
-            "agent": {"id": draft.agent, "build": draft.build} if draft.build else {"id": draft.agent},
-            **members,
-        }
-        if head:
-            predicate["prev"] = head[1]
-        if draft.step:
-            predicate["step"] = draft.step
-        if draft.branch:
-            predicate["branch"] = draft.branch
-        if draft.attempt:
-            predicate["attempt"] = draft.attempt
-        if draft.intent:
-            predicate["intentRef"] = draft.intent
-        if draft.on_behalf_of:
-            predicate["onBehalfOf"] = draft.on_behalf_of
-        if committed:
-            predicate["commitments"] = committed
-        if subjects := predicate.get("control", {}).get("subjects"):
-            named = self._of.vault.called(draft.tenant, tuple(subjects))
-            predicate["control"] = {**predicate["control"], "subjects": list(named)}
-        if draft.phase == "run.close":
-            predicate["control"] = {**predicate.get("control", {}), "count": seq, "last": head[1] if head else ""}
-        subject = [artefact(draft.run)]
-        target = draft.members.get("action", {}).get("target")
-        if target:
-            subject.append(artefact(target))
-        return {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": PREDICATE_TYPE, "predicate": predicate}
 
     def _move_slice(self, draft: Draft, body: bytes) -> None:
         if draft.phase == "run.open":
@@ -426,7 +390,7 @@ class Transaction:
         """Have every receipt so far in its table, where statements find it."""
         if self._unsigned:
             self._seal()
-        self._of.connection.insert(_INSERT, self._rows)
+        self._of.connection.insert(self.insertion, self._rows)
         self._rows.clear()
 
     def forget(self, tenant: TenantId, names: Iterable[str]) -> None:
@@ -458,7 +422,7 @@ class Transaction:
     def _insert(self) -> None:
         """What nobody asks for before it is on disk: receipts, and texts that name nobody."""
         connection = self._of.connection
-        connection.insert(_INSERT, self._rows)
+        connection.insert(self.insertion, self._rows)
         if self._objects:
             connection.insert(_SAVE_OBJECT, self._objects)
 

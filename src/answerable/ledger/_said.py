@@ -33,7 +33,7 @@ def action_members(action: Action, digest: str) -> dict[str, Any]:
     said: dict[str, Any] = {
         "kind": action.kind,
         "name": action.name,
-        "effect": described.effect.value,
+        "effect": str(described.effect),
         "idempotencyKey": action.idempotency_key or action.step,
         "digest": digest,
     }
@@ -67,7 +67,7 @@ def action_digest(action: Action, input_: str) -> str:
         "step": action.step,
         "kind": action.kind,
         "name": action.name,
-        "effect": action.described.effect.value,
+        "effect": str(action.described.effect),
         "target": action.described.target,
         "idempotencyKey": action.idempotency_key or action.step,
         "input": input_,

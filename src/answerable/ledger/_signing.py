@@ -8,7 +8,7 @@ from typing import Protocol
 
 from answerable.ledger._ports import Signer
 
-__all__ = ["Busyness", "SecondSigner", "SignQueue"]
+__all__ = ["Busyness", "SecondSigner", "SignQueue", "cores"]
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +16,11 @@ log = logging.getLogger(__name__)
 # at a time, they come to the helper too late. A gate that is never busy starts no process.
 _WORTH_SENDING = 16
 _MOST_IN_PIPE = 512  # their signatures fit into the pipe back, so neither side ever waits for the other to read
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class SecondSigner(Protocol):
@@ -49,10 +54,10 @@ class Busyness:
         *,
         now_s: Callable[[], float] = time.perf_counter,
         worked_s: Callable[[], float] = time.thread_time,
-        cores: Callable[[], int] | None = None,
+        cores: Callable[[], int] = cores,
     ) -> None:
         self._clocks = now_s, worked_s
-        self._cores = cores or _cores
+        self._cores = cores
         self._asked = now_s(), worked_s()
 
     def __call__(self) -> bool:
@@ -60,10 +65,6 @@ class Busyness:
         now_s, worked_s = (clock() for clock in self._clocks)
         self._asked = now_s, worked_s
         return worked_s - worked_before_s > self._MOST * (now_s - before_s) and self._cores() > 1
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class SignQueue:

@@ -46,6 +46,7 @@ class Prepared:
 
     def __init__(self, clause: sa.ClauseElement) -> None:
         self._clause = clause
+        self._of_rows: dict[int, str] = {}
 
     @cached_property
     def _of_sqlite(self) -> Spoken:
@@ -55,6 +56,15 @@ class Prepared:
     def sqlite(self) -> str:
         """The text for Python's `sqlite3`, with `?` parameters."""
         return self._of_sqlite.text
+
+    def of_rows(self, count: int) -> str:
+        """The text of an INSERT of this many rows, for Python's `sqlite3`."""
+        text = self._of_rows.get(count)
+        if text is None:
+            head, _, values = self.sqlite.partition(" VALUES ")
+            row, _, rest = values.partition(")")
+            text = self._of_rows[count] = f"{head} VALUES {', '.join([row + ')'] * count)}{rest}"
+        return text
 
     @cached_property
     def arrange(self) -> Callable[[dict[str, Any]], Sequence[Any]]:

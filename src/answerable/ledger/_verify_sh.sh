@@ -502,7 +502,7 @@ cosigned() { # cosigned VKEY: 0 where the checkpoint carries a cosignature of th
 }
 unwitnessed='' unseen=yes
 check_watchers() {
-  local vkey found=0 monitors=0 asked stamp
+  local vkey found=0 monitors=0 asked stamp at
   while IFS= read -r vkey; do ! cosigned "$vkey" || found=$((found + 1)); done < <(trusted 'witness[_0-9]*')
   if [ "$witnesses" -gt 0 ]; then
     echo "witnesses    $found of $witnesses witnesses cosigned the checkpoint"
@@ -516,7 +516,11 @@ check_watchers() {
     found=0 asked=0
     for stamp in timestamps/*.tsr; do
       asked=$((asked + 1))
-      ! openssl ts -verify -data "$work/note" -in "$stamp" -CAfile "$work/roots.pem" >/dev/null 2>&1 || found=$((found + 1))
+      # the authority's certificates need to have been valid then, not now
+      at=$(openssl ts -reply -in "$stamp" -text 2>/dev/null | sed -n 's/^Time stamp: //p')
+      at=$(jq -rn --arg at "$at" '$at | strptime("%b %d %H:%M:%S %Y GMT") | mktime' 2>/dev/null) || continue
+      ! openssl ts -verify -data "$work/note" -in "$stamp" -CAfile "$work/roots.pem" -attime "$at" >/dev/null 2>&1 \
+        || found=$((found + 1))
     done
     echo "timestamps   $found of $asked stamped the checkpoint, by an authority of the trust file"
     [ "$found" -gt 0 ] || say "timestamps: none holds under the roots of the trust file"

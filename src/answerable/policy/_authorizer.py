@@ -251,7 +251,7 @@ def _told(name: str) -> Callable[[Action, Facts], Any]:
 
 _READERS: Mapping[str, Callable[[Action, Facts], Any]] = {
     "environment": lambda action, facts: action.environment,
-    "effect": lambda action, facts: action.described.effect.value,
+    "effect": lambda action, facts: str(action.described.effect),
     "kind": lambda action, facts: action.kind,
     "amount_minor": lambda action, facts: action.described.amount.minor if action.described.amount else None,
     "currency": lambda action, facts: action.described.amount.currency if action.described.amount else None,

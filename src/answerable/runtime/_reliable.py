@@ -80,7 +80,6 @@ class Reliable:
 
     async def execute(self, step: Step) -> Outcome:
         """Do it, again if need be. A write that was dispatched and not answered ends `unknown`."""
-        policy = self._policy_for(step.action)
         tried = 0
         before: Usage | None = None  # what earlier tries used
         while True:
@@ -93,11 +92,12 @@ class Reliable:
                 outcome = Outcome.of_error("failed" if is_certain or _is_read(step) else "unknown", raised)
             else:
                 error = _passing(outcome)
-            used = outcome.usage if before is None else before + outcome.usage
+            if before is not None:
+                outcome = replace(outcome, tries=tried, usage=before + outcome.usage)
             may_repeat = outcome.status == "failed" or step.action.is_repeatable
-            if error is None or not may_repeat or tried >= policy.tries:
-                return replace(outcome, tries=tried, usage=used) if tried > 1 else outcome
-            before = used
+            if error is None or not may_repeat or tried >= (policy := self._policy_for(step.action)).tries:
+                return outcome
+            before = outcome.usage
             asked_s = getattr(error, "retry_after_s", 0)
             await self._sleep(max(policy.pause_s(tried, self._chance()), asked_s))
 

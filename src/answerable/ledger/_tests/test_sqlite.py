@@ -6,14 +6,16 @@ import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from answerable.ledger._drivers._sqlite import SqliteConnection, SqliteWriter, connect
 from answerable.ledger._ports import Batch
+from answerable.ledger._sql import Prepared
 
 
 class Rows(Batch):
@@ -159,6 +161,34 @@ async def test_the_disk_works_while_the_loop_does(tmp_path: Path) -> None:
         assert stored(elsewhere) == list(range(5))
         assert not any(future.done() for future in several)
         assert await asyncio.gather(*several) == list(range(5))
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 59, 60, 137])
+def test_rows_are_stored_in_their_order_however_many_share_a_statement(tmp_path: Path, count: int) -> None:
+    table = sa.Table("pairs", sa.MetaData(), sa.Column("number", sa.Integer), sa.Column("text", sa.Text))
+    statement = Prepared(sa.insert(table).prefix_with("OR ROLLBACK", dialect="sqlite"))
+    rows = [(number, f"row {number}") for number in range(count)]
+
+    with closing(connect(tmp_path / "db", writable=True)) as connection:
+        connection.raw.execute("CREATE TABLE pairs (number INTEGER, text TEXT)")
+        connection.insert(statement, rows)
+
+        assert connection.raw.execute("SELECT number, text FROM pairs ORDER BY rowid").fetchall() == rows
+
+
+def test_of_many_rows_one_that_is_refused_leaves_nothing_of_its_transaction(tmp_path: Path) -> None:
+    table = sa.Table("numbers", sa.MetaData(), sa.Column("number", sa.Integer))
+    statement = Prepared(sa.insert(table).prefix_with("OR ROLLBACK", dialect="sqlite"))
+
+    with closing(connect(tmp_path / "db", writable=True)) as connection:
+        connection.raw.execute("CREATE TABLE numbers (number INTEGER UNIQUE)")
+        with pytest.raises(sqlite3.IntegrityError), connection.transaction():
+            connection.insert(statement, [(number,) for number in (*range(70), 3)])
+
+        assert connection.raw.execute("SELECT count(*) FROM numbers").fetchone() == (0,)
+        with connection.transaction():
+            connection.insert(statement, [(3,)])
+        assert connection.raw.execute("SELECT number FROM numbers").fetchall() == [(3,)]
 
 
 @in_a_loop

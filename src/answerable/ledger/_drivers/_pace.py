@@ -1,0 +1,66 @@
+"""What commits and the loop's work have taken of late, and how many should share a commit therefore."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from answerable.ledger._signing import cores
+
+__all__ = ["Moment", "Pace"]
+
+# MEASURED: handing a commit to the thread and back costs 0.15 ms, half a commit. Alone, with nothing to
+# gather meanwhile, it runs on the loop, unless the disk has shown that it would hold the loop for longer.
+_QUICK_COMMIT_S = 0.002
+
+
+class Moment(NamedTuple):
+    """The time, and what this thread has used of a processor until now."""
+
+    now_s: float
+    worked_s: float
+
+    @classmethod
+    def now(cls) -> "Moment":
+        return cls(time.perf_counter(), time.thread_time())
+
+
+class Pace:
+    """How quickly one writer works. The loop's thread asks; whichever thread commits tells."""
+
+    def __init__(self, *, now: Callable[[], Moment] = Moment.now, cores: Callable[[], int] = cores) -> None:
+        self._now = now
+        self._cores = cores
+        self._worked_s = now().worked_s
+        self._work_s = 0.0  # of the loop, for one item
+        self._commit_s = 0.0
+        self._commit_work_s = 0.0  # of a processor, for one item
+        self._wait_s = 0.0  # of a commit for the disk, the least of late
+
+    @property
+    def is_disk_quick(self) -> bool:
+        """Whether the loop itself may commit."""
+        return self._commit_s < _QUICK_COMMIT_S
+
+    def worked(self, items: int) -> None:
+        """The loop has done the work of so many since the last time."""
+        worked_s, self._worked_s = self._worked_s, self._now().worked_s
+        self._work_s = (self._worked_s - worked_s) / items
+
+    def committed(self, began: Moment, items: int) -> None:
+        """This thread has committed the work of so many."""
+        ended = self._now()
+        self._commit_s, worked_s = ended.now_s - began.now_s, ended.worked_s - began.worked_s
+        self._commit_work_s = worked_s / items
+        # The least, which grows slowly: a thread that commits while the loop works waits for the loop, too.
+        self._wait_s = min(self._commit_s - worked_s, 1.1 * self._wait_s + 1e-5)
+
+    def is_one_commit_best(self, items: int) -> bool:
+        """Whether one commit for so many takes less time than two that overlap with the loop's work for them.
+
+        It does where a commit takes longer than that work. On one core only its wait for the disk is hidden, and what
+        the second one works is not. MEASURED: of 100 agents that do nothing but append, one commit for all takes a
+        tenth to a fifth less CPU than two.
+        """
+        if self._commit_s > self._work_s * items:
+            return True
+        return self._wait_s < self._commit_work_s * items and self._cores() == 1
