@@ -36,8 +36,8 @@ serve()
 
 def read_all(
     members: Mapping[str, bytes], names: Sequence[str], keys: Mapping[str, bytes], *, helpers: int | None = None
-) -> Iterator[Read]:
-    """What became of these members, in their order.
+) -> Iterator[list[Read]]:
+    """What became of these members, in their order, some at a time.
 
     Args:
         helpers: processes to start where the members are a file's; by default as many as there are other cores,
@@ -51,7 +51,9 @@ def read_all(
         helpers = min(cores - 1, _MOST_HELPERS) if len(names) >= _WORTH_HELP else 0
     if not helpers or not isinstance(members, Container) or sys.platform == "win32":
         for start in range(0, len(names), _CHUNK):
-            yield from read_envelopes(((name, members[name]) for name in names[start : start + _CHUNK]), keys)
+            some = names[start : start + _CHUNK]
+            alike = members.read(some) if isinstance(members, Container) else ((name, members[name]) for name in some)
+            yield read_envelopes(alike, keys)
         return
     with closing(_Shared(members, names, keys, helpers)) as shared:
         yield from shared.take()
@@ -72,15 +74,14 @@ class _Shared:
         for thread in self._threads:
             thread.start()
 
-    def take(self) -> Iterator[Read]:
+    def take(self) -> Iterator[list[Read]]:
         """What became of every member, in order."""
         for number in range(self._count):
             while number not in self._found:
                 # When none is left it is with a helper, which may never answer.
                 mine = self._next(number)
-                envelopes = ((name, self._members[name]) for name in self._chunk(mine))
-                self._found[mine] = read_envelopes(envelopes, self._keys)
-            yield from self._found.pop(number)
+                self._found[mine] = read_envelopes(self._members.read(self._chunk(mine)), self._keys)
+            yield self._found.pop(number)
 
     def close(self) -> None:
         """End the helpers, whatever they are doing."""
@@ -115,7 +116,7 @@ class _Shared:
             send(helper.stdin, (self._members.descriptor, dict(self._keys)))
             while (number := self._next(-1)) >= 0:
                 names = self._chunk(number)
-                send(helper.stdin, [tuple(self._members.entry(name)) for name in names])
+                send(helper.stdin, [tuple(entry) for entry in self._members.entries(names)])
                 self._found[number] = [of_row(row) for row in receive(helper.stdout, len(names))]
         except (OSError, ValueError, EOFError, TypeError):
             return  # its chunk is read again

@@ -7,12 +7,13 @@ receipts of the longest run.
 import marshal
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import attrgetter
 from struct import Struct
 from typing import IO, Any
 
 from answerable_verify._container import read_at
+from answerable_verify._reading import Read
 from answerable_verify._receipt import Receipt
 
 __all__ = ["NO_GATE", "Filed"]
@@ -98,10 +99,11 @@ class _Distinct:
     def __init__(self) -> None:
         self._hashes = [array("q") for _ in range(64)]
 
-    def add(self, word: str | bytes) -> None:
+    def add(self, words: Iterable[str] | Iterable[bytes]) -> None:
+        hashes = self._hashes
         # SECURITY: keyed anew in each process, so nobody can look for two words of one hash.
-        found = hash(word)
-        self._hashes[found & 63].append(found)
+        for found in map(hash, words):
+            hashes[found & 63].append(found)
 
     def count(self) -> int:
         """How many there are; two of one hash, of which there are none among millions, count as one."""
@@ -133,7 +135,7 @@ class Filed:
         self.first_at = self.last_at = ""  # the earliest and the latest time that a receipt states
         self.committed: set[bytes] = set()
         self._texts = texts
-        self._count = self._met = 0
+        self._count = self.met = 0
         self._rows, self._lines = _Spool(), _Spool()
         self._runs: dict[str, tuple[int, int]] = {}
         self._gates: dict[tuple[str, str], int] = {}
@@ -150,42 +152,44 @@ class Filed:
             if length:
                 yield self._receipt(place, length, ahead=True)[0]
 
-    def add(self, receipt: Receipt) -> None:
-        """Put a receipt aside."""
-        if receipt.gate != self._gate or receipt.tenant not in self.tenants:
-            self._gate = gate = receipt.gate
-            self._number = self._gates.setdefault(gate[:2], len(self._gates))
-            self.tenants.add(receipt.tenant)
-            self.isolations.add(gate[2])
-        run, at, n = receipt.run, receipt.at, receipt.n
-        row = marshal.dumps((self._met, *self._runs.get(run, _NOWHERE), *_SAID(receipt)), _WITHOUT_REFERENCES)
-        place = self._rows.add(row)
-        self._runs[run] = place, len(row)
-        self._lines.add(_LINE.pack(receipt.digest, self._number, n, place, len(row)))
-        if receipt.phase in _KEPT_APART:
-            self._apart[receipt.phase].append(self._met)
-        self._met += 1
-        self._count += 1
-        if at > self.last_at:
-            self.last_at = at
-        if at < self.first_at or not self.first_at:
-            self.first_at = at
-        self._ids.add(receipt.id)
-        if receipt.texts or receipt.kept:
-            for digest in receipt.commitments():
-                self._commitments.add(digest)
-                if digest in self._texts:
-                    self.committed.add(digest)
+    def add(self, reads: Sequence[Read]) -> None:
+        """Put receipts aside, and what is known of members that hold none."""
+        rows, runs, lines = self._rows, self._runs, []
+        receipts = [read.receipt for read in reads if read.receipt]
+        for digest, receipt, _, _ in reads:
+            if receipt is None:
+                lines.append(_LINE.pack(digest, NO_GATE, 0, 0, 0))
+                self.met += 1
+                continue
+            if receipt.gate != self._gate or receipt.tenant not in self.tenants:
+                self._gate = gate = receipt.gate
+                self._number = self._gates.setdefault(gate[:2], len(self._gates))
+                self.tenants.add(receipt.tenant)
+                self.isolations.add(gate[2])
+            run = receipt.run
+            row = marshal.dumps((self.met, *runs.get(run, _NOWHERE), *_SAID(receipt)), _WITHOUT_REFERENCES)
+            place = rows.add(row)
+            runs[run] = place, len(row)
+            lines.append(_LINE.pack(digest, self._number, receipt.n, place, len(row)))
+            if receipt.phase in _KEPT_APART:
+                self._apart[receipt.phase].append(self.met)
+            self.met += 1
+        self._lines.add(b"".join(lines))
+        self._count += len(receipts)
+        self._ids.add([receipt.id for receipt in receipts])
+        times = [receipt.at for receipt in receipts]
+        self.last_at = max(self.last_at, *times) if times else self.last_at
+        self.first_at = min(self.first_at or times[0], *times) if times else self.first_at
+        for receipt in receipts:
+            if receipt.texts or receipt.kept:
+                committed = list(receipt.commitments())
+                self._commitments.add(committed)
+                self.committed.update(digest for digest in committed if digest in self._texts)
 
     def close(self) -> None:
         """Let go of all that was put aside."""
         self._rows.close()
         self._lines.close()
-
-    def add_unreadable(self, digest: bytes) -> None:
-        """Put aside what is known of a member that cannot be read."""
-        self._lines.add(_LINE.pack(digest, NO_GATE, 0, 0, 0))
-        self._met += 1
 
     def at(self, number: int) -> Receipt:
         """The receipt in a member, counted from 0, which could be read."""

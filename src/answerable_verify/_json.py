@@ -20,6 +20,7 @@ _LARGEST = 2**53 - 1
 _DEEPEST = 128
 _MOST_BRACKETS = 10_000
 """Of `{` and `[` in a document. SECURITY: an empty array takes thirty times its two bytes; a member may have 64 MiB."""
+_LONGEST_QUICK = 256 * 1024  # bytes: what is told apart by its quotes is in as many pieces
 _LONGEST_INT = 17  # characters: a sign and 16 digits hold every integer below 2^53
 
 
@@ -83,12 +84,14 @@ def _read_quickly(body: bytes, orjson: ModuleType) -> dict[str, Any] | None:
     has two spellings. What orjson takes and the profile does not is kept from it: text outside ASCII, escapes (hence
     surrogates too), deep nesting, floats; and it will not write integers of 2^53 or more.
     """
-    if not body.startswith(b"{") or not body.isascii() or b"\\" in body:
+    if not body.startswith(b"{") or not body.isascii() or b"\\" in body or len(body) > _LONGEST_QUICK:
         return None
-    # Without escapes and white space, a number stands right behind `":`, `,` or a bracket. Take digits and signs away,
-    # and a float shows its point or exponent there. (A text may look so as well: then it takes longer.)
-    bare = body.translate(_MARKS, b"0123456789+-")
-    if b'":.' in bare or b",." in bare or b"[." in bare or bare.count(b"[") > _DEEPEST:
+    # Without escapes, quotes come in pairs, and every other piece stands outside of texts: there, a float shows its
+    # point or its exponent. MEASURED: looking at each value instead takes longer.
+    bare = b"".join(body.split(b'"')[::2])
+    if b"." in bare or (b"e" in bare and bare.count(b"e") != bare.count(b"true") + bare.count(b"false")):
+        return None
+    if bare.count(b"{") + bare.count(b"[") > _DEEPEST:
         return None
     try:
         value: dict[str, Any] = orjson.loads(body)
@@ -143,7 +146,6 @@ def _refuse_number(digits: str) -> NoReturn:
     raise NotCanonical(f"the number {digits[:20]}")
 
 
-_MARKS = bytes.maketrans(b"eE{", b"..[")
 _NUMBERS: dict[str, Any] = {"parse_float": _refuse_number, "parse_int": _integer, "parse_constant": _refuse_number}
 _PLAIN = json.JSONDecoder(**_NUMBERS)
 _STRICT = json.JSONDecoder(object_pairs_hook=_object, **_NUMBERS)

@@ -34,11 +34,11 @@ PHASES = frozenset(
     {"run.open", "intent", "held", "denied", "approval", "outcome", "compensation", "observation"}
     | {"signal", "timer", "version", "control", "erasure", "key", "run.close"}
 )
-_REST_FORM = b'","payloadType":"application/vnd.in-toto+json","signatures":[{"keyid":"%b","sig":"%b"}]}'
-_KEY = _REST_FORM.index(b"%b")
-_SIG = _KEY + 64 + len(b'","sig":"')
-_REST = len(_REST_FORM % (bytes(64), bytes(88)))
-_HEX64B = re.compile(rb"[0-9a-f]{64}")
+_BETWEEN = re.compile(
+    rb'","payloadType":"application/vnd\.in-toto\+json","signatures":\[\{"keyid":"([0-9a-f]{64})","sig":"'
+)
+_SIG = 88 + len(b'"}]}')
+_REST = len(b'","payloadType":"application/vnd.in-toto+json","signatures":[{"keyid":"","sig":"') + 64 + _SIG
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"sha256:[0-9a-f]{64}")
 _ID = re.compile(r"[a-z0-9_]{1,64}")
@@ -290,17 +290,28 @@ def _written(envelope: bytes) -> Signed | None:
     parsing, in a tenth of the time.
     """
     end = len(envelope) - _REST
-    key, sig = envelope[end + _KEY : end + _KEY + 64], envelope[end + _SIG : end + _SIG + 88]
-    if envelope[:12] != b'{"payload":"' or envelope[end:] != _REST_FORM % (key, sig) or not _HEX64B.fullmatch(key):
+    key_id, sig = _named(envelope[end:-_SIG]), envelope[-_SIG:-4]
+    if not key_id or end < 12 or not envelope.startswith(b'{"payload":"') or not envelope.endswith(b'"}]}'):
         return None
     payload = envelope[12:end]
     try:
         body, signature = a2b_base64(payload, strict_mode=True), a2b_base64(sig, strict_mode=True)
     except BinasciiError:
         return None
-    if b2a_base64(body, newline=False) != payload or b2a_base64(signature, newline=False) != sig:
+    # Letters of the alphabet alone, as many as it takes, can only be wrong in the bits that the last of them has over.
+    over = -len(body) % 3
+    if (len(body) + over) * 4 != len(payload) * 3 or payload.find(b"=", 0, len(payload) - over) >= 0:
         return None
-    return Signed(key.decode("ascii"), body, signature)
+    if b2a_base64(body[over - 3 :], newline=False) != payload[-4:] or b2a_base64(signature, newline=False) != sig:
+        return None
+    return Signed(key_id, body, signature)
+
+
+@lru_cache(maxsize=64)
+def _named(between: bytes) -> str:
+    """The key id in what stands between payload and signature; empty where anything else stands there."""
+    found = _BETWEEN.fullmatch(between)
+    return found[1].decode("ascii") if found else ""
 
 
 def _outer(envelope: bytes) -> Signed:

@@ -64,18 +64,20 @@ class Seen:
 
     good: dict[tuple[bytes, bytes], Receipt] = field(default_factory=dict)
 
-    def read(self, members: Mapping[str, bytes], names: Sequence[str], keys: Mapping[str, bytes]) -> Iterator[Read]:
+    def read(
+        self, members: Mapping[str, bytes], names: Sequence[str], keys: Mapping[str, bytes]
+    ) -> Iterator[list[Read]]:
         """What became of these members; those that are known are not read again."""
         for name in names:
             envelope = members[name]
             digest = hashlib.sha256(envelope).digest()
             if known := next((self.good[digest, key] for key in keys.values() if (digest, key) in self.good), None):
-                yield Read(digest, known if known.member == name else replace(known, member=name), holds=True)
+                yield [Read(digest, known if known.member == name else replace(known, member=name), holds=True)]
                 continue
             (read,) = read_envelopes([(name, envelope)], keys)
             if read.receipt and read.holds:
                 self.good[digest, keys[read.receipt.key_id]] = read.receipt
-            yield read
+            yield [read]
 
 
 def verify(bundle: Path | str, trust: Path | str | None = None) -> Report:
@@ -286,21 +288,22 @@ def _read_receipts(desk: Desk, keys: Trust | None, seen: Seen | None, filed: Fil
     gate_keys = keys.gate_keys if keys else {}
     reads = read_all(desk.members, names, gate_keys) if seen is None else seen.read(desk.members, names, gate_keys)
     is_dated = bool(desk.trust and desk.trust.periods)
-    for at, (digest, receipt, holds, fault) in enumerate(reads):
-        if receipt is None:
-            assert fault is not None
-            check, what, claimed = fault
-            desk.say(check, what, member=names[at], claimed=claimed)
-            desk.is_all_readable = False
-            filed.add_unreadable(digest)
-            continue
-        filed.add(receipt)
-        if not holds:
-            _say_unsigned(desk, receipt, keys, is_known=holds is not None)
-            desk.damaged.add(receipt.id)
-        # SECURITY: the gate states its own time; those who watch the log hold it to theirs.
-        if is_dated:
-            check_period(desk, receipt.key_id, receipt.at, "written", receipt)
+    for some in reads:
+        first = filed.met
+        filed.add(some)
+        for at, (_, receipt, holds, fault) in enumerate(some, first):
+            if receipt is None:
+                assert fault is not None
+                check, what, claimed = fault
+                desk.say(check, what, member=names[at], claimed=claimed)
+                desk.is_all_readable = False
+                continue
+            if not holds:
+                _say_unsigned(desk, receipt, keys, is_known=holds is not None)
+                desk.damaged.add(receipt.id)
+            # SECURITY: the gate states its own time; those who watch the log hold it to theirs.
+            if is_dated:
+                check_period(desk, receipt.key_id, receipt.at, "written", receipt)
     if not filed:
         desk.say("envelope", "the bundle holds no readable receipt")
 

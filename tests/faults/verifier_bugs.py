@@ -186,8 +186,8 @@ VERIFIER_BUGS = (
     Bug(
         name="base64 has many spellings",
         file="answerable_verify/_receipt.py",
-        right="    if b2a_base64(body, newline=False) != payload or b2a_base64(signature, newline=False) != sig:",
-        wrong="    if not body:",
+        right=" != payload[-4:] or b2a_base64(signature, newline=False) != sig:",
+        wrong=' == b"-":',
         tests=(_RECEIPTS,),
     ),
     Bug(
@@ -242,8 +242,8 @@ VERIFIER_BUGS = (
     Bug(
         name="the quick reader takes floats",
         file="answerable_verify/_json.py",
-        right="""    if b'":.' in bare or b",." in bare or b"[." in bare or""",
-        wrong="    if",
+        right="""    if b"." in bare or (b"e" in bare and""",
+        wrong="""    if (b"e" in bare and""",
         tests=("src/answerable_verify/_tests/test_json.py",),
     ),
     Bug(

@@ -5,6 +5,7 @@ import os
 import signal
 import zipfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def read_by(path: Path, trust: Path, helpers: int) -> list[Read]:
     with path.open("rb") as file:
         members = Container(file)
         names = sorted(name for name in members if name.startswith("receipts/"))
-        return list(read_all(members, names, read_trust(trust).gate_keys, helpers=helpers))
+        return list(chain.from_iterable(read_all(members, names, read_trust(trust).gate_keys, helpers=helpers)))
 
 
 def seen(reads: list[Read]) -> list[object]:

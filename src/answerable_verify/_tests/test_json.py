@@ -153,11 +153,17 @@ def test_the_quick_reader_reads_what_receipts_are_made_of(value: dict[str, Any])
     assert quickly(body) == strictly(body) == value
 
 
-def test_a_text_that_looks_like_a_float_only_takes_longer() -> None:
-    body = _json.canonical({"a": "1,.5"}).encode()
+def test_a_text_that_looks_like_a_float_is_read_like_any_other() -> None:
+    body = _json.canonical({"a": "1,.5", "b": '":1.5'.replace('"', ""), "c": ["[.5", True, False]}).encode()
+
+    assert quickly(body) == strictly(body) == json.loads(body)
+
+
+def test_a_long_document_is_left_to_the_strict_reader_which_holds_little_beside_it() -> None:
+    body = _json.canonical({"a": "x" * _json._LONGEST_QUICK}).encode()
 
     assert quickly(body) is None
-    assert read_canonical(body) == {"a": "1,.5"}
+    assert read_canonical(body) == json.loads(body)
 
 
 def test_a_faulty_library_that_reads_too_much_changes_nothing() -> None:

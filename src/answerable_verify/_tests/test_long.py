@@ -14,6 +14,7 @@ from answerable_verify._desk import Desk
 from answerable_verify._filed import Filed
 from answerable_verify._json import NotCanonical, read_json
 from answerable_verify._long import places_of, rest_of_manifest
+from answerable_verify._reading import Read
 from answerable_verify._receipt import read_receipt
 
 pytestmark = pytest.mark.requirement("EV-3")
@@ -47,7 +48,8 @@ def filed(desk: Desk) -> Filed:
     """Its receipts, put aside."""
     found = Filed(desk.receipts)
     for name in desk.receipts:
-        found.add(read_receipt(desk.members[name], name))
+        receipt = read_receipt(desk.members[name], name)
+        found.add([Read(receipt.digest, receipt)])
     return found
 
 
