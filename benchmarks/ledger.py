@@ -132,6 +132,7 @@ def _rows(seen: dict[str, list[Figures]]) -> list[Row]:
         row("append.c1.receipts_s", "/s", (each["per_s"] for each in one)),
         row("append.cpu_us", "µs", (each["cpu_us"] for each in append)),
         row("append.vs_bare_sign", "×", (each["vs_bare"] for each in append)),
+        row("append.asyncio.vs_bare_sign", "×", (each["asyncio_vs_bare"] for each in append)),
         row("append.floor_vs_bare_sign", "×", (each["floor_vs_bare"] for each in append)),
         row("verify.cpu_us", "µs", (each["large_verify_s"] / each["large_count"] * 1e6 for each in bundle)),
         row("verify.ed25519_us", "µs", (each["large_ed25519_s"] / each["large_count"] * 1e6 for each in bundle)),

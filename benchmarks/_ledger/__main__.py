@@ -17,10 +17,11 @@ import statistics
 import time
 import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
@@ -47,6 +48,7 @@ TURNS = 10
 _AT_ONCE = 50  # rows that one statement of the floor inserts
 STORE = "answerable.sqlite3"
 Figures = dict[str, Any]
+T = TypeVar("T")
 
 
 def cpu_s() -> float:
@@ -84,24 +86,16 @@ async def _append(ledger: Ledger, count: int, agents: int) -> Appended:
     runs = [new_run_id() for _ in range(agents)]
     opened = {"control": {"agent": "clerk", "environment": "development", "resources": []}}
 
-    async def agent(run: RunId) -> None:
-        for number in range(count // agents):
-            said = {"effect": {"status": "ok", "observedBy": "gate"}, "control": event(number)}
-            draft = Draft(
-                tenant=TENANT,
-                run=run,
-                phase="observation",
-                agent="clerk",
-                step=StepKey(f"{number:032x}"),
-                attempt=1,
-                members=said,
-            )
+    async def agent(drafts: Sequence[Draft]) -> None:
+        for draft in drafts:
             await ledger.append(draft)
 
     for run in runs:
         await ledger.open_run(Draft(tenant=TENANT, run=run, phase="run.open", agent="clerk", members=opened))
+    # What they have to say is there already, as what is signed beside it is.
+    drafts = [[_draft(run, number) for number in range(count // agents)] for run in runs]
     wall, cpu = time.perf_counter(), own_s()
-    await asyncio.gather(*(agent(run) for run in runs))
+    await asyncio.gather(*map(agent, drafts))
     wall, cpu = time.perf_counter() - wall, own_s() - cpu
     for run in runs:
         closed = {"control": {"state": "done"}}
@@ -109,8 +103,21 @@ async def _append(ledger: Ledger, count: int, agents: int) -> Appended:
     return Appended(runs, wall, cpu)
 
 
+def _draft(run: RunId, number: int) -> Draft:
+    said = {"effect": {"status": "ok", "observedBy": "gate"}, "control": event(number)}
+    return Draft(
+        tenant=TENANT,
+        run=run,
+        phase="observation",
+        agent="clerk",
+        step=StepKey(f"{number:032x}"),
+        attempt=1,
+        members=said,
+    )
+
+
 def record(directory: Path, count: int, agents: int) -> Appended:
-    """A record with so many receipts, by a ledger that has warmed up."""
+    """A record with so many receipts, by a ledger that has warmed up, on the loop that a gate at an address runs on."""
 
     async def main() -> Appended:
         gc.set_threshold(20_000)  # as while a gate is open
@@ -122,7 +129,12 @@ def record(directory: Path, count: int, agents: int) -> Appended:
         finally:
             await ledger.close()
 
-    return asyncio.run(main())
+    return _on(uvloop.new_event_loop, main())
+
+
+def _on(loop: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(main)
 
 
 def append(directory: Path, count: int, agents: int) -> Figures:
@@ -132,10 +144,12 @@ def append(directory: Path, count: int, agents: int) -> Figures:
         kept = store.execute("SELECT count(*) FROM receipts").fetchone()[0]
         mode = store.execute("PRAGMA journal_mode").fetchone()[0]
     with on_one_core():
-        beside = asyncio.run(_append_beside_bare(directory, count, agents))
+        beside = _on(uvloop.new_event_loop, _append_beside_bare(directory / "uvloop", count, agents))
+        embedded = _on(asyncio.new_event_loop, _append_beside_bare(directory / "asyncio", count, agents))
     return {
         "per_s": count / took.wall_s,
         **{name: statistics.median(figures[name] for figures in beside) for name in beside[0]},
+        "asyncio_vs_bare": statistics.median(figures["vs_bare"] for figures in embedded),
         "kept": kept - 6 * agents,  # opened, warmed up and closed
         "is_full": mode == "wal",
     }

@@ -1,6 +1,6 @@
 """What identity needs of the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from answerable.core import TenantId
@@ -12,7 +12,7 @@ __all__ = ["Book", "Store"]
 class Book(Protocol):
     """Where it is written down."""
 
-    async def append(self, draft: Draft) -> Appended:
+    def append(self, draft: Draft) -> Awaitable[Appended]:
         """Put one receipt on the record."""
 
     def pseudonym(self, tenant: TenantId, name: str) -> str:

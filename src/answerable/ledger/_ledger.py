@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -221,9 +221,9 @@ class Ledger:
             with closing(self._store.connect(writable=True)) as connection:
                 await asyncio.to_thread(integrate, connection, self._recorder.log)
 
-    async def append(self, draft: Draft) -> Appended:
-        """Put one receipt on the record."""
-        return await self.writer.submit(lambda tx: tx.append(draft))
+    def append(self, draft: Draft) -> Awaitable[Appended]:
+        """Put one receipt on the record; what became of it comes when it is on disk."""
+        return self.writer.submit(lambda tx: tx.append(draft))
 
     async def settled(self) -> None:
         """Return once all that was submitted so far is on disk: an agent may have an outcome a moment earlier."""

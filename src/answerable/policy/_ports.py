@@ -1,6 +1,6 @@
 """What policy needs of the ledger."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ class Rows(Protocol):
 class Book(Protocol):
     """Where decisions of people are written down."""
 
-    async def append(self, draft: Draft) -> Any:
+    def append(self, draft: Draft) -> Awaitable[Any]:
         """Put a receipt on the record; the answer's `status` is `ok`, `dup`, `stale` or `stopped`."""
 
     def pseudonym(self, tenant: TenantId, name: str) -> str:

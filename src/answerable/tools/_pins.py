@@ -4,7 +4,7 @@ A description can mislead an agent as well as a schema can, so all that an agent
 Pins are receipts of phase `control` in the tenant's control run; what was accepted is sealed with them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,7 +71,7 @@ class Pin:
 
 
 class _Book(Protocol):
-    async def append(self, draft: Draft) -> Appended:
+    def append(self, draft: Draft) -> Awaitable[Appended]:
         """Put one receipt on the record."""
 
     def pseudonym(self, tenant: TenantId, name: str) -> str:
