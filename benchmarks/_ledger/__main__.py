@@ -5,7 +5,6 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
-import functools
 import gc
 import hashlib
 import itertools
@@ -45,6 +44,7 @@ from benchmarks._ledger.event import event
 TENANT = TenantId("default")
 AGENTS = 100
 TURNS = 10
+_VERIFYING_TURNS = 3
 _AT_ONCE = 50  # rows that one statement of the floor inserts
 STORE = "answerable.sqlite3"
 Figures = dict[str, Any]
@@ -244,38 +244,32 @@ def on_one_core() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-@contextlib.contextmanager
-def without_orjson() -> Iterator[None]:
+def without_extra(work: Callable[[], object]) -> Callable[[], object]:
     """Verification as where nothing but `cryptography` is installed."""
-    quick, _json._orjson = _json._orjson, None
-    try:
-        yield
-    finally:
-        _json._orjson = quick
+
+    def plainly() -> None:
+        quick = _json._orjson, _json._pybase64
+        _json._orjson = _json._pybase64 = None
+        try:
+            work()
+        finally:
+            _json._orjson, _json._pybase64 = quick
+
+    return plainly
 
 
-def best_of(work: Callable[[], object], times: int = 2) -> float:
-    """The CPU time of the quickest of a few."""
-    seen = []
-    for _ in range(times):
-        start = time.process_time()
-        work()
-        seen.append(time.process_time() - start)
-    return min(seen)
+def _cpu_s(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def bare_verify(bundle: Path, key: bytes) -> int:
     """What checking the same signatures takes at the least: read the ZIP, parse, decode, PAE, Ed25519. The count."""
-    public = Ed25519PublicKey.from_public_bytes(key)
-    count = 0
-    with zipfile.ZipFile(bundle) as archive:
-        for name in archive.namelist():
-            if name.startswith("receipts/"):
-                envelope = json.loads(archive.read(name))
-                body = base64.b64decode(envelope["payload"])
-                public.verify(base64.b64decode(envelope["signatures"][0]["sig"]), pae(body))
-                count += 1
-    return count
+    public, signed = Ed25519PublicKey.from_public_bytes(key), _signed(bundle)
+    for signature, said in signed:
+        public.verify(signature, said)
+    return len(signed)
 
 
 def verification(directory: Path, count: int) -> Figures:
@@ -293,29 +287,42 @@ def verification(directory: Path, count: int) -> Figures:
         start_wall = time.perf_counter()
         report = verify(bundle, trust)
         found[f"{name}_verify_wall_s"] = time.perf_counter() - start_wall
-        with on_one_core():
-            found[f"{name}_count"] = bare_verify(bundle, gate)
-            found[f"{name}_bare_s"] = best_of(functools.partial(bare_verify, bundle, gate))
-            found[f"{name}_ed25519_s"] = _ed25519_s(bundle, gate)
-            found[f"{name}_verify_s"] = best_of(functools.partial(verify, bundle, trust))
-            with without_orjson():
-                found[f"{name}_plain_s"] = best_of(functools.partial(verify, bundle, trust))
+        found[f"{name}_count"] = bare_verify(bundle, gate)
         assert report.verdict == "verified", report.first
         assert report.receipts == found[f"{name}_count"]
+        with on_one_core():
+            took = _verification_beside_bare(bundle, trust, gate)
+        found |= {f"{name}_{what}_s": statistics.median(each[what] for each in took) for what in took[0]}
+        if name == "large":
+            for what in ("verify", "plain"):
+                found[f"{what}_vs_ed25519"] = statistics.median(each[what] / each["ed25519"] for each in took)
     assert _json._orjson is not None
-    return {**found, "versions": {"orjson": _json._orjson.__version__}}
+    assert _json._pybase64 is not None
+    return {**found, "versions": {"orjson": _json._orjson.__version__, "pybase64": _json._pybase64.__version__}}
 
 
-def _ed25519_s(bundle: Path, key: bytes) -> float:
-    """CPU of the signature function alone, over what is signed."""
-    public, found = Ed25519PublicKey.from_public_bytes(key), []
+def _verification_beside_bare(bundle: Path, trust: Path, key: bytes) -> list[dict[str, float]]:
+    """CPU of verifying a bundle, of that without what is quick, and of less than that, in turns."""
+    public, signed = Ed25519PublicKey.from_public_bytes(key), _signed(bundle)
+    work: dict[str, Callable[[], object]] = {
+        "verify": lambda: verify(bundle, trust),
+        "ed25519": lambda: [public.verify(signature, said) for signature, said in signed],
+        "plain": without_extra(lambda: verify(bundle, trust)),
+        "bare": lambda: bare_verify(bundle, key),
+    }
+    return [{name: _cpu_s(each) for name, each in work.items()} for _ in range(_VERIFYING_TURNS)]
+
+
+def _signed(bundle: Path) -> list[tuple[bytes, bytes]]:
+    """Each receipt's signature, and what it covers."""
+    found = []
     with zipfile.ZipFile(bundle) as archive:
         for name in archive.namelist():
             if name.startswith("receipts/"):
                 envelope = json.loads(archive.read(name))
                 said = base64.b64decode(envelope["payload"])
                 found.append((base64.b64decode(envelope["signatures"][0]["sig"]), pae(said)))
-    return best_of(lambda: [public.verify(signature, said) for signature, said in found])
+    return found
 
 
 def memory(directory: Path, count: int) -> Figures:

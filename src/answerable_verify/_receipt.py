@@ -6,15 +6,13 @@ Format: `docs/formats/receipt.md`; in-toto Statement v1; DSSE v1.
 import hashlib
 import marshal
 import re
-from binascii import Error as BinasciiError
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from answerable_verify._json import NotCanonical, canonical, read_base64, read_canonical
+from answerable_verify._json import NotCanonical, canonical, of_base64, read_base64, read_canonical
 
 __all__ = [
     "BadReceipt",
@@ -293,18 +291,8 @@ def _written(envelope: bytes) -> Signed | None:
     key_id, sig = _named(envelope[end:-_SIG]), envelope[-_SIG:-4]
     if not key_id or end < 12 or not envelope.startswith(b'{"payload":"') or not envelope.endswith(b'"}]}'):
         return None
-    payload = envelope[12:end]
-    try:
-        body, signature = a2b_base64(payload, strict_mode=True), a2b_base64(sig, strict_mode=True)
-    except BinasciiError:
-        return None
-    # Letters of the alphabet alone, as many as it takes, can only be wrong in the bits that the last of them has over.
-    over = -len(body) % 3
-    if (len(body) + over) * 4 != len(payload) * 3 or payload.find(b"=", 0, len(payload) - over) >= 0:
-        return None
-    if b2a_base64(body[over - 3 :], newline=False) != payload[-4:] or b2a_base64(signature, newline=False) != sig:
-        return None
-    return Signed(key_id, body, signature)
+    body, signature = of_base64(envelope[12:end]), of_base64(sig)
+    return Signed(key_id, body, signature) if body is not None and signature is not None else None
 
 
 @lru_cache(maxsize=64)
