@@ -35,12 +35,14 @@ pytestmark = pytest.mark.requirement("EV-3")
 FOLDER = Path(__file__).parents[2] / "conformance" / "vectors"
 
 
-@pytest.fixture(params=["with orjson", "without"])
+@pytest.fixture(params=["with what is fast", "without"])
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The verifier as where `orjson` is installed, and as where it is not."""
+    """The verifier as where its extra `fast` is installed, and as where it is not."""
     assert _json._orjson
+    assert _json._pybase64
     if request.param == "without":
         monkeypatch.setattr(_json, "_orjson", None)
+        monkeypatch.setattr(_json, "_pybase64", None)
 
 
 def load(name: str) -> Any:
