@@ -136,8 +136,8 @@ def _rows(seen: dict[str, list[Figures]]) -> list[Row]:
         row("append.floor_vs_bare_sign", "×", (each["floor_vs_bare"] for each in append)),
         row("verify.cpu_us", "µs", (each["large_verify_s"] / each["large_count"] * 1e6 for each in bundle)),
         row("verify.ed25519_us", "µs", (each["large_ed25519_s"] / each["large_count"] * 1e6 for each in bundle)),
-        row("verify.vs_bare_verify", "×", (each["verify_vs_ed25519"] for each in bundle)),
-        row("verify.plain.vs_bare_verify", "×", (each["plain_vs_ed25519"] for each in bundle)),
+        row("verify.vs_bare_verify", "×", (each["large_vs_ed25519"] for each in bundle)),
+        row("verify.plain.vs_bare_verify", "×", (each["large_plain_vs_ed25519"] for each in bundle)),
         row(
             "verify.wall_vs_bare_verify",
             "×",

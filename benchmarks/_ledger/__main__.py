@@ -244,18 +244,14 @@ def on_one_core() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def without_extra(work: Callable[[], object]) -> Callable[[], object]:
+def _verify_plainly(bundle: Path, trust: Path) -> None:
     """Verification as where nothing but `cryptography` is installed."""
-
-    def plainly() -> None:
-        quick = _json._orjson, _json._pybase64
-        _json._orjson = _json._pybase64 = None
-        try:
-            work()
-        finally:
-            _json._orjson, _json._pybase64 = quick
-
-    return plainly
+    quick = _json._orjson, _json._pybase64
+    _json._orjson = _json._pybase64 = None
+    try:
+        verify(bundle, trust)
+    finally:
+        _json._orjson, _json._pybase64 = quick
 
 
 def _cpu_s(work: Callable[[], object]) -> float:
@@ -291,26 +287,30 @@ def verification(directory: Path, count: int) -> Figures:
         assert report.verdict == "verified", report.first
         assert report.receipts == found[f"{name}_count"]
         with on_one_core():
-            took = _verification_beside_bare(bundle, trust, gate)
-        found |= {f"{name}_{what}_s": statistics.median(each[what] for each in took) for what in took[0]}
-        if name == "large":
-            for what in ("verify", "plain"):
-                found[f"{what}_vs_ed25519"] = statistics.median(each[what] / each["ed25519"] for each in took)
+            found |= {f"{name}_{what}": took for what, took in _verification_beside_bare(bundle, trust, gate).items()}
     assert _json._orjson is not None
     assert _json._pybase64 is not None
     return {**found, "versions": {"orjson": _json._orjson.__version__, "pybase64": _json._pybase64.__version__}}
 
 
-def _verification_beside_bare(bundle: Path, trust: Path, key: bytes) -> list[dict[str, float]]:
-    """CPU of verifying a bundle, of that without what is quick, and of less than that, in turns."""
+def _verification_beside_bare(bundle: Path, trust: Path, key: bytes) -> dict[str, float]:
+    """CPU of verifying a bundle and of its signatures alone, in turns; once, of verifying without what is quick."""
     public, signed = Ed25519PublicKey.from_public_bytes(key), _signed(bundle)
-    work: dict[str, Callable[[], object]] = {
-        "verify": lambda: verify(bundle, trust),
-        "ed25519": lambda: [public.verify(signature, said) for signature, said in signed],
-        "plain": without_extra(lambda: verify(bundle, trust)),
-        "bare": lambda: bare_verify(bundle, key),
+
+    def check_signatures() -> None:
+        for signature, said in signed:
+            public.verify(signature, said)
+
+    turns = [(_cpu_s(lambda: verify(bundle, trust)), _cpu_s(check_signatures)) for _ in range(_VERIFYING_TURNS)]
+    plain_s = _cpu_s(lambda: _verify_plainly(bundle, trust))
+    ed25519_s = statistics.median(alone_s for _, alone_s in turns)
+    return {
+        "verify_s": statistics.median(whole_s for whole_s, _ in turns),
+        "ed25519_s": ed25519_s,
+        "bare_s": _cpu_s(lambda: bare_verify(bundle, key)),
+        "vs_ed25519": statistics.median(whole_s / alone_s for whole_s, alone_s in turns),
+        "plain_vs_ed25519": plain_s / ed25519_s,
     }
-    return [{name: _cpu_s(each) for name, each in work.items()} for _ in range(_VERIFYING_TURNS)]
 
 
 def _signed(bundle: Path) -> list[tuple[bytes, bytes]]:
