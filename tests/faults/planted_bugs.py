@@ -67,6 +67,13 @@ BUGS = (
         tests=("src/answerable/ledger",),
     ),
     Bug(
+        name="an outcome that comes late wakes nobody",
+        file="answerable/ledger/_journal.py",
+        right="            wake=self.is_final and tx.fence(action.run) != self._fence,",
+        wrong="            wake=False,",
+        tests=("src/answerable/ledger",),
+    ),
+    Bug(
         name="a wake between the last read and the park is lost",
         file="answerable/ledger/_leases.py",
         right="            if rows[0][3] != taken.seen:",

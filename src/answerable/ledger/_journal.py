@@ -123,7 +123,7 @@ class RunJournal:
                 and with what goes on trying; the history read so far is not to be built on then.
         """
         reach(FaultPoint.AFTER_EFFECT)
-        closing = _Closing(self._ledger, step, outcome)
+        closing = _Closing(self._ledger, step, outcome, self._slice.fence)
         if lost is None:
             appended = await self._held(closing)
             reach(FaultPoint.AFTER_OUTCOME)
@@ -345,10 +345,11 @@ class _Opening:
 class _Closing:
     """One call of `close`."""
 
-    def __init__(self, ledger: "Ledger", step: Step, outcome: Outcome) -> None:
+    def __init__(self, ledger: "Ledger", step: Step, outcome: Outcome, fence: int) -> None:
         self._ledger = ledger
         self._step = step
         self._outcome = outcome
+        self._fence = fence
         # A read has no intent: its outcome is its only receipt, and carries its input and authority too.
         self.input = None if step.intent else step.action.arguments
         self.is_final = False
@@ -403,6 +404,8 @@ class _Closing:
             input=self.input,
             output=outcome.value,
             subjects=subjects,
+            # To whoever has the run by now the step was in doubt: it may be parked, or about to be.
+            wake=self.is_final and tx.fence(action.run) != self._fence,
         )
         return tx.append(draft, keyset=keyset, committed=committed)
 

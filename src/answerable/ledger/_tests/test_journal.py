@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from answerable.core import Decision, Effect, Money, Outcome, stable_json
-from answerable.ledger import Draft, Ledger, SliceLost
+from answerable.ledger import Again, Draft, Ledger, Parked, Slice, SliceLost
 from answerable.ledger._tests.conftest import PERMIT, TENANT, a_run, an_action
 
 WithLedger = Callable[[Callable[[Ledger], Awaitable[None]]], None]
@@ -133,6 +133,44 @@ def test_a_stale_slice_opens_nothing_but_its_outcome_is_still_taken(with_ledger:
         outcome = await journal.close(step, DONE)
 
         assert outcome.seq == 2
+
+    with_ledger(body)
+
+
+@pytest.mark.requirement("RT-1", "RT-5")
+@pytest.mark.parametrize("is_parked_first", [True, False])
+def test_an_outcome_that_comes_after_the_slice_was_lost_wakes_whoever_waits_in_doubt(
+    with_ledger: WithLedger, is_parked_first: bool
+) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, lost, journal = await a_run(ledger)
+        step = await journal.open(an_action(run), PERMIT)
+        await ledger.leases.release(lost)
+        taken = await ledger.leases.claim(run)
+        assert isinstance(taken, Slice)
+        claim = await (await ledger.journal(taken)).claim(an_action(run))
+        assert claim.doubt is not None
+
+        if is_parked_first:
+            assert isinstance(await ledger.leases.park(taken, None), Parked)
+        await journal.close(step, DONE)
+
+        if is_parked_first:
+            assert ledger.leases.unserved(10) == [run]
+        else:
+            assert isinstance(await ledger.leases.park(taken, None), Again)
+
+    with_ledger(body)
+
+
+@pytest.mark.requirement("RT-1")
+def test_an_outcome_of_the_slice_that_has_the_run_wakes_nobody(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        run, taken, journal = await a_run(ledger)
+
+        await journal.close(await journal.open(an_action(run), PERMIT), DONE)
+
+        assert isinstance(await ledger.leases.park(taken, None), Parked)
 
     with_ledger(body)
 
