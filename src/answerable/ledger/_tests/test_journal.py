@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from answerable.action import Step
 from answerable.core import Decision, Effect, Money, Outcome, stable_json
-from answerable.ledger import Again, Draft, Ledger, Parked, Slice, SliceLost
+from answerable.ledger import Again, Draft, Ledger, Parked, RunJournal, Slice, SliceLost
 from answerable.ledger._tests.conftest import PERMIT, TENANT, a_run, an_action
 
 WithLedger = Callable[[Callable[[Ledger], Awaitable[None]]], None]
@@ -137,28 +138,39 @@ def test_a_stale_slice_opens_nothing_but_its_outcome_is_still_taken(with_ledger:
     with_ledger(body)
 
 
+async def in_doubt(ledger: Ledger) -> tuple[Slice, RunJournal, Step]:
+    """The slice that has a run, and the one that lost it with a step under way: to the new one it is in doubt."""
+    run, lost, journal = await a_run(ledger)
+    step = await journal.open(an_action(run), PERMIT)
+    await ledger.leases.release(lost)
+    taken = await ledger.leases.claim(run)
+    assert isinstance(taken, Slice)
+    claim = await (await ledger.journal(taken)).claim(an_action(run))
+    assert claim.doubt is not None
+    return taken, journal, step
+
+
 @pytest.mark.requirement("RT-1", "RT-5")
-@pytest.mark.parametrize("is_parked_first", [True, False])
-def test_an_outcome_that_comes_after_the_slice_was_lost_wakes_whoever_waits_in_doubt(
-    with_ledger: WithLedger, is_parked_first: bool
-) -> None:
+def test_an_outcome_that_comes_after_its_slice_was_lost_wakes_a_run_parked_in_doubt(with_ledger: WithLedger) -> None:
     async def body(ledger: Ledger) -> None:
-        run, lost, journal = await a_run(ledger)
-        step = await journal.open(an_action(run), PERMIT)
-        await ledger.leases.release(lost)
-        taken = await ledger.leases.claim(run)
-        assert isinstance(taken, Slice)
-        claim = await (await ledger.journal(taken)).claim(an_action(run))
-        assert claim.doubt is not None
+        taken, lost, step = await in_doubt(ledger)
+        assert isinstance(await ledger.leases.park(taken, None), Parked)
 
-        if is_parked_first:
-            assert isinstance(await ledger.leases.park(taken, None), Parked)
-        await journal.close(step, DONE)
+        await lost.close(step, DONE)
 
-        if is_parked_first:
-            assert ledger.leases.unserved(10) == [run]
-        else:
-            assert isinstance(await ledger.leases.park(taken, None), Again)
+        assert ledger.leases.unserved(10) == [taken.run]
+
+    with_ledger(body)
+
+
+@pytest.mark.requirement("RT-1", "RT-5")
+def test_a_run_in_doubt_is_not_parked_past_an_outcome_that_came_in_meanwhile(with_ledger: WithLedger) -> None:
+    async def body(ledger: Ledger) -> None:
+        taken, lost, step = await in_doubt(ledger)
+
+        await lost.close(step, DONE)
+
+        assert isinstance(await ledger.leases.park(taken, None), Again)
 
     with_ledger(body)
 
