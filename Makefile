@@ -98,7 +98,7 @@ bench: .venv/.base .venv/.bench .venv/.agentdojo
 	$(PY) benchmarks/decision.py $(BENCH) $${JSON:+--json "$$JSON.decision"} || failed=1; exit $$failed
 
 soak: .venv/.dev
-	@$(PY) -m pytest -q -n auto --hypothesis-profile=soak --timeout=1800 tests/properties tests/faults $(TESTS)
+	@$(PY) -m pytest -q -n auto --hypothesis-profile=soak --timeout=1800 src tests/properties tests/faults tests/conformance $(TESTS)
 
 regenerate: .venv/.dev
 	@$(PY) -m tests.regenerate
