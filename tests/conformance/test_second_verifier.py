@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from answerable_verify import verify_members
 from conformance.vectors.logs import TRUSTS as LOG_TRUSTS
@@ -20,11 +19,11 @@ from conformance.vectors.runs import run_cases
 from tests.conformance.damage import damaged, forged
 from tests.conformance.second_opinion import in_base64, nodes_opinions, ours, theirs
 from tests.conformance.test_vectors import load, members_of, trusted
+from tests.soak import IS_SOAK
 
 pytestmark = [pytest.mark.requirement("EV-3"), pytest.mark.slow]
 
 FOLDER = Path(__file__).parents[2] / "conformance" / "node-verify"
-IS_SOAK = settings().max_examples > 1_000
 
 
 def test_it_owes_us_nothing_but_the_pages() -> None:

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from answerable_verify import verify_members
 from conformance.vectors.stamps import AUTHORITY, BY_RSA, TIME_STAMPING, Authority, Certificate, der, stamp
 from tests.conformance.damage import heal
 from tests.conformance.second_opinion import in_base64, nodes_opinions, ours, theirs
 from tests.conformance.test_vectors import load, members_of, trusted
+from tests.soak import IS_SOAK
 
 pytestmark = [pytest.mark.requirement("EV-3"), pytest.mark.slow]
 
-IS_SOAK = settings().max_examples > 1_000
 VECTORS = load("bundles.json")
 STAMP = "timestamps/1.tsr"
 STAMPED = ("stamped", "stamped with RSA", "stamped by an authority below another", "stamped by one of two authorities")

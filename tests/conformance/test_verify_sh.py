@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from tests.conformance.test_vectors import load, members_of
+from tests.soak import IS_SOAK
 
 pytestmark = [pytest.mark.requirement("EV-3"), pytest.mark.timeout(300)]
 
 SCRIPT = Path(__file__).parents[2] / "src" / "answerable" / "ledger" / "_verify_sh.sh"
-IS_SOAK = settings().max_examples > 1_000
 BUNDLES = load("bundles.json")
 
 LEFT_TO_THE_VERIFIER = {"steps", "approvals", "people", "digests", "requests", "statement", "time"}

@@ -21,7 +21,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import settings
 
 from answerable.app import all_projections
 from answerable.core import FaultPoint, RunId
@@ -29,8 +28,8 @@ from answerable.ledger import Prepared, Reader, export_bundle, leaf_hash, metada
 from tests.conformance.second_opinion import verify
 from tests.faults import _worker
 from tests.faults._worker import Case
+from tests.soak import IS_SOAK
 
-IS_SOAK = settings().max_examples > 1_000
 WRITES = ("key", "probe", "neither")
 ONE_PASSAGE = ("probe", FaultPoint.AFTER_INTENT)
 IN_DOUBT = {FaultPoint.AFTER_INTENT, FaultPoint.EFFECT_DISPATCHED, FaultPoint.AFTER_EFFECT, FaultPoint.AFTER_COMMIT}

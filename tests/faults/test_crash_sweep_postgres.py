@@ -21,9 +21,10 @@ from answerable.core import FaultPoint
 from answerable.ledger import join_store
 from tests.faults import _worker
 from tests.faults._worker import Case
-from tests.faults.test_crash_sweep import IN_DOUBT, IS_SOAK, Zygote, finished, killed
+from tests.faults.test_crash_sweep import IN_DOUBT, Zygote, finished, killed
 from tests.integration.temporal_server import temporal_server
 from tests.postgres import Databases
+from tests.soak import IS_SOAK
 
 SAMPLE = 2
 

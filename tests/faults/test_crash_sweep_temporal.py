@@ -17,8 +17,9 @@ import pytest
 from answerable.core import FaultPoint
 from tests.faults import _worker
 from tests.faults._worker import Case
-from tests.faults.test_crash_sweep import IN_DOUBT, IS_SOAK, Zygote, finished, killed
+from tests.faults.test_crash_sweep import IN_DOUBT, Zygote, finished, killed
 from tests.integration.temporal_server import TemporalServer, temporal_server
+from tests.soak import IS_SOAK
 
 SAMPLE = 4
 

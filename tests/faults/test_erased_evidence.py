@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from answerable import Gate
 from answerable.core import RunId
@@ -20,12 +19,12 @@ from tests.conformance.second_opinion import verify
 from tests.conformance.test_vectors import load, members_of
 from tests.faults.test_tampering import Members, healed
 from tests.integration.clinic import an_app, seen_to
+from tests.soak import IS_SOAK
 
 pytestmark = pytest.mark.requirement("EV-12", "EV-3")
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "src" / "answerable" / "ledger" / "_verify_sh.sh"
-IS_SOAK = settings().max_examples > 1_000
 
 
 class Clinic:

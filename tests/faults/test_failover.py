@@ -15,7 +15,6 @@ from answerable.ledger import Draft, Ledger, StoreWentBack, join_store
 from tests.faults import _shared_worker
 from tests.faults.test_shared_store import (
     _STATES,
-    IS_SOAK,
     Fleet,
     a_desk,
     answer_doubts,
@@ -24,6 +23,7 @@ from tests.faults.test_shared_store import (
     outcomes,
 )
 from tests.postgres import Server, running_server
+from tests.soak import IS_SOAK
 from tests.standby import drop, promote, standby_of, stop_receiving, synchronously
 
 __all__ = ["fleet"]

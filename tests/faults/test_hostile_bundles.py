@@ -11,16 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from conformance.vectors.logs import of_a_large_log
 from conformance.vectors.making import bundle, canonical, checkpoint, envelope
 from conformance.vectors.runs import an_ordinary_run
+from tests.soak import IS_SOAK
 
 pytestmark = [pytest.mark.requirement("EV-3"), pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-IS_SOAK = settings().max_examples > 1_000
 _MIB = 1024**2
 Members = dict[str, bytes]
 

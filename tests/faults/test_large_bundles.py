@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from answerable.ledger import Reader, export_bundle, write_trust
 from benchmarks._ledger.__main__ import record
+from tests.soak import IS_SOAK
 
 pytestmark = [pytest.mark.requirement("EV-3"), pytest.mark.slow, pytest.mark.timeout(600)]
 
-IS_SOAK = settings().max_examples > 1_000
 ROOT = Path(__file__).parents[2]
 MOST_BYTES_A_RECEIPT = 160
 """What is kept in memory of a receipt of 1.8 kB beside those of the run that is judged: MEASURED 62 to 90."""

@@ -14,7 +14,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from answerable import Answerable, Limits, Run
 from answerable.app import Gate, all_projections
@@ -22,8 +21,8 @@ from answerable.core import AnswerableError, FaultPoint, RunId, arm
 from answerable.ledger import Reader, export_bundle, rebuild, write_trust
 from answerable.runtime import list_runs
 from tests.conformance.second_opinion import verify
+from tests.soak import IS_SOAK
 
-IS_SOAK = settings().max_examples > 1_000
 _PATIENCE_S = 25
 _POLICY = '@id("all") permit (principal, action, resource);'
 _EFFECTS = [1, 2, 3, 4, 5]

@@ -6,11 +6,10 @@ A few, drawn by their names, on every change; all of them in `make soak`.
 import hashlib
 
 import pytest
-from hypothesis import settings
 
 from tests.faults.planted_bugs import BUGS, ROOT, Bug, is_caught
+from tests.soak import IS_SOAK
 
-IS_SOAK = settings().max_examples > 1_000
 DRAWN = sorted(BUGS, key=lambda bug: hashlib.sha256(bug.name.encode()).digest())
 
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import settings
 
 from answerable.core import RunId, StepKey
 from answerable.ledger import Ledger, Prepared, Reader, join_store, leaf_hash, metadata, root_hash
@@ -31,8 +30,8 @@ from tests.faults.test_crash_sweep import check_chains
 from tests.integration.temporal_server import TemporalServer, temporal_server
 from tests.leash import leash
 from tests.postgres import Databases, Server
+from tests.soak import IS_SOAK
 
-IS_SOAK = settings().max_examples > 1_000
 RUNS, STEPS = (200, 20) if IS_SOAK else (12, 6)
 TROUBLES = 80 if IS_SOAK else 8
 JUMP_S = 60 if IS_SOAK else 2

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from answerable.core import RunId, TenantId, canonical_json
 from answerable.ledger import (
@@ -38,10 +37,10 @@ from answerable.witness._tests.people import a_signer
 from answerable_verify import Report, Seen, Trust, read_container, read_trust, verify_members
 from tests.conformance.second_opinion import verify
 from tests.faults.test_tampering import Members, flipped, healed, named, receipts_of
+from tests.soak import IS_SOAK
 
 pytestmark = [pytest.mark.requirement("EV-2", "EV-3"), pytest.mark.slow, pytest.mark.timeout(3600)]
 
-IS_SOAK = settings().max_examples > 1_000
 SEED = 20261121
 ADA, BO = ((a_signer(number), f"witness.example/{number}") for number in (71, 72))
 

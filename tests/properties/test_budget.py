@@ -32,6 +32,7 @@ from answerable.core import (
 )
 from answerable.ledger import Draft, Ledger, Prepared, RunJournal, Slice, metadata, rebuild
 from answerable.policy import Budget, BudgetProjection
+from tests.soak import longer
 
 TENANT = TenantId("default")
 RUNS = (RunId("run_" + "a" * 24), RunId("run_" + "b" * 24))
@@ -113,7 +114,7 @@ MOVES = st.tuples(
 
 
 @pytest.mark.requirement("RT-6", "MD-3")
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=longer(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(moves=st.lists(MOVES, max_size=25))
 def test_budgets_say_what_the_model_says_whatever_happens(moves: list[tuple[str, RunId, int, Ask, int]]) -> None:
     with tempfile.TemporaryDirectory() as directory:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import settings
 
 from answerable.core import (
     Action,
@@ -42,6 +41,7 @@ from answerable.policy import (
     replay_decisions,
 )
 from tests.architecture.files import ROOT
+from tests.soak import IS_SOAK
 
 TENANT = TenantId("default")
 PACKS = ROOT / "src" / "answerable" / "cli" / "_packs"
@@ -119,15 +119,11 @@ def decide_all(seed: int, count: int) -> str:
         return asyncio.run(main(packs(Path(folder))))
 
 
-def is_soak() -> bool:
-    return settings().max_examples > 100
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("GV-1")
 def test_two_processes_decide_random_requests_bit_for_bit_the_same() -> None:
-    count = IN_SOAK if is_soak() else IN_CI
+    count = IN_SOAK if IS_SOAK else IN_CI
     command = [sys.executable, "-c", AGAIN, "7", str(count)]
 
     said = [
@@ -177,7 +173,7 @@ async def _through(ledger: Ledger, authorizer: CedarAuthorizer) -> None:
     page = {"name": "page", "labels": ["untrusted:web"]}
     await ledger.append(Draft(tenant=TENANT, run=run, phase="signal", agent="ops", members={"control": page}))
     journal = await ledger.journal(taken)
-    count = ON_RECORD_IN_SOAK if is_soak() else ON_RECORD_IN_CI
+    count = ON_RECORD_IN_SOAK if IS_SOAK else ON_RECORD_IN_CI
     for number in range(count):
         step = await journal.open(action := an_action(chance, number, run), await authorizer.authorize(action))
         assert step.status != "moved"

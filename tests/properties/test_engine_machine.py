@@ -68,13 +68,14 @@ from answerable.runtime import (
     Worker,
     find_run,
 )
+from tests.soak import IS_SOAK
 
 _LIFE_S = 30
 _WHO: Any = {"by": "person:kim", "reason": "the machine says so"}
 _STATES = Prepared(sa.select(slices.c.state).where(slices.c.state != "closed", slices.c.state != "parked"))
 _QUEUE = Queue(scope="agent:agent", concurrency=2)
 """So that lines form, and crashes find them."""
-_EXAMPLES = max(2, min((settings.default or settings()).max_examples // 10, 400))
+_EXAMPLES = max(2, min(settings().max_examples // 10, 400))
 
 
 class World:
@@ -455,7 +456,7 @@ async def live(directory: Path, do: Callable[[Life], Awaitable[Any]]) -> Any:
         await ledger.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(3600 if IS_SOAK else 300)
 @pytest.mark.requirement("RT-1", "RT-3", "RT-4")
 def test_the_engine_does_what_a_simple_model_says_whatever_is_ordered_and_wherever_it_crashes() -> None:
     bounded = settings(

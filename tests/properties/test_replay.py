@@ -50,6 +50,7 @@ from answerable.runtime import (
     Worker,
     find_run,
 )
+from tests.soak import IS_SOAK, longer
 
 Program = list[Any]
 _LINGER_MS = 2
@@ -313,9 +314,11 @@ def without_chance(node: Program, result: Any) -> Any:
     return without_chance(rest[1], result) if kind == "branch" else result
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(3600 if IS_SOAK else 300)
 @pytest.mark.requirement("RT-1", "RT-2")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=longer(25), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(programs, crashes)
 def test_a_killed_run_has_each_effect_once_and_ends_like_one_that_was_left_alone(
     program: Program, crashed_at: list[tuple[FaultPoint, int]]
