@@ -1,6 +1,7 @@
 """Damage to bundles, drawn at random: signed receipts that say something odd, members changed, lost and swapped."""
 
 import base64
+import copy
 import json
 import random
 from collections.abc import Mapping
@@ -74,9 +75,9 @@ def disturb(value: Any, chance: random.Random) -> None:
     if isinstance(value, dict) and chance.random() < 0.2:
         del value[last]
     elif isinstance(value, dict) and chance.random() < 0.1:
-        value[chance.choice(_STRANGE_NAMES)] = value[last]
+        value[chance.choice(_STRANGE_NAMES)] = copy.deepcopy(value[last])
     else:
-        value[last] = chance.choice(WEIRD)
+        value[last] = copy.deepcopy(chance.choice(WEIRD))  # what is put there may be disturbed in its turn
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

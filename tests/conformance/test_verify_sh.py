@@ -25,6 +25,7 @@ READ_BY_OPENSSL = {
     "a timestamp with something behind it",
     "a timestamp whose certificates are not sorted",
     "a timestamp signed over SHA-1",
+    "a timestamp signed by an algorithm with parameters that it has not",
     "a timestamp signed with another key than it says",
     "a timestamp signed over another digest than it says",
     "a timestamp in signed data of another version",
