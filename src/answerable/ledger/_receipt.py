@@ -3,8 +3,6 @@
 Format: `docs/formats/receipt.md`.
 """
 
-import functools
-import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -23,7 +21,6 @@ __all__ = [
     "Draft",
     "Phase",
     "Receipt",
-    "artefact",
     "control_run",
     "envelope_json",
     "is_replayed",
@@ -149,12 +146,6 @@ def is_replayed(receipt: Receipt) -> bool:
 def control_run(tenant: TenantId) -> RunId:
     """The run that a tenant's receipts belong to when they belong to no agent's run."""
     return RunId(f"control:{tenant}")
-
-
-@functools.lru_cache(maxsize=4096)
-def artefact(name: str) -> dict[str, Any]:
-    """A subject of an in-toto Statement that is named, and stands for nothing but its name."""
-    return {"name": name, "digest": {"sha256": hashlib.sha256(name.encode()).hexdigest()}}
 
 
 def pae(body: bytes) -> bytes:

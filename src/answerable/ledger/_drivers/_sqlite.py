@@ -1,7 +1,8 @@
 """The SQLite store: one writer, group commit, nothing that leaves the gate before it is on disk.
 
 Statements run on the event loop; only COMMIT, which waits for the disk, runs on the writer thread, while the
-loop gathers the next batch.
+loop gathers the next batch: unless there is nothing to gather, or so little to gain that the loop commits itself
+(`_pace`).
 
 MEASURED: a thread that has to win the interpreter's lock waits until the loop has nothing left to do: the loop lets
 go of it for moments only, in every statement. So the thread has it once, to begin, and the loop waits for that. With
@@ -35,7 +36,6 @@ __all__ = ["SqliteConnection", "SqliteStore", "SqliteWriter", "StoreDamaged", "c
 T = TypeVar("T")
 B = TypeVar("B", bound=Batch)
 
-_FEW = 2  # one call, and what rode on it (a session's marks of delivery): the loop itself may commit that
 _AT_ONCE = (50, 10)  # rows inserted by one statement
 _LARGEST_BATCH = 512  # items: bounds how long the loop is held by one batch, about 40 ms
 _SMALLEST_SHARE = 32
@@ -385,7 +385,7 @@ class SqliteWriter(Generic[B]):
             return
         self._committing = True
         self._pace.worked(len(items))
-        if len(items) <= _FEW and not self._waiting and self._pace.is_disk_quick:
+        if not self._waiting and self._pace.is_for_the_loop(len(items)):
             self._commit(batch, items, results, tell=_now)
         else:
             self._commits.put(functools.partial(self._commit, batch, items, results, self._tell))

@@ -44,7 +44,7 @@ def test_a_commit_that_takes_longer_than_the_work_of_all_serves_all(cores: int) 
     of_slow_disk = pace(cores=cores, loop_s=7 * MS, commit_s=0.8 * MS, wait_s=9 * MS)
 
     assert of_slow_disk.is_one_commit_best(100)
-    assert not of_slow_disk.is_disk_quick
+    assert not of_slow_disk.is_for_the_loop(1)
 
 
 def test_on_one_core_one_commit_serves_all_unless_the_disk_takes_longer_than_a_second_one_works() -> None:
@@ -66,3 +66,28 @@ def test_one_commit_that_the_disk_held_up_does_not_part_those_that_follow() -> N
         found.committed(began, 100)
 
     assert found.is_one_commit_best(100)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_the_loop_commits_what_one_call_said(cores: int) -> None:
+    of_quick_disk = pace(cores=cores, loop_s=7 * MS, commit_s=0.8 * MS, wait_s=0.3 * MS)
+
+    assert of_quick_disk.is_for_the_loop(2)
+
+
+def test_of_many_the_loop_commits_on_one_core_where_it_could_do_little_while_the_disk_works() -> None:
+    of_one = pace(cores=1, loop_s=7 * MS, commit_s=0.4 * MS, wait_s=0.2 * MS)
+    of_slower_disk = pace(cores=1, loop_s=7 * MS, commit_s=0.4 * MS, wait_s=1.1 * MS)
+    of_two = pace(cores=2, loop_s=7 * MS, commit_s=0.4 * MS, wait_s=0.2 * MS)
+
+    assert of_one.is_for_the_loop(100)
+    assert not of_slower_disk.is_for_the_loop(100)
+    assert not of_two.is_for_the_loop(100)
+
+
+def test_of_a_few_the_loop_commits_on_one_core_where_the_disk_takes_less_than_handing_over() -> None:
+    of_quick_disk = pace(cores=1, loop_s=7 * MS, commit_s=0.4 * MS, wait_s=0.15 * MS)
+    of_slower_disk = pace(cores=1, loop_s=7 * MS, commit_s=0.4 * MS, wait_s=0.3 * MS)
+
+    assert of_quick_disk.is_for_the_loop(5)
+    assert not of_slower_disk.is_for_the_loop(5)
