@@ -86,16 +86,22 @@ async def _append(ledger: Ledger, count: int, agents: int) -> Appended:
     runs = [new_run_id() for _ in range(agents)]
     opened = {"control": {"agent": "clerk", "environment": "development", "resources": []}}
 
+    go = asyncio.get_running_loop().create_future()
+
     async def agent(drafts: Sequence[Draft]) -> None:
+        await go
         for draft in drafts:
             await ledger.append(draft)
 
     for run in runs:
         await ledger.open_run(Draft(tenant=TENANT, run=run, phase="run.open", agent="clerk", members=opened))
-    # What they have to say is there already, as what is signed beside it is.
+    # They are there already, and what they have to say, as what is signed beside it is.
     drafts = [[_draft(run, number) for number in range(count // agents)] for run in runs]
+    done = asyncio.gather(*map(agent, drafts))
+    await asyncio.sleep(0)
     wall, cpu = time.perf_counter(), own_s()
-    await asyncio.gather(*map(agent, drafts))
+    go.set_result(None)
+    await done
     wall, cpu = time.perf_counter() - wall, own_s() - cpu
     for run in runs:
         closed = {"control": {"state": "done"}}
