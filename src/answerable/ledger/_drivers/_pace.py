@@ -30,7 +30,7 @@ class Pace:
     """How quickly one writer works. The loop's thread asks; whichever thread commits tells."""
 
     def __init__(self, *, now: Callable[[], Moment] = Moment.now, cores: Callable[[], int] = cores) -> None:
-        self._now = now
+        self.now = now
         self._cores = cores
         self._worked_s = now().worked_s
         self._work_s = 0.0  # of the loop, for one item
@@ -52,12 +52,12 @@ class Pace:
 
     def worked(self, items: int) -> None:
         """The loop has done the work of so many since the last time."""
-        worked_s, self._worked_s = self._worked_s, self._now().worked_s
+        worked_s, self._worked_s = self._worked_s, self.now().worked_s
         self._work_s = (self._worked_s - worked_s) / items
 
     def committed(self, began: Moment, items: int) -> None:
         """This thread has committed the work of so many."""
-        ended = self._now()
+        ended = self.now()
         self._commit_s, worked_s = ended.now_s - began.now_s, ended.worked_s - began.worked_s
         self._commit_work_s = worked_s / items
         # The least, which grows slowly: a thread that commits while the loop works waits for the loop, too.

@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 
 from answerable.core import EvidenceError, FaultPoint, reach
-from answerable.ledger._drivers._pace import Moment, Pace
+from answerable.ledger._drivers._pace import Pace
 from answerable.ledger._ports import Batch
 from answerable.ledger._schema import bring_up, new_sqlite
 from answerable.ledger._sql import Prepared
@@ -292,9 +292,12 @@ class SqliteWriter(Generic[B]):
 
     Args:
         begin: makes a batch; of a transaction that is done again, in the place of the one given.
+        pace: says how many share a commit, and who makes it; by default one that begins to measure.
     """
 
-    def __init__(self, connection: SqliteConnection, begin: Callable[[B | None], B]) -> None:
+    def __init__(
+        self, connection: SqliteConnection, begin: Callable[[B | None], B], *, pace: Pace | None = None
+    ) -> None:
         self._connection = connection
         self._log = _WriteAheadLog(connection.raw.execute("PRAGMA database_list").fetchone()[2])
         self._begin = begin
@@ -308,7 +311,7 @@ class SqliteWriter(Generic[B]):
         self._committing = False
         self._scheduled: asyncio.Handle | None = None
         self._is_soon = False  # what is scheduled is no timer
-        self._pace = Pace()
+        self._pace = pace or Pace()
         self._tell = self._loop.call_soon_threadsafe
         self._closed: asyncio.Future[None] | None = None
         self._commits: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -434,7 +437,7 @@ class SqliteWriter(Generic[B]):
 
     def _commit(self, batch: B, items: Sequence[_Item], results: list[Any], tell: Callable[..., object]) -> None:
         try:
-            began = Moment.now()
+            began = self._pace.now()
             reach(FaultPoint.BEFORE_COMMIT)
             self._connection.raw.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - goes to everyone in the batch

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 import shutil
 import sqlite3
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from answerable.ledger._drivers._pace import Moment, Pace
 from answerable.ledger._drivers._sqlite import SqliteConnection, SqliteWriter, connect
 from answerable.ledger._ports import Batch
 from answerable.ledger._sql import Prepared
@@ -36,15 +38,23 @@ class Rows(Batch):
         return number
 
 
+def ticking() -> Callable[[], Moment]:
+    """A clock that moves when it is looked at: whatever is measured takes 0.1 ms, and works for most of it."""
+    ticks = itertools.count()
+    return lambda: Moment(tick := next(ticks) * 1e-4, tick * 0.8)
+
+
 @asynccontextmanager
-async def writing(path: Path) -> AsyncIterator[tuple[SqliteWriter[Rows], sqlite3.Connection]]:
+async def writing(path: Path, cores: int) -> AsyncIterator[tuple[SqliteWriter[Rows], sqlite3.Connection]]:
     connection = connect(path, writable=True)
     connection.raw.execute("CREATE TABLE numbers (number INTEGER CHECK (number < 100))")
     # A row that breaks this is found at COMMIT, like a disk that is full.
     connection.raw.execute("PRAGMA foreign_keys = ON")
     connection.raw.execute("CREATE TABLE known (number INTEGER PRIMARY KEY)")
     connection.raw.execute("CREATE TABLE late (number REFERENCES known DEFERRABLE INITIALLY DEFERRED)")
-    writer: SqliteWriter[Rows] = SqliteWriter(connection, lambda again: Rows(connection, again))
+    writer: SqliteWriter[Rows] = SqliteWriter(
+        connection, lambda again: Rows(connection, again), pace=Pace(now=ticking(), cores=lambda: cores)
+    )
     elsewhere = sqlite3.connect(path)
     yield writer, elsewhere
     await writer.close()
@@ -52,30 +62,41 @@ async def writing(path: Path) -> AsyncIterator[tuple[SqliteWriter[Rows], sqlite3
     connection.raw.close()
 
 
-def in_a_loop(story: Callable[[Path], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
-    @functools.wraps(story)
-    def test(tmp_path: Path) -> None:
-        asyncio.run(story(tmp_path))
+_Story = Callable[[Path, int], Coroutine[Any, Any, None]]
 
-    return test
+
+def in_a_loop(*cores: int) -> Callable[[_Story], Callable[[Path, int], None]]:
+    """Of a machine with so many cores: with one, the loop commits by itself what it could do little beside."""
+
+    def of(story: _Story) -> Callable[[Path, int], None]:
+        @pytest.mark.parametrize("cores", cores)
+        @functools.wraps(story)
+        def test(tmp_path: Path, cores: int) -> None:
+            asyncio.run(story(tmp_path, cores))
+
+        return test
+
+    return of
 
 
 def stored(elsewhere: sqlite3.Connection) -> list[int]:
     return [row[0] for row in elsewhere.execute("SELECT number FROM numbers ORDER BY rowid")]
 
 
-@in_a_loop
-async def test_work_is_answered_once_it_is_on_disk(tmp_path: Path) -> None:
-    async with writing(tmp_path / "db") as (writer, elsewhere):
+@in_a_loop(1, 2)
+async def test_work_is_answered_once_it_is_on_disk(tmp_path: Path, cores: int) -> None:
+    async with writing(tmp_path / "db", cores) as (writer, elsewhere):
         assert await writer.submit(lambda rows: rows.put(1)) == 1
 
         assert stored(elsewhere) == [1]
 
 
-@in_a_loop
-async def test_work_that_need_not_land_is_answered_at_once_and_lands_with_what_comes_next(tmp_path: Path) -> None:
+@in_a_loop(1, 2)
+async def test_work_that_need_not_land_is_answered_at_once_and_lands_with_what_comes_next(
+    tmp_path: Path, cores: int
+) -> None:
     landed: list[Exception | None] = []
-    async with writing(tmp_path / "db") as (writer, elsewhere):
+    async with writing(tmp_path / "db", cores) as (writer, elsewhere):
         early = writer.submit(lambda rows: rows.put(1), landed=landed.append)
         assert early.done()
         assert (early.result(), stored(elsewhere), landed) == (1, [], [])
@@ -86,10 +107,10 @@ async def test_work_that_need_not_land_is_answered_at_once_and_lands_with_what_c
         assert landed == [None]
 
 
-@in_a_loop
-async def test_work_that_nothing_follows_lands_by_itself(tmp_path: Path) -> None:
+@in_a_loop(1, 2)
+async def test_work_that_nothing_follows_lands_by_itself(tmp_path: Path, cores: int) -> None:
     done = asyncio.Event()
-    async with writing(tmp_path / "db") as (writer, elsewhere):
+    async with writing(tmp_path / "db", cores) as (writer, elsewhere):
         writer.submit(lambda rows: rows.put(1), landed=lambda error: done.set())
 
         async with asyncio.timeout(10):
@@ -98,15 +119,15 @@ async def test_work_that_nothing_follows_lands_by_itself(tmp_path: Path) -> None
         assert stored(elsewhere) == [1]
 
 
-@in_a_loop
-async def test_work_that_raises_fails_alone_and_the_rest_is_done_again_in_its_order(tmp_path: Path) -> None:
+@in_a_loop(1, 2)
+async def test_work_that_raises_fails_alone_and_the_rest_is_done_again_in_its_order(tmp_path: Path, cores: int) -> None:
     again: list[bool] = []
 
     def put(rows: Rows, number: int) -> int:
         again.append(rows.is_again)
         return rows.put(number)
 
-    async with writing(tmp_path / "db") as (writer, elsewhere):
+    async with writing(tmp_path / "db", cores) as (writer, elsewhere):
         early = writer.submit(lambda rows: put(rows, 1), landed=lambda error: None)
         spoilt = writer.submit(lambda rows: (rows.put(50), rows.put(500)))
         later = writer.submit(lambda rows: rows.put(2))
@@ -118,10 +139,10 @@ async def test_work_that_raises_fails_alone_and_the_rest_is_done_again_in_its_or
         assert again == [False, True]
 
 
-@in_a_loop
-async def test_a_commit_that_fails_is_told_to_everybody_whose_work_was_in_it(tmp_path: Path) -> None:
+@in_a_loop(1, 2)
+async def test_a_commit_that_fails_is_told_to_everybody_whose_work_was_in_it(tmp_path: Path, cores: int) -> None:
     landed: list[Exception | None] = []
-    async with writing(tmp_path / "db") as (writer, elsewhere):
+    async with writing(tmp_path / "db", cores) as (writer, elsewhere):
         writer.submit(lambda rows: rows.put(1), landed=landed.append)
         failing = writer.submit(lambda rows: rows.raw.execute("INSERT INTO late VALUES (7)"))
 
@@ -133,10 +154,10 @@ async def test_a_commit_that_fails_is_told_to_everybody_whose_work_was_in_it(tmp
         assert await writer.submit(lambda rows: rows.put(3)) == 3
 
 
-@in_a_loop
-async def test_what_is_submitted_while_the_disk_is_busy_is_done_when_it_is_free(tmp_path: Path) -> None:
+@in_a_loop(1, 2)
+async def test_what_is_submitted_while_the_disk_is_busy_is_done_when_it_is_free(tmp_path: Path, cores: int) -> None:
     landed: list[Exception | None] = []
-    async with writing(tmp_path / "db") as (writer, elsewhere):
+    async with writing(tmp_path / "db", cores) as (writer, elsewhere):
         several = [writer.submit(functools.partial(Rows.put, number=number)) for number in range(5)]
         await asyncio.sleep(0)  # the batch is given to the disk
         early = writer.submit(lambda rows: rows.put(9), landed=landed.append)
@@ -148,9 +169,9 @@ async def test_what_is_submitted_while_the_disk_is_busy_is_done_when_it_is_free(
         assert landed == [None]
 
 
-@in_a_loop
-async def test_the_disk_works_while_the_loop_does(tmp_path: Path) -> None:
-    async with writing(tmp_path / "db") as (writer, elsewhere):
+@in_a_loop(2)
+async def test_the_disk_works_while_the_loop_does(tmp_path: Path, cores: int) -> None:
+    async with writing(tmp_path / "db", cores) as (writer, elsewhere):
         several = [writer.submit(functools.partial(Rows.put, number=number)) for number in range(5)]
         await asyncio.sleep(0)  # the batch is given to the disk
 
@@ -161,6 +182,19 @@ async def test_the_disk_works_while_the_loop_does(tmp_path: Path) -> None:
         assert stored(elsewhere) == list(range(5))
         assert not any(future.done() for future in several)
         assert await asyncio.gather(*several) == list(range(5))
+
+
+@in_a_loop(1)
+async def test_on_one_core_many_are_answered_by_the_turn_of_the_loop_that_does_their_work(
+    tmp_path: Path, cores: int
+) -> None:
+    async with writing(tmp_path / "db", cores) as (writer, elsewhere):
+        await writer.submit(functools.partial(Rows.put, number=0))  # it knows now what a commit takes
+        several = [writer.submit(functools.partial(Rows.put, number=number)) for number in range(1, 50)]
+        await asyncio.sleep(0)
+
+        assert [future.result() for future in several] == list(range(1, 50))
+        assert stored(elsewhere) == list(range(50))
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 59, 60, 137])
@@ -191,9 +225,11 @@ def test_of_many_rows_one_that_is_refused_leaves_nothing_of_its_transaction(tmp_
         assert connection.raw.execute("SELECT number FROM numbers").fetchall() == [(3,)]
 
 
-@in_a_loop
-async def test_commits_find_the_write_ahead_log_long_enough_and_a_crash_leaves_nothing_but_them(tmp_path: Path) -> None:
-    async with writing(tmp_path / "db") as (writer, _):
+@in_a_loop(1, 2)
+async def test_commits_find_the_write_ahead_log_long_enough_and_a_crash_leaves_nothing_but_them(
+    tmp_path: Path, cores: int
+) -> None:
+    async with writing(tmp_path / "db", cores) as (writer, _):
         await writer.submit(lambda rows: rows.put(0))
         length = (tmp_path / "db-wal").stat().st_size
 
