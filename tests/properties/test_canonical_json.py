@@ -1,6 +1,7 @@
 """The receipts' JSON profile: one value, one encoding, the same as RFC 8785."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,6 +43,18 @@ def test_a_float_anywhere_is_refused(document: object, number: float) -> None:
     for outside in ([document, number], {"a": document, "b": {"c": [number]}}, number):
         with pytest.raises(NotCanonical):
             canonical_json(outside)
+
+
+@given(st.sampled_from([dict, list]), st.sampled_from([dict, list]))
+def test_nothing_is_nested_deeper_than_128(outer: type, inner: type) -> None:
+    value: Any = inner()
+    for level in range(127):
+        value = {"in": value} if (outer if level % 2 else inner) is dict else [value]
+
+    assert parse_canonical(canonical_json(value)) == value
+    for deeper in ([value], {"in": value}):
+        with pytest.raises(NotCanonical, match="more than 128 objects and arrays in each other"):
+            canonical_json(deeper)
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**70])

@@ -22,6 +22,7 @@ _STRICT = (
     | orjson.OPT_PASSTHROUGH_DATETIME
     | orjson.OPT_PASSTHROUGH_SUBCLASS
 )
+_DEEPEST = 128
 _STABLE = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
@@ -32,7 +33,7 @@ class NotCanonical(EvidenceError):
     code = "evidence.not_canonical"
     what = "not in the receipt JSON profile: {found}"
     why = "two implementations could write it differently, and signatures cover exact bytes"
-    fix = "write numbers as whole numbers below 2^53 or as decimal strings, and keys in ASCII"
+    fix = "write numbers as whole numbers below 2^53 or as decimal strings, keys in ASCII, and nothing so deep or large"
 
     found: str
 
@@ -42,11 +43,13 @@ def canonical_json(value: Any, *, unproven: Iterable[Any] | None = None) -> byte
 
     Args:
         value: dicts with text keys, lists, text, whole numbers, booleans, None.
-        unproven: the parts of `value` that could hold a float; all of it by default. A caller that has
-            built the rest from text and whole numbers itself spares walking it, 5 % of a step.
+        unproven: the parts of `value` that could hold a float or be nested deeply; all of it by default. A caller
+            that has built the rest from text and whole numbers itself spares walking it, 5 % of a step. At most
+            two objects may stand around them.
 
     Raises:
-        NotCanonical: a float, an integer of 2^53 or more, a key outside ASCII, or a type JSON lacks.
+        NotCanonical: a float, an integer of 2^53 or more, a key outside ASCII, a type JSON lacks, or more than 128
+            objects and arrays in each other.
 
     Source: RFC 8785; `docs/formats/receipt.md`, "JSON profile".
     """
@@ -54,22 +57,25 @@ def canonical_json(value: Any, *, unproven: Iterable[Any] | None = None) -> byte
         body = orjson.dumps(value, option=_STRICT)
     except (orjson.JSONEncodeError, TypeError) as error:
         raise NotCanonical(found=str(error)) from None
-    _refuse_floats((value,) if unproven is None else unproven)
+    if unproven is None:
+        _refuse_foreign((value,), _DEEPEST)
+    else:
+        _refuse_foreign(unproven, _DEEPEST - 2)
     if not body.isascii():
         _refuse_foreign_keys(value)
     return body
 
 
-def _refuse_floats(values: Iterable[Any]) -> None:
-    # Exact types are enough: `orjson` has refused subclasses already, and nesting beyond 254 levels.
+def _refuse_foreign(values: Iterable[Any], levels: int) -> None:
+    # Exact types are enough: `orjson` has refused subclasses already.
     for inner in values:
         kind = type(inner)
         if kind is str or kind is int:  # nearly all: asked first, the walk takes half as long
             continue
-        if kind is dict:
-            _refuse_floats(inner.values())
-        elif kind is list or kind is tuple:
-            _refuse_floats(inner)
+        if kind is dict or kind is list or kind is tuple:
+            if not levels:
+                raise NotCanonical(found=f"more than {_DEEPEST} objects and arrays in each other")
+            _refuse_foreign(inner.values() if kind is dict else inner, levels - 1)
         elif kind is float:
             raise NotCanonical(found=f"the float {inner!r}")
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from answerable.core import canonical_json
+from answerable.core import NotCanonical, canonical_json
 from answerable.ledger._receipt import PREDICATE_TYPE, STATEMENT_TYPE, Draft
 from answerable.ledger._vault import Vault
 
@@ -16,6 +16,11 @@ __all__ = ["predicate_of", "statement_json"]
 
 _BEFORE = b'{"_type":"%b","predicate":' % STATEMENT_TYPE.encode()
 _BETWEEN = b',"predicateType":"%b","subject":[' % PREDICATE_TYPE.encode()
+
+# SECURITY: what verifiers would not read is not written. Whoever may put text on the record (the name of a signal, a
+# reason) could otherwise have a run that nobody can check.
+_MOST_BRACKETS = 10_000
+_LARGEST_BYTES = 16 << 20
 
 
 def statement_json(predicate: dict[str, Any], *, unproven: Iterable[Any]) -> bytes:
@@ -25,11 +30,19 @@ def statement_json(predicate: dict[str, Any], *, unproven: Iterable[Any]) -> byt
 
     Args:
         unproven: as `canonical_json` has it.
+
+    Raises:
+        NotCanonical: a verifier would not read it.
     """
     subject = _artefact(predicate["run"])
     if "action" in predicate and (target := predicate["action"].get("target")):
         subject += b"," + _artefact(target)
-    return b"".join((_BEFORE, canonical_json(predicate, unproven=unproven), _BETWEEN, subject, b"]}"))
+    body = b"".join((_BEFORE, canonical_json(predicate, unproven=unproven), _BETWEEN, subject, b"]}"))
+    if len(body) > _LARGEST_BYTES:
+        raise NotCanonical(found=f"a receipt of {len(body):,} bytes")
+    if len(body) > _MOST_BRACKETS and body.count(b"{") + body.count(b"[") > _MOST_BRACKETS:
+        raise NotCanonical(found=f"more than {_MOST_BRACKETS:,} `{{` and `[`, those in texts counted too")
+    return body
 
 
 @functools.lru_cache(maxsize=4096)

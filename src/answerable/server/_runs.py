@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from answerable.app import Desk, Gate
-from answerable.core import AnswerableError, ExecutionError, RunId
+from answerable.core import AnswerableError, ExecutionError, NotCanonical, RunId
 from answerable.identity import AccessKey
 from answerable.policy import StopScopeInvalid, StopUnknown
 from answerable.runtime import (
@@ -228,7 +228,7 @@ def _checked(said: Any, takes: Mapping[str, tuple[type, ...]], *, needs: tuple[s
 def _status_of(error: AnswerableError) -> int:
     if isinstance(error, PersonKeyRefused):
         return status_of_key(error)
-    if isinstance(error, RequestMalformed | InputInvalid | QueueInvalid | StopScopeInvalid):
+    if isinstance(error, RequestMalformed | InputInvalid | QueueInvalid | StopScopeInvalid | NotCanonical):
         return 400
     if isinstance(error, RunUnknown | AgentUnknown | StopUnknown):
         return 404

@@ -136,6 +136,8 @@ def test_a_run_is_started_once_for_its_key_with_its_priority(tmp_path: Path) -> 
         ("/runs/{run}/explode", {"reason": "r"}, 400),
         ("/runs/run_0/kill", {"reason": "r"}, 404),
         ("/runs/{run}/signal", {"name": "a:b"}, 403),
+        ("/runs/{run}/signal", {"name": "[" * 10_001}, 400),
+        ("/runs/{run}/kill", {"reason": "{" * 10_001}, 400),
     ],
 )
 def test_what_is_malformed_or_does_not_fit_is_named_and_leaves_nothing(
