@@ -46,6 +46,7 @@ from answerable.identity import (
 from answerable.ledger import (
     BackupKeysUnusable,
     BackupUnusable,
+    BundleTooLarge,
     DirectoryInUse,
     DirectoryNotEmpty,
     DriverMissing,
@@ -232,6 +233,7 @@ __all__ = [
     "BudgetExceeded",
     "BudgetInvalid",
     "BuildChanged",
+    "BundleTooLarge",
     "CallInProgress",
     "CompensationUnfit",
     "ConfigError",

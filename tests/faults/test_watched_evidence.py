@@ -1,6 +1,7 @@
 """Bundles of a watched log: what witnesses, authorities and completeness add, and how each kind of forgery shows."""
 
 import hashlib
+import itertools
 import json
 import subprocess
 import zipfile
@@ -15,6 +16,8 @@ import pytest
 from answerable.core import TenantId
 from answerable.ledger import (
     FileSigner,
+    LogContradicted,
+    NothingToExport,
     Reader,
     RecordTiles,
     Tree,
@@ -264,6 +267,35 @@ def test_a_bundle_between_two_checkpoints_is_complete(watched: Watched, tmp_path
     for path in (bundle, everything):
         code, said = shell(path, watched.trust(), tmp_path / path.stem)
         assert (code, "complete     all entries" in said) == (0, True), said
+
+
+@pytest.mark.requirement("EV-2", "EV-12")
+def test_a_log_is_exported_in_parts_that_are_each_complete(watched: Watched, tmp_path: Path) -> None:
+    watched.keep()
+    size = read_head(watched.note).size
+    cuts = ["", *(watched.checkpoint_of(number) for number in (5, size // 2, size))]
+
+    parts = [
+        export_span(watched.reader, tmp_path, since=since, until=until) for since, until in itertools.pairwise(cuts)
+    ]
+
+    reports = [verify(part, write_trust(watched.reader, tmp_path / "trust.toml")) for part in parts]
+    assert [(report.verdict, report.findings) for report in reports] == [("verified", ())] * 3
+    assert [report.receipts for report in reports] == [5, size // 2 - 5, size - size // 2]
+    for report in reports:
+        assert next(check for check in report.checks if check.name == "complete").status == "passed"
+
+
+def test_a_log_is_not_exported_up_to_a_checkpoint_that_it_does_not_lead_to(watched: Watched, tmp_path: Path) -> None:
+    size = read_head(watched.note).size
+    foreign = sign_checkpoint(FileSigner.open(watched.data / "keys" / "log.key"), "elsewhere.example/log", 5, bytes(32))
+
+    for ahead in (watched.checkpoint_of(size + 1, bytes(32)), foreign):
+        with pytest.raises(NothingToExport, match="another log, or ahead of it"):
+            export_span(watched.reader, tmp_path, until=ahead)
+    with pytest.raises(LogContradicted):
+        export_span(watched.reader, tmp_path, until=watched.checkpoint_of(5, bytes(32)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_began_before_the_older_checkpoint_is_not_blamed_for_it(watched: Watched, tmp_path: Path) -> None:

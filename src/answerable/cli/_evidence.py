@@ -52,6 +52,9 @@ def export(
     since: Annotated[
         Path | None, typer.Option("--since", metavar="FILE", help="With `--all`: from this checkpoint on.")
     ] = None,
+    until: Annotated[
+        Path | None, typer.Option("--until", metavar="FILE", help="With `--all`: up to this checkpoint.")
+    ] = None,
     of_tenant: Annotated[
         str, typer.Option("--tenant", help="Whose record.", show_default="that of `answerable --tenant`")
     ] = "",
@@ -73,22 +76,24 @@ def export(
     """
     if bool(runs) == everything:
         raise typer.BadParameter("name runs, or ask for `--all`")
-    if (newest or since) and not everything:
-        raise typer.BadParameter("`--since` and `--newest` go with `--all`")
+    if (newest or since or until) and not everything:
+        raise typer.BadParameter("`--since`, `--until` and `--newest` go with `--all`")
+    if newest and until:
+        raise typer.BadParameter("up to the newest checkpoint, or up to that of `--until`")
     chosen.set(of_tenant or tenant())
     whose = tenant()
     reader = Reader.open(data)
     shown: bool | list[str] = disclose if disclose else not withhold
     if everything:
-        older = _checkpoint(since) if since else ""
-        path = export_span(reader, out, tenant=whose, since=older, newest=newest, disclose=shown)
+        older, newer = (_checkpoint(file) if file else "" for file in (since, until))
+        path = export_span(reader, out, tenant=whose, since=older, until=newer, newest=newest, disclose=shown)
     else:
         path = export_bundle(reader, [_own(reader, run, data) for run in runs or ()], out, disclose=shown)
     written: dict[str, Any] = {"bundle": str(path), "runs": runs or []}
     lines = [str(path)]
     if everything:
         written |= {"entries": (size := _entries(path)), "later": reader.head(whose).size - size}
-    if written.get("later"):
+    if written.get("later") and not until:
         lines.append(
             f"  up to entry {written['entries']}, the checkpoint that most others signed; "
             f"{written['later']} later receipts are not in it (`--newest` takes them in)"

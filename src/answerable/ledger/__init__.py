@@ -11,7 +11,14 @@ from answerable.ledger._backup import (
     list_backups,
     read_backup,
 )
-from answerable.ledger._bundle import Member, NothingToExport, export_bundle, export_span, write_trust
+from answerable.ledger._bundle import (
+    BundleTooLarge,
+    Member,
+    NothingToExport,
+    export_bundle,
+    export_span,
+    write_trust,
+)
 from answerable.ledger._checkpoint import Head, log_vkey, read_head
 from answerable.ledger._copy import OtherSchema, StoreNotEmpty, copy_store
 from answerable.ledger._drivers._failures import StoreRefused, StoreUnreachable, StoreWentBack
@@ -75,6 +82,7 @@ __all__ = [
     "Backup",
     "BackupKeysUnusable",
     "BackupUnusable",
+    "BundleTooLarge",
     "Busy",
     "Concerned",
     "DirectoryInUse",

@@ -23,13 +23,17 @@ from answerable.ledger._report import report_html
 from answerable.ledger._tiles import Tree
 from answerable.ledger._vault import ObjectErased
 
-__all__ = ["Member", "NothingToExport", "export_bundle", "export_span", "write_trust"]
+__all__ = ["BundleTooLarge", "Member", "NothingToExport", "export_bundle", "export_span", "write_trust"]
 
 _FORMAT = "answerable-bundle/1"
 _TRUST_FORMAT = "answerable-trust/1"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: the same run gives the same bytes
 _SPKI_ED25519 = bytes.fromhex("302a300506032b6570032100")  # RFC 8410 §4: what stands before the raw key
 _SCRIPT = Path(__file__).with_name("_verify_sh.sh")
+# What a verifier takes, `docs/formats/bundle.md`.
+_MOST_MEMBERS = 250_000
+_LARGEST_MEMBER_BYTES = 64 << 20
+_LARGEST_BYTES = 1 << 30  # of all members together, and of the file
 
 
 @dataclass(eq=False, kw_only=True)
@@ -43,6 +47,22 @@ class NothingToExport(EvidenceError):
 
     run: str
     reason: str
+
+
+@dataclass(eq=False, kw_only=True)
+class BundleTooLarge(EvidenceError):
+    """A bundle that no verifier would read."""
+
+    code = "evidence.bundle_too_large"
+    what = "the bundle is not written: it would hold {held}"
+    why = "verifiers read within fixed bounds, since anybody may have made what they read; this one is beyond {bound}"
+    fix = (
+        "export fewer runs at a time, the log in parts (`--all --since CHECKPOINT --until CHECKPOINT`), "
+        "or without its texts (`--withhold`)"
+    )
+
+    held: str
+    bound: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,7 @@ def export_bundle(
 
     Raises:
         NothingToExport: a run is not on the record, or of another tenant.
+        BundleTooLarge: no verifier would read it.
     """
     if out.is_dir():
         out = out / f"{runs[0]}.evidence.zip"
@@ -90,6 +111,7 @@ def export_span(
     *,
     tenant: TenantId = TenantId("default"),
     since: str = "",
+    until: str = "",
     newest: bool = False,
     disclose: bool | Container[str] = True,
     extra: Sequence[Member] = (),
@@ -98,22 +120,29 @@ def export_span(
 
     Args:
         since: the older checkpoint, a signed note of this log; from the log's beginning where it is empty.
-        newest: up to the record's newest checkpoint, whoever signed it; else up to the one that most others signed.
+        until: the newer checkpoint, a signed note of this log.
+        newest: up to the record's newest checkpoint, whoever signed it; without either, up to the one that most
+            others signed.
         out: the file to write, or a directory, where it is called `<tenant>-<older size>-<size>.evidence.zip`.
 
     Raises:
-        NothingToExport: the log did not grow since, or the checkpoint is of another log.
-        LogContradicted: the record is not what that checkpoint says it was.
+        NothingToExport: the log did not grow since, or a checkpoint is of another log, or of what it has not yet.
+        LogContradicted: the record is not what one of those checkpoints says it was.
+        BundleTooLarge: no verifier would read it.
     """
     older = read_head(since) if since else None
     start = older.size if older else 0
-    note = _checkpoint(reader, tenant, reader.head(tenant).size if newest else start + 1)
+    note = until or _checkpoint(reader, tenant, reader.head(tenant).size if newest else start + 1)
     head = read_head(note) if note else None
     if head is None or start >= head.size or (older and older.origin != head.origin):
         raise NothingToExport(run=f"log:{tenant}", reason=f"its log has nothing after entry {start} of that checkpoint")
+    if until and (head.origin != reader.log_key(tenant)[0] or head.size > reader.head(tenant).size):
+        raise NothingToExport(run=f"log:{tenant}", reason="that checkpoint is of another log, or ahead of it")
     tree = Tree(RecordTiles(reader, tenant), head.size)
-    if older and tree.range_hash(0, start) != older.root:
-        raise LogContradicted(origin=head.origin, size=head.size, published=start)
+    for given in (older, head if until else None):
+        if given and tree.range_hash(0, given.size) != given.root:
+            raise LogContradicted(origin=head.origin, size=head.size, published=given.size)
+    _bound(head.size - start, _MOST_MEMBERS, "receipts")
     found = reader.receipts_at(tenant, start, head.size - start)
     if out.is_dir():
         out = out / f"{tenant}-{start}-{head.size}.evidence.zip"
@@ -151,12 +180,18 @@ def _write(
     reader: Reader, chosen: _Chosen, out: Path, *, disclose: bool | Container[str], extra: Sequence[Member]
 ) -> Path:
     partial = out.with_name(f".{out.name}.{os.getpid()}")
+    _bound(len(chosen.receipts), _MOST_MEMBERS, "receipts")
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             listed: dict[str, str] = {}
+            unpacked = 0
             for member in _members(reader, chosen, disclose=disclose, extra=extra):
                 if member.name not in listed:
+                    unpacked += len(member.content)
+                    _bound(len(member.content), _LARGEST_MEMBER_BYTES, f"bytes in `{member.name}`")
+                    _bound(unpacked, _LARGEST_BYTES, "bytes")
                     listed[member.name] = _put(archive, member)
+                    _bound(len(listed) + 1, _MOST_MEMBERS, "files")
             manifest = {
                 "format": _FORMAT,
                 "tenant": chosen.tenant,
@@ -167,11 +202,18 @@ def _write(
             }
             if chosen.start is not None:
                 manifest["complete"] = {"from": chosen.start}
-            _put(archive, Member("manifest.json", canonical_json(manifest)))
+            _put(archive, listing := Member("manifest.json", canonical_json(manifest)))
+        _bound(unpacked + len(listing.content), _LARGEST_BYTES, "bytes")
+        _bound(partial.stat().st_size, _LARGEST_BYTES, "bytes packed")
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
     return out
+
+
+def _bound(count: int, most: int, of: str) -> None:
+    if count > most:
+        raise BundleTooLarge(held=f"{count:,} {of}", bound=f"{most:,}")
 
 
 def write_trust(

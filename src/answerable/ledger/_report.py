@@ -23,6 +23,7 @@ _LONGEST_OPEN = 700  # characters: what is longer starts folded
 _LONGEST_SHOWN = 20_000
 _LONGEST_LINE = 110
 _DEEPEST = 6
+_LONGEST_PAGE = 8_000_000  # characters, more or less: what a browser shows, and a verifier takes of one file
 _STATES = {
     "done": "finished",
     "failed": "ended with an error",
@@ -49,10 +50,19 @@ def report_html(receipts: Sequence[Receipt], texts: Mapping[str, Texts], *, orig
         size: how many entries the log had.
     """
     stories = tell(receipts)
+    told: list[str] = []
+    left = _LONGEST_PAGE
+    for story in stories:
+        if left <= 0:
+            break
+        told.append(_run(story, texts, left))
+        left -= len(told[-1])
     body = [_head(stories, len(receipts))]
+    if len(told) < len(stories):
+        body.append(f"<p>{_not_told(len(stories) - len(told), 'runs')}</p>\n")
     if len(stories) > 1:
-        body.append(_contents(stories))
-    body += [_run(story, texts) for story in stories]
+        body.append(_contents(stories[: len(told)]))
+    body += told
     body.append(_foot(len(receipts), origin, size))
     title = f"Evidence of {stories[0].run}" if len(stories) == 1 else f"Evidence of {len(stories)} runs"
     return (
@@ -103,7 +113,8 @@ def _contents(stories: Sequence[RunStory]) -> str:
     )
 
 
-def _run(story: RunStory, texts: Mapping[str, Texts]) -> str:
+def _run(story: RunStory, texts: Mapping[str, Texts], left: int) -> str:
+    """The story of a run, in so many characters or a few more."""
     first, last = story.receipts[0].predicate, story.receipts[-1].predicate
     opened = story.opened.predicate if story.opened else first
     agent = first.get("agent", {})
@@ -118,15 +129,25 @@ def _run(story: RunStory, texts: Mapping[str, Texts]) -> str:
     ]
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts if value)
     asked = _text("What was asked", texts[opened["id"]].input) if opened["id"] in texts else ""
-    steps = "".join(_step(number, step, texts) for number, step in enumerate(story.steps, 1))
+    steps: list[str] = []
+    for number, step in enumerate(story.steps, 1):
+        if left <= 0:
+            steps.append(f'<li class="note">{_not_told(len(story.steps) - number + 1, "steps of this run")}</li>\n')
+            break
+        steps.append(_step(number, step, texts))
+        left -= len(steps[-1])
     state = _STATES.get(story.state, story.state)
     ended = f'<p class="end">The run {escape(state)}.</p>'
     if story.closed and story.closed.predicate["id"] in texts:
         ended += _text("Its result", texts[story.closed.predicate["id"]].output)
     return (
         f'<section class="run" id="{escape(story.run)}"><h2>Run <code>{escape(story.run)}</code> {escape(state)}</h2>'
-        f'<dl class="facts">{rows}</dl>{asked}<ol class="steps">{steps}</ol>{ended}</section>\n'
+        f'<dl class="facts">{rows}</dl>{asked}<ol class="steps">{"".join(steps)}</ol>{ended}</section>\n'
     )
+
+
+def _not_told(count: int, what: str) -> str:
+    return f"{count:,} more {what} are not told here, or the page would be too long; their receipts are in the bundle."
 
 
 def _step(number: int, step: StepStory, texts: Mapping[str, Texts]) -> str:

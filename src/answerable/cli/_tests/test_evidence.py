@@ -48,9 +48,22 @@ def test_a_bundle_of_everything_says_how_far_it_goes_and_takes_in_the_rest_on_re
 
 
 def test_what_goes_with_everything_is_not_taken_for_a_run(lent: str, capsys: Capture) -> None:
-    assert run(["evidence", "export", lent, "--newest"]) == 2
+    for words in ([lent, "--newest"], [lent, "--until", "note"], ["--all", "--newest", "--until", "note"]):
+        assert run(["evidence", "export", *words]) == 2
 
-    assert "go with `--all`" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.count("go with `--all`") == 2
+    assert "that of `--until`" in err
+
+
+@pytest.mark.requirement("EV-2")
+def test_everything_up_to_a_checkpoint_that_somebody_kept(kept: int, capsys: Capture) -> None:
+    note = DATA / "log" / TENANT / "checkpoints" / str(kept)
+    first = said(capsys, "evidence", "export", "--all", "--until", str(note), "--out", "first.zip")
+    rest = said(capsys, "evidence", "export", "--all", "--since", str(note), "--newest", "--out", "rest.zip")
+
+    assert first["entries"] == kept
+    assert first["later"] == rest["entries"] - kept > 0
 
 
 def test_a_trust_file_that_no_verifier_would_take_is_not_written(lent: str, capsys: Capture) -> None:

@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 
 from answerable.core import RunId
-from answerable.ledger import Member, NothingToExport, Reader, export_bundle, write_trust
+from answerable.ledger import (
+    BundleTooLarge,
+    Member,
+    NothingToExport,
+    Reader,
+    _bundle,
+    _report,
+    export_bundle,
+    write_trust,
+)
 from answerable.ledger._tests.evidence import a_record, work
-from answerable_verify import read_container, read_trust, verify
+from answerable_verify import _container, read_container, read_trust, verify
 
 
 class Record:
@@ -149,3 +158,48 @@ def test_a_page_of_several_runs_begins_with_their_list(record: Record, tmp_path:
     page.feed(members["report.html"].decode())
 
     assert sorted(page.references) == sorted(f"#{run}" for run in record.runs)
+
+
+@pytest.mark.requirement("EV-3")
+def test_a_page_that_would_be_too_long_says_what_it_leaves_out(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def page(longest: int) -> str:
+        monkeypatch.setattr(_report, "_LONGEST_PAGE", longest)
+        members = read_container(export_bundle(record.reader, record.runs, tmp_path / "bundle.zip"))
+        return members["report.html"].decode()
+
+    whole = page(8_000_000)
+    first_run, first_steps = page(12_000), page(2_000)
+
+    assert "not told here" not in whole
+    assert "more runs are not told here" in first_run
+    assert "more steps of this run are not told here" in first_steps
+    assert len(whole) > len(first_run) > len(first_steps)
+    for cut in (first_run, first_steps):
+        assert f"What {len(record.runs)} agent runs did" in cut
+        assert all(f'href="#{run}"' not in cut or f'id="{run}"' in cut for run in record.runs)
+
+
+@pytest.mark.requirement("EV-3")
+@pytest.mark.parametrize(
+    ("bound", "most", "held"),
+    [
+        ("_MOST_MEMBERS", 10, "receipts"),
+        ("_MOST_MEMBERS", 70, "71 files"),
+        ("_LARGEST_MEMBER_BYTES", 30_000, "bytes in `VERIFY.sh`"),
+        ("_LARGEST_BYTES", 100_000, "bytes"),
+    ],
+)
+def test_a_bundle_that_no_verifier_would_read_is_not_written(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int, held: str
+) -> None:
+    assert getattr(_bundle, bound) <= getattr(_container, bound.replace("LARGEST_BYTES", "LARGEST_TOTAL_BYTES"))
+    assert _bundle._LARGEST_BYTES <= _container._LARGEST_FILE_BYTES
+    monkeypatch.setattr(_bundle, bound, most)
+
+    with pytest.raises(BundleTooLarge, match="export fewer runs at a time") as refused:
+        export_bundle(record.reader, record.runs, tmp_path / "bundle.zip")
+
+    assert refused.value.held.endswith(held)
+    assert list(tmp_path.iterdir()) == []
