@@ -54,6 +54,7 @@ def write_pack(reader: Reader, mapping: FrameworkMapping, text: bytes, scope: Pa
 
     Raises:
         PackNotWritten: the folder is there, or no receipt is within period and scope.
+        BundleTooLarge: no verifier would read the bundle of its runs.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PackNotWritten(folder=str(folder), problem="there is something already")
