@@ -57,8 +57,8 @@ class BundleTooLarge(EvidenceError):
     what = "the bundle is not written: it would hold {held}"
     why = "verifiers read within fixed bounds, since anybody may have made what they read; this one is beyond {bound}"
     fix = (
-        "export fewer runs at a time (for an audit pack, a shorter period), the log in parts (`--all --since CHECKPOINT --until CHECKPOINT`), "
-        "or without its texts (`--withhold`)"
+        "export fewer runs at a time (for an audit pack, a shorter period), the log in parts "
+        "(`--all --since CHECKPOINT --until CHECKPOINT`), or without its texts (`--withhold`)"
     )
 
     held: str
