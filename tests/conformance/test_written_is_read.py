@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from answerable.core import NotCanonical, RunId, TenantId, new_run_id
-from answerable.ledger import Draft, Ledger, Phase, Reader, export_bundle, write_trust
+from answerable.ledger import Draft, Ledger, Phase, Reader, _statement, envelope_json, export_bundle, write_trust
+from answerable.witness._drivers import _http
+from answerable_verify import _monitor
 from tests.conformance.second_opinion import verify
 
 pytestmark = [pytest.mark.requirement("EV-1"), pytest.mark.requirement("EV-3")]
@@ -76,8 +78,12 @@ def test_what_is_as_deep_and_as_full_as_the_profile_allows_is_written_and_read(t
     assert (report.verdict, report.findings) == ("verified", ())
 
 
-def test_a_receipt_that_no_verifier_would_unpack_is_not_written(tmp_path: Path) -> None:
-    _, (refused,) = asyncio.run(record(tmp_path / "data", {"name": "x" * (16 << 20)}))
+def test_a_receipt_that_monitors_would_not_fetch_is_not_written(tmp_path: Path) -> None:
+    _, refused = asyncio.run(record(tmp_path / "data", {"name": "x" * 130_000}, {"name": "x" * (128 << 10)}))
 
-    assert isinstance(refused, NotCanonical)
-    assert "a receipt of 16,7" in refused.found
+    assert [type(each) for each in refused] == [type(None), NotCanonical]
+    assert "bytes, which may have 131,072" in str(refused[1])
+    for most, together in ((_statement._LARGEST_BYTES, 256), (_statement._LARGEST_ERASURE_BYTES, 1)):
+        envelope = len(envelope_json(bytes(most), bytes(64), "0" * 64)) + 1
+        assert envelope < _monitor._LONGEST_LINE
+        assert envelope * together < _http._MOST_FETCHED_BYTES

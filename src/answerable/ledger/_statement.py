@@ -17,10 +17,11 @@ __all__ = ["predicate_of", "statement_json"]
 _BEFORE = b'{"_type":"%b","predicate":' % STATEMENT_TYPE.encode()
 _BETWEEN = b',"predicateType":"%b","subject":[' % PREDICATE_TYPE.encode()
 
-# SECURITY: what verifiers would not read is not written. Whoever may put text on the record (the name of a signal, a
-# reason) could otherwise have a run that nobody can check.
+# SECURITY: what verifiers and monitors would not read is not written. Whoever may put text on the record (the name of a
+# signal, a reason) could otherwise have a run that nobody can check.
 _MOST_BRACKETS = 10_000
-_LARGEST_BYTES = 16 << 20
+_LARGEST_BYTES = 128 << 10  # a monitor reads 256 receipts at a time, 64 MiB at most
+_LARGEST_ERASURE_BYTES = 750_000  # names up to 100,000 receipts one by one; a monitor reads 1 MiB of any
 
 
 def statement_json(predicate: dict[str, Any], *, unproven: Iterable[Any]) -> bytes:
@@ -38,8 +39,8 @@ def statement_json(predicate: dict[str, Any], *, unproven: Iterable[Any]) -> byt
     if "action" in predicate and (target := predicate["action"].get("target")):
         subject += b"," + _artefact(target)
     body = b"".join((_BEFORE, canonical_json(predicate, unproven=unproven), _BETWEEN, subject, b"]}"))
-    if len(body) > _LARGEST_BYTES:
-        raise NotCanonical(found=f"a receipt of {len(body):,} bytes")
+    if len(body) > (most := _LARGEST_ERASURE_BYTES if predicate.get("phase") == "erasure" else _LARGEST_BYTES):
+        raise NotCanonical(found=f"a receipt of {len(body):,} bytes, which may have {most:,}")
     if len(body) > _MOST_BRACKETS and body.count(b"{") + body.count(b"[") > _MOST_BRACKETS:
         raise NotCanonical(found=f"more than {_MOST_BRACKETS:,} `{{` and `[`, those in texts counted too")
     return body
